@@ -1,0 +1,88 @@
+//! The header of a record (`struct ktr_header` of `sys/ktrace.h`).
+
+use crate::Kind;
+use crate::bytes::{Put, Take};
+
+/// Size of the header in bytes.
+pub const HEADER_LEN: usize = 64;
+
+/// Longest command name, without its NUL (`sys/param.h`).
+pub const MAXCOMLEN: usize = 19;
+
+/// `KTR_VERSION1`: the header that has the CPU and a `struct timespec`.
+pub const VERSION1: i16 = 1;
+
+/// `KTR_DROP`: at least one record of the process was dropped before this one.
+const KTR_DROP: u16 = 0x8000;
+/// `KTR_VERSIONED`: the header has a version number.
+const KTR_VERSIONED: u16 = 0x4000;
+
+/// A point in time since the epoch (`struct timespec`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timespec {
+    /// Seconds.
+    pub sec: i64,
+    /// Nanoseconds, less than 1,000,000,000.
+    pub nsec: i64,
+}
+
+/// What stands before each payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Length of the payload in bytes.
+    pub len: u32,
+    /// Type of the record.
+    pub kind: Kind,
+    /// At least one record of the process was dropped before this one.
+    pub drop: bool,
+    /// Process.
+    pub pid: i32,
+    /// Name of the thread, ended by a NUL.
+    pub comm: [u8; MAXCOMLEN + 1],
+    /// When the record was made.
+    pub time: Timespec,
+    /// Thread.
+    pub tid: i64,
+    /// CPU that the record was made on.
+    pub cpu: i32,
+}
+
+impl Header {
+    /// Writes the header's 64 bytes; `None` if the length does not fit into `ktr_len`.
+    pub(crate) fn encode(&self, out: &mut [u8; HEADER_LEN]) -> Option<()> {
+        let drop = if self.drop { KTR_DROP } else { 0 };
+        let ktr_type = self.kind as u16 | KTR_VERSIONED | drop;
+        let mut out = Put::new(out);
+        out.i32(i32::try_from(self.len).ok()?)?;
+        out.bytes(&ktr_type.to_ne_bytes())?;
+        out.i16(VERSION1)?;
+        out.i32(self.pid)?;
+        out.field(&self.comm, MAXCOMLEN + 1, 1)?;
+        out.u64(self.time.sec.cast_unsigned())?;
+        out.u64(self.time.nsec.cast_unsigned())?;
+        out.u64(self.tid.cast_unsigned())?;
+        out.i32(self.cpu)?;
+        out.zeros(4)
+    }
+
+    /// Reads a header of `KTR_VERSION1`; `None` if the bytes are not one.
+    pub(crate) fn decode(bytes: &[u8; HEADER_LEN]) -> Option<Header> {
+        let mut bytes = Take::new(bytes);
+        let len = u32::try_from(bytes.i32()?).ok()?;
+        let ktr_type = u16::from_ne_bytes(bytes.array()?);
+        let version = bytes.i16()?;
+        if ktr_type & KTR_VERSIONED == 0 || version != VERSION1 {
+            return None;
+        }
+        Some(Header {
+            len,
+            kind: Kind::from_number(ktr_type & !(KTR_DROP | KTR_VERSIONED))?,
+            drop: ktr_type & KTR_DROP != 0,
+            pid: bytes.i32()?,
+            comm: bytes.array()?,
+            time: Timespec { sec: bytes.u64()?.cast_signed(), nsec: bytes.u64()?.cast_signed() },
+            tid: bytes.u64()?.cast_signed(),
+            cpu: bytes.i32()?,
+        })
+    }
+}

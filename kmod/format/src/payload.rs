@@ -1,0 +1,448 @@
+//! The payloads (`struct ktr_syscall` … of `sys/ktrace.h`).
+
+use crate::Kind;
+use crate::bytes::{Put, Take};
+
+/// Longest path with its NUL (`sys/param.h`).
+pub const MAXPATHLEN: usize = 1024;
+
+/// Longest wait message with its NUL in a [`Csw`] (`ktr_csw.wmesg`).
+pub const WMESGLEN: usize = 8;
+
+/// Size of a [`CapFail`] in bytes, whatever it holds (`struct ktr_cap_fail`).
+pub const CAP_FAIL_LEN: usize = 16 + MAXPATHLEN;
+
+/// Size of `struct sockaddr` in a [`CapData::Sockaddr`].
+const SOCKADDR_LEN: usize = 16;
+
+/// `struct ktr_syscall`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Syscall<'a> {
+    /// Number of the system call.
+    pub code: i16,
+    /// Its arguments.
+    pub args: Args<'a>,
+}
+
+/// Arguments of a system call: registers in the kernel, bytes in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Args<'a>(ArgsForm<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum ArgsForm<'a> {
+    Registers(&'a [u64]),
+    Bytes(&'a [u8]),
+}
+
+impl PartialEq for ArgsForm<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        Args(*self).iter().eq(Args(*other).iter())
+    }
+}
+
+impl Eq for ArgsForm<'_> {}
+
+impl<'a> Args<'a> {
+    /// Number of arguments.
+    pub const fn len(&self) -> usize {
+        match self.0 {
+            ArgsForm::Registers(args) => args.len(),
+            ArgsForm::Bytes(bytes) => bytes.len() / 8,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The arguments in order.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + use<'a> {
+        let (registers, bytes): (&'a [u64], &'a [u8]) = match self.0 {
+            ArgsForm::Registers(args) => (args, &[]),
+            ArgsForm::Bytes(bytes) => (&[], bytes),
+        };
+        let from_bytes =
+            bytes.chunks_exact(8).filter_map(|chunk| Some(u64::from_ne_bytes(chunk.try_into().ok()?)));
+        registers.iter().copied().chain(from_bytes)
+    }
+}
+
+impl<'a> From<&'a [u64]> for Args<'a> {
+    fn from(args: &'a [u64]) -> Self {
+        Args(ArgsForm::Registers(args))
+    }
+}
+
+/// `struct ktr_sysret`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sysret {
+    /// Number of the system call.
+    pub code: i16,
+    /// Its errno, 0 for none.
+    pub error: i32,
+    /// What it returned, 0 if it failed.
+    pub retval: u64,
+}
+
+/// `struct ktr_genio` and the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Genio<'a> {
+    /// File descriptor.
+    pub fd: i32,
+    /// `UIO_READ` (0) or `UIO_WRITE` (1).
+    pub rw: u32,
+    /// What was read or written.
+    pub data: &'a [u8],
+}
+
+/// `struct ktr_psig`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Psig {
+    /// Signal.
+    pub signo: i32,
+    /// Address of its handler (`SIG_DFL` is 0).
+    pub action: u64,
+    /// Why it was sent (`si_code`).
+    pub code: i32,
+    /// Signals that were blocked when it came.
+    pub mask: [u32; 4],
+}
+
+/// `struct ktr_csw`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Csw<'a> {
+    /// The thread is switched out; otherwise it runs again.
+    pub out: bool,
+    /// The switch was involuntary, on the way to user mode.
+    pub user: bool,
+    /// What the thread waits for; cut to seven bytes.
+    pub wmesg: &'a [u8],
+}
+
+/// Name and bytes of a `KTR_STRUCT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Struct<'a> {
+    /// Name of the structure, without a NUL in it.
+    pub name: &'a [u8],
+    /// Its bytes.
+    pub data: &'a [u8],
+}
+
+/// `struct ktr_struct_array`, the name, and the elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StructArray<'a> {
+    /// Size of one element in bytes.
+    pub struct_size: u64,
+    /// Name of the structure, without a NUL in it.
+    pub name: &'a [u8],
+    /// The elements.
+    pub data: &'a [u8],
+}
+
+/// `struct ktr_proc_ctor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcCtor {
+    /// `sv_flags` of the process's `struct sysentvec`: which ABI it has.
+    pub sv_flags: u32,
+}
+
+/// `struct ktr_cap_fail`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapFail<'a> {
+    /// Which check failed (`CAPFAIL_NOTCAPABLE` …).
+    pub cap_type: u32,
+    /// Number of the system call.
+    pub code: i16,
+    /// `sv_flags` of the process.
+    pub svflags: u32,
+    /// What the check was about.
+    pub data: CapData<'a>,
+}
+
+/// `union ktr_cap_data`, without the zeroes that fill it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CapData<'a> {
+    /// Nothing, or a value that this release does not define.
+    None,
+    /// Rights that were needed and rights that were held (`CAPFAIL_NOTCAPABLE`, `CAPFAIL_INCREASE`).
+    Rights {
+        /// `cap_needed`.
+        needed: [u64; 2],
+        /// `cap_held`.
+        held: [u64; 2],
+    },
+    /// A signal, a protocol, a command (`CAPFAIL_SIGNAL`, `CAPFAIL_PROTO`, `CAPFAIL_SYSCALL`).
+    Int(i32),
+    /// An address; cut to the 16 bytes of a `struct sockaddr` (`CAPFAIL_SOCKADDR`).
+    Sockaddr(&'a [u8]),
+    /// A path; cut to `MAXPATHLEN - 1` bytes (`CAPFAIL_NAMEI`).
+    Path(&'a [u8]),
+}
+
+/// `struct ktr_fault`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Address that was touched.
+    pub vaddr: u64,
+    /// `VM_PROT_READ` …
+    pub fault_type: i32,
+}
+
+/// `struct ktr_faultend`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultEnd {
+    /// `KERN_SUCCESS` (0) or another result of vm_fault(9).
+    pub result: i32,
+}
+
+/// What a record is about; the header's type says which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload<'a> {
+    /// `KTR_SYSCALL`
+    Syscall(Syscall<'a>),
+    /// `KTR_SYSRET`
+    Sysret(Sysret),
+    /// `KTR_NAMEI`: the path, without a NUL.
+    Namei(&'a [u8]),
+    /// `KTR_GENIO`
+    Genio(Genio<'a>),
+    /// `KTR_PSIG`
+    Psig(Psig),
+    /// `KTR_CSW`
+    Csw(Csw<'a>),
+    /// `KTR_USER`: what utrace(2) was given.
+    User(&'a [u8]),
+    /// `KTR_STRUCT`
+    Struct(Struct<'a>),
+    /// `KTR_SYSCTL`: the name, with its NUL.
+    Sysctl(&'a [u8]),
+    /// `KTR_PROCCTOR`
+    ProcCtor(ProcCtor),
+    /// `KTR_PROCDTOR`
+    ProcDtor,
+    /// `KTR_CAPFAIL`
+    CapFail(CapFail<'a>),
+    /// `KTR_FAULT`
+    Fault(Fault),
+    /// `KTR_FAULTEND`
+    FaultEnd(FaultEnd),
+    /// `KTR_STRUCT_ARRAY`
+    StructArray(StructArray<'a>),
+}
+
+impl<'a> Payload<'a> {
+    /// The type that the header names it by.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Payload::Syscall(_) => Kind::Syscall,
+            Payload::Sysret(_) => Kind::Sysret,
+            Payload::Namei(_) => Kind::Namei,
+            Payload::Genio(_) => Kind::Genio,
+            Payload::Psig(_) => Kind::Psig,
+            Payload::Csw(_) => Kind::Csw,
+            Payload::User(_) => Kind::User,
+            Payload::Struct(_) => Kind::Struct,
+            Payload::Sysctl(_) => Kind::Sysctl,
+            Payload::ProcCtor(_) => Kind::ProcCtor,
+            Payload::ProcDtor => Kind::ProcDtor,
+            Payload::CapFail(_) => Kind::CapFail,
+            Payload::Fault(_) => Kind::Fault,
+            Payload::FaultEnd(_) => Kind::FaultEnd,
+            Payload::StructArray(_) => Kind::StructArray,
+        }
+    }
+
+    /// Its length in bytes. Saturates where no file could hold it.
+    pub const fn len(&self) -> usize {
+        match self {
+            Payload::Syscall(syscall) => syscall.args.len().saturating_mul(8).saturating_add(8),
+            Payload::Sysret(_) | Payload::Csw(_) | Payload::Fault(_) => 16,
+            Payload::Namei(bytes) | Payload::User(bytes) | Payload::Sysctl(bytes) => bytes.len(),
+            Payload::Genio(genio) => genio.data.len().saturating_add(8),
+            Payload::Psig(_) => 40,
+            Payload::Struct(Struct { name, data }) => name.len().saturating_add(1).saturating_add(data.len()),
+            Payload::ProcCtor(_) | Payload::FaultEnd(_) => 4,
+            Payload::ProcDtor => 0,
+            Payload::CapFail(_) => CAP_FAIL_LEN,
+            Payload::StructArray(array) => {
+                array.name.len().saturating_add(8 + 1).saturating_add(array.data.len())
+            }
+        }
+    }
+
+    /// Whether the payload is nothing but its header's type.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes the payload's `len()` bytes to the front of `out`; `None` if that is shorter.
+    pub fn encode(&self, out: &mut [u8]) -> Option<()> {
+        let mut out = Put::new(out);
+        match self {
+            Payload::Syscall(syscall) => {
+                out.i16(syscall.code)?;
+                out.i16(i16::try_from(syscall.args.len()).ok()?)?;
+                out.zeros(4)?;
+                syscall.args.iter().try_for_each(|arg| out.u64(arg))
+            }
+            Payload::Sysret(sysret) => {
+                out.i16(sysret.code)?;
+                out.zeros(2)?;
+                out.i32(sysret.error)?;
+                out.u64(sysret.retval)
+            }
+            Payload::Namei(bytes) | Payload::User(bytes) | Payload::Sysctl(bytes) => out.bytes(bytes),
+            Payload::Genio(genio) => {
+                out.i32(genio.fd)?;
+                out.u32(genio.rw)?;
+                out.bytes(genio.data)
+            }
+            Payload::Psig(psig) => {
+                out.i32(psig.signo)?;
+                out.zeros(4)?;
+                out.u64(psig.action)?;
+                out.i32(psig.code)?;
+                psig.mask.iter().try_for_each(|word| out.u32(*word))?;
+                out.zeros(4)
+            }
+            Payload::Csw(csw) => {
+                out.i32(csw.out.into())?;
+                out.i32(csw.user.into())?;
+                out.field(csw.wmesg, WMESGLEN, 1)
+            }
+            Payload::Struct(Struct { name, data }) => {
+                out.bytes(name)?;
+                out.zeros(1)?;
+                out.bytes(data)
+            }
+            Payload::ProcCtor(ctor) => out.u32(ctor.sv_flags),
+            Payload::ProcDtor => Some(()),
+            Payload::CapFail(fail) => fail.encode(&mut out),
+            Payload::Fault(fault) => {
+                out.u64(fault.vaddr)?;
+                out.i32(fault.fault_type)?;
+                out.zeros(4)
+            }
+            Payload::FaultEnd(end) => out.i32(end.result),
+            Payload::StructArray(array) => {
+                out.u64(array.struct_size)?;
+                out.bytes(array.name)?;
+                out.zeros(1)?;
+                out.bytes(array.data)
+            }
+        }
+    }
+
+    /// Reads the payload of a record of type `kind`; `None` if `bytes` are not one.
+    pub(crate) fn decode(kind: Kind, bytes: &'a [u8]) -> Option<Payload<'a>> {
+        let mut bytes = Take::new(bytes);
+        let payload = match kind {
+            Kind::Syscall => {
+                let code = bytes.i16()?;
+                let narg = usize::try_from(bytes.i16()?).ok()?;
+                bytes.bytes(4)?;
+                Payload::Syscall(Syscall {
+                    code,
+                    args: Args(ArgsForm::Bytes(bytes.bytes(narg.checked_mul(8)?)?)),
+                })
+            }
+            Kind::Sysret => {
+                let code = bytes.i16()?;
+                bytes.bytes(2)?;
+                Payload::Sysret(Sysret { code, error: bytes.i32()?, retval: bytes.u64()? })
+            }
+            Kind::Namei => Payload::Namei(bytes.rest()),
+            Kind::Genio => Payload::Genio(Genio { fd: bytes.i32()?, rw: bytes.u32()?, data: bytes.rest() }),
+            Kind::Psig => {
+                let signo = bytes.i32()?;
+                bytes.bytes(4)?;
+                let action = bytes.u64()?;
+                let code = bytes.i32()?;
+                let mask = [bytes.u32()?, bytes.u32()?, bytes.u32()?, bytes.u32()?];
+                bytes.bytes(4)?;
+                Payload::Psig(Psig { signo, action, code, mask })
+            }
+            Kind::Csw => {
+                let (out, user) = (bytes.i32()?, bytes.i32()?);
+                let wmesg = Take::new(bytes.bytes(WMESGLEN)?).string()?;
+                Payload::Csw(Csw { out: out != 0, user: user != 0, wmesg })
+            }
+            Kind::User => Payload::User(bytes.rest()),
+            Kind::Struct => Payload::Struct(Struct { name: bytes.string()?, data: bytes.rest() }),
+            Kind::Sysctl => Payload::Sysctl(bytes.rest()),
+            Kind::ProcCtor => Payload::ProcCtor(ProcCtor { sv_flags: bytes.u32()? }),
+            Kind::ProcDtor => Payload::ProcDtor,
+            Kind::CapFail => Payload::CapFail(CapFail::decode(&mut bytes)?),
+            Kind::Fault => {
+                let (vaddr, fault_type) = (bytes.u64()?, bytes.i32()?);
+                bytes.bytes(4)?;
+                Payload::Fault(Fault { vaddr, fault_type })
+            }
+            Kind::FaultEnd => Payload::FaultEnd(FaultEnd { result: bytes.i32()? }),
+            Kind::StructArray => Payload::StructArray(StructArray {
+                struct_size: bytes.u64()?,
+                name: bytes.string()?,
+                data: bytes.rest(),
+            }),
+        };
+        bytes.is_empty().then_some(payload)
+    }
+}
+
+/// Numbers of `enum ktr_cap_violation`, as far as they say what the data is.
+mod violation {
+    pub(super) const NOTCAPABLE: u32 = 0;
+    pub(super) const INCREASE: u32 = 1;
+    pub(super) const SYSCALL: u32 = 2;
+    pub(super) const SIGNAL: u32 = 3;
+    pub(super) const PROTO: u32 = 4;
+    pub(super) const SOCKADDR: u32 = 5;
+    pub(super) const NAMEI: u32 = 6;
+}
+
+impl<'a> CapFail<'a> {
+    fn encode(&self, out: &mut Put<'_>) -> Option<()> {
+        out.u32(self.cap_type)?;
+        out.i16(self.code)?;
+        out.zeros(2)?;
+        out.u32(self.svflags)?;
+        out.zeros(4)?;
+        match self.data {
+            CapData::None => out.zeros(MAXPATHLEN),
+            CapData::Rights { needed, held } => {
+                needed.into_iter().chain(held).try_for_each(|word| out.u64(word))?;
+                out.zeros(MAXPATHLEN - 32)
+            }
+            CapData::Int(value) => {
+                out.i32(value)?;
+                out.zeros(MAXPATHLEN - 4)
+            }
+            CapData::Sockaddr(bytes) => {
+                out.field(bytes, SOCKADDR_LEN, 0)?;
+                out.zeros(MAXPATHLEN - SOCKADDR_LEN)
+            }
+            CapData::Path(path) => out.field(path, MAXPATHLEN, 1),
+        }
+    }
+
+    fn decode(bytes: &mut Take<'a>) -> Option<CapFail<'a>> {
+        let cap_type = bytes.u32()?;
+        let code = bytes.i16()?;
+        bytes.bytes(2)?;
+        let svflags = bytes.u32()?;
+        bytes.bytes(4)?;
+        let union = bytes.bytes(MAXPATHLEN)?;
+        let mut union = Take::new(union);
+        let data = match cap_type {
+            violation::NOTCAPABLE | violation::INCREASE => {
+                CapData::Rights { needed: [union.u64()?, union.u64()?], held: [union.u64()?, union.u64()?] }
+            }
+            violation::SYSCALL | violation::SIGNAL | violation::PROTO => CapData::Int(union.i32()?),
+            violation::SOCKADDR => CapData::Sockaddr(union.bytes(SOCKADDR_LEN)?),
+            violation::NAMEI => CapData::Path(union.string()?),
+            _ => CapData::None,
+        };
+        Some(CapFail { cap_type, code, svflags, data })
+    }
+}

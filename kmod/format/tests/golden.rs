@@ -1,0 +1,219 @@
+//! One record of each type, byte by byte, as `sys/ktrace.h` lays it out on amd64.
+//!
+//! The module runs on amd64 only, whose byte order the expected bytes are in.
+#![cfg(target_endian = "little")]
+
+use ktrace_format::{
+    CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Header, Kind, Payload, ProcCtor, Psig, Record,
+    Struct, StructArray, Syscall, Sysret, Timespec,
+};
+
+/// Offset and bytes of each field of `struct ktr_header` but `ktr_len` and `ktr_type`.
+const HEADER: &[(usize, &[u8])] = &[
+    (6, &[1, 0]),                                    // ktr_version: KTR_VERSION1
+    (8, &[0x39, 0x30, 0, 0]),                        // ktr_pid: 12345
+    (12, b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), // ktr_comm[20]
+    (32, &[0x15, 0xcd, 0x5b, 0x07, 0, 0, 0, 0]),     // ktr_time.tv_sec: 123456789
+    (40, &[0xff, 0xc9, 0x9a, 0x3b, 0, 0, 0, 0]),     // ktr_time.tv_nsec: 999999999
+    (48, &[0xa1, 0x86, 0x01, 0, 0, 0, 0, 0]),        // ktr_tid: 100001
+    (56, &[3, 0, 0, 0]),                             // ktr_cpu: 3
+    (60, &[0, 0, 0, 0]),                             // padding
+];
+
+fn header(drop: bool) -> Header {
+    Header {
+        len: 0,
+        kind: Kind::Syscall,
+        drop,
+        pid: 12345,
+        comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        time: Timespec { sec: 123_456_789, nsec: 999_999_999 },
+        tid: 100_001,
+        cpu: 3,
+    }
+}
+
+/// Encodes `payload` into bytes that are all 0xff beforehand, compares with a header of
+/// `ktr_type` and `expected`, and decodes what was expected.
+fn check(payload: Payload<'_>, ktr_type: u16, expected: &[u8]) {
+    let drop = ktr_type & 0x8000 != 0;
+    let mut bytes = vec![0xff; HEADER_LEN + expected.len()];
+    let record = Record { header: header(drop), payload };
+    assert_eq!(record.encode(&mut bytes), Ok(bytes.len()));
+
+    let mut whole = vec![0; HEADER_LEN];
+    whole[..4].copy_from_slice(&(expected.len() as u32).to_le_bytes());
+    whole[4..6].copy_from_slice(&ktr_type.to_le_bytes());
+    for (offset, field) in HEADER {
+        whole[*offset..offset + field.len()].copy_from_slice(field);
+    }
+    whole.extend(expected);
+    assert_eq!(bytes, whole);
+
+    let (decoded, rest) = Record::decode(&whole).expect("the expected bytes are a record");
+    assert!(rest.is_empty());
+    assert_eq!(decoded.payload, payload);
+    let len = expected.len() as u32;
+    assert_eq!(decoded.header, Header { len, kind: payload.kind(), ..header(drop) });
+}
+
+/// `expected`, and zeroes up to `len`.
+fn padded(expected: &[u8], len: usize) -> Vec<u8> {
+    let mut bytes = expected.to_vec();
+    bytes.resize(len, 0);
+    bytes
+}
+
+#[test]
+fn syscall() {
+    let args: &[u64] = &[0x0102_0304_0506_0708, u64::MAX];
+    #[rustfmt::skip]
+    let expected = [
+        0xf3, 0x01, 2, 0, 0, 0, 0, 0, // ktr_code 499, ktr_narg 2, padding
+        8, 7, 6, 5, 4, 3, 2, 1,       // ktr_args[0]
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    ];
+    check(Payload::Syscall(Syscall { code: 499, args: args.into() }), 0x4001, &expected);
+}
+
+#[test]
+fn syscall_without_arguments() {
+    let none: &[u64] = &[];
+    check(Payload::Syscall(Syscall { code: 20, args: none.into() }), 0x4001, &[20, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn sysret() {
+    #[rustfmt::skip]
+    let expected = [
+        3, 0, 0, 0,                      // ktr_code 3, ktr_eosys
+        0xfe, 0xff, 0xff, 0xff,          // ktr_error -2 (EJUSTRETURN)
+        0x78, 0x56, 0x34, 0x12, 0, 0, 0, 0x80, // ktr_retval
+    ];
+    let sysret = Sysret { code: 3, error: -2, retval: 0x8000_0000_1234_5678 };
+    check(Payload::Sysret(sysret), 0x4002, &expected);
+}
+
+#[test]
+fn namei() {
+    check(Payload::Namei(b"/etc"), 0x4003, b"/etc");
+}
+
+#[test]
+fn genio() {
+    let genio = Genio { fd: 5, rw: 1, data: b"data" };
+    check(Payload::Genio(genio), 0x4004, &[5, 0, 0, 0, 1, 0, 0, 0, b'd', b'a', b't', b'a']);
+}
+
+#[test]
+fn psig() {
+    #[rustfmt::skip]
+    let expected = [
+        15, 0, 0, 0, 0, 0, 0, 0,              // signo 15, padding
+        0x40, 0x1a, 0x20, 0, 0, 0, 0, 0,      // action 0x201a40
+        1, 0, 1, 0,                           // code 0x10001 (SI_USER)
+        1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, // mask.__bits[4]
+        0, 0, 0, 0,                           // padding
+    ];
+    let psig = Psig { signo: 15, action: 0x20_1a40, code: 0x1_0001, mask: [1, 2, 3, 4] };
+    check(Payload::Psig(psig), 0x4005, &expected);
+}
+
+#[test]
+fn csw() {
+    let csw = Csw { out: true, user: false, wmesg: b"select" };
+    check(Payload::Csw(csw), 0x4006, &[1, 0, 0, 0, 0, 0, 0, 0, b's', b'e', b'l', b'e', b'c', b't', 0, 0]);
+}
+
+#[test]
+fn user() {
+    check(Payload::User(&[0, 1, 0xff]), 0x4007, &[0, 1, 0xff]);
+}
+
+#[test]
+fn structure() {
+    check(Payload::Struct(Struct { name: b"stat", data: &[9, 8] }), 0x4008, b"stat\0\x09\x08");
+}
+
+#[test]
+fn sysctl() {
+    check(Payload::Sysctl(b"kern.ostype\0"), 0x4009, b"kern.ostype\0");
+}
+
+#[test]
+fn procctor() {
+    check(Payload::ProcCtor(ProcCtor { sv_flags: 0x0002_0009 }), 0x400a, &[9, 0, 2, 0]);
+}
+
+#[test]
+fn procdtor() {
+    check(Payload::ProcDtor, 0x400b, &[]);
+}
+
+#[test]
+fn capfail_of_rights() {
+    #[rustfmt::skip]
+    let expected = [
+        1, 0, 0, 0, 5, 0, 0, 0,                 // cap_type CAPFAIL_INCREASE, cap_code 5, padding
+        9, 0, 2, 0, 0, 0, 0, 0,                 // cap_svflags, padding
+        1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 4, // cap_needed
+        3, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 4, // cap_held
+    ];
+    let needed = [0x0200_0000_0000_0001, 0x0400_0000_0000_0000];
+    let held = [0x0200_0000_0000_0003, 0x0400_0000_0000_0000];
+    let fail = CapFail { cap_type: 1, code: 5, svflags: 0x0002_0009, data: CapData::Rights { needed, held } };
+    check(Payload::CapFail(fail), 0x400c, &padded(&expected, 1040));
+}
+
+#[test]
+fn capfail_of_a_number() {
+    let expected = [3, 0, 0, 0, 37, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff];
+    let fail = CapFail { cap_type: 3, code: 37, svflags: 0, data: CapData::Int(-2) };
+    check(Payload::CapFail(fail), 0x400c, &padded(&expected, 1040));
+}
+
+#[test]
+fn capfail_of_an_address() {
+    let address = [16, 2, 0, 80, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut expected = vec![5, 0, 0, 0, 98, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    expected.extend(address);
+    let fail = CapFail { cap_type: 5, code: 98, svflags: 0, data: CapData::Sockaddr(&address) };
+    check(Payload::CapFail(fail), 0x400c, &padded(&expected, 1040));
+}
+
+#[test]
+fn capfail_of_a_path() {
+    let mut expected = vec![6, 0, 0, 0, 0xf3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    expected.extend(b"/etc");
+    let fail = CapFail { cap_type: 6, code: 499, svflags: 0, data: CapData::Path(b"/etc") };
+    check(Payload::CapFail(fail), 0x400c, &padded(&expected, 1040));
+}
+
+#[test]
+fn capfail_of_nothing() {
+    let fail = CapFail { cap_type: 7, code: 487, svflags: 0, data: CapData::None };
+    check(Payload::CapFail(fail), 0x400c, &padded(&[7, 0, 0, 0, 0xe7, 1], 1040));
+}
+
+#[test]
+fn fault() {
+    let expected = [0, 0x10, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
+    check(Payload::Fault(Fault { vaddr: 0x1_0000_1000, fault_type: 2 }), 0x400d, &expected);
+}
+
+#[test]
+fn faultend() {
+    check(Payload::FaultEnd(FaultEnd { result: 5 }), 0x400e, &[5, 0, 0, 0]);
+}
+
+#[test]
+fn struct_array() {
+    let expected = b"\x04\0\0\0\0\0\0\0pollfd\0\x01\x02\x03\x04\x05\x06\x07\x08";
+    let array = StructArray { struct_size: 4, name: b"pollfd", data: &[1, 2, 3, 4, 5, 6, 7, 8] };
+    check(Payload::StructArray(array), 0x400f, expected);
+}
+
+#[test]
+fn a_record_after_a_drop() {
+    check(Payload::FaultEnd(FaultEnd { result: 0 }), 0xc00e, &[0; 4]);
+}
