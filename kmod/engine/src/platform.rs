@@ -1,0 +1,69 @@
+//! What the engine asks of the system that it runs in.
+
+use ktrace_format::Timespec;
+
+/// An error number of intro(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+/// The system: its locks, its files, its clock.
+///
+/// Context: an operation that takes a [`Platform::MaySleep`] may sleep, and only a
+/// context that may sleep has one to give. All others may be called anywhere but under
+/// a spin lock and in an interrupt filter.
+pub trait Platform: Sized + 'static {
+    /// Proof that the caller may sleep and holds no lock that forbids it.
+    type MaySleep: Copy;
+    /// A lock that may be taken where sleeping is not allowed.
+    type Mutex<T: Send>: Mutex<T>;
+    /// A lock whose holder may sleep.
+    type SleepLock<T: Send>: SleepLock<T, Self::MaySleep>;
+    /// A file that records are appended to.
+    type Storage: Storage<Self::MaySleep>;
+    /// A statistics counter.
+    type Counter: Counter;
+
+    /// The time of day.
+    fn now() -> Timespec;
+
+    /// The number of the CPU that the caller runs on.
+    fn cpu() -> i32;
+}
+
+/// A lock that may be taken where sleeping is not allowed (mutex(9), `MTX_DEF`).
+pub trait Mutex<T>: Send + Sync {
+    /// A lock around `value`. May allocate, and so sleep.
+    fn new(value: T) -> Self;
+
+    /// Runs `critical` with the lock held. `critical` must not take a lock, sleep or allocate.
+    fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R;
+}
+
+/// A lock whose holder may sleep (sx(9)).
+pub trait SleepLock<T, MaySleep>: Send + Sync {
+    /// A lock around `value`. May allocate, and so sleep.
+    fn new(value: T) -> Self;
+
+    /// Runs `critical` with the lock held. May sleep.
+    fn with<R>(&self, may_sleep: MaySleep, critical: impl FnOnce(&mut T) -> R) -> R;
+}
+
+/// A file that records are appended to (a vnode with the credential to write it).
+///
+/// Dropping it closes the file, which may sleep.
+pub trait Storage<MaySleep>: Send + Sync {
+    /// Appends all of `bytes`, or nothing and returns why. May sleep.
+    fn append(&self, may_sleep: MaySleep, bytes: &[u8]) -> Result<(), Errno>;
+}
+
+/// A counter that many CPUs add to at once (counter(9)).
+pub trait Counter: Send + Sync {
+    /// A counter of zero. May sleep.
+    fn new() -> Self;
+
+    /// Adds `n`, which may be negative.
+    fn add(&self, n: i64);
+
+    /// The sum of all that was added so far.
+    fn fetch(&self) -> u64;
+}

@@ -1,0 +1,113 @@
+//! The memory of queues: segments of fixed size, and stacks of them.
+//!
+//! Pushing to a stack and popping from it neither allocates nor frees, so both can be
+//! done where sleeping is not allowed.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec;
+
+use ktrace_format::Record;
+
+use crate::{Platform, TraceFile};
+
+/// Size of a segment in bytes. The largest record that is made where sleeping is not
+/// allowed (`KTR_CAPFAIL`, 1104 bytes) fits.
+pub const SEGMENT_LEN: usize = 4096;
+
+/// Some whole records, one after the other, that go to one file.
+pub(crate) struct Segment<P: Platform> {
+    bytes: Box<[u8]>,
+    len: usize,
+    file: Option<Arc<TraceFile<P>>>,
+    below: Option<Box<Segment<P>>>,
+}
+
+impl<P: Platform> Segment<P> {
+    /// An empty segment. Allocates, and so may sleep.
+    pub(crate) fn new(_: P::MaySleep) -> Box<Self> {
+        Box::new(Segment { bytes: vec![0; SEGMENT_LEN].into_boxed_slice(), len: 0, file: None, below: None })
+    }
+
+    /// Says which file the records are for.
+    pub(crate) fn open(&mut self, file: Arc<TraceFile<P>>) {
+        self.file = Some(file);
+    }
+
+    /// The file that the records are for.
+    pub(crate) fn file(&self) -> Option<&Arc<TraceFile<P>>> {
+        self.file.as_ref()
+    }
+
+    /// The records.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Adds a record; false if there is no room for it, or it is for another file.
+    pub(crate) fn push(&mut self, file: &Arc<TraceFile<P>>, record: &Record<'_>) -> bool {
+        if !self.file.as_ref().is_some_and(|mine| Arc::ptr_eq(mine, file)) {
+            return false;
+        }
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        match record.encode(room) {
+            Ok(len) => {
+                self.len = self.len.saturating_add(len);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Makes the segment empty again, and hands out the reference to its file, to be
+    /// dropped where sleeping is allowed.
+    pub(crate) fn reset(&mut self) -> Option<Arc<TraceFile<P>>> {
+        self.len = 0;
+        self.file.take()
+    }
+}
+
+/// A stack of segments.
+pub(crate) struct Stack<P: Platform> {
+    top: Option<Box<Segment<P>>>,
+    len: usize,
+}
+
+impl<P: Platform> Stack<P> {
+    pub(crate) const fn new() -> Self {
+        Stack { top: None, len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn push(&mut self, mut segment: Box<Segment<P>>) {
+        segment.below = self.top.take();
+        self.top = Some(segment);
+        self.len = self.len.saturating_add(1);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Box<Segment<P>>> {
+        let mut segment = self.top.take()?;
+        self.top = segment.below.take();
+        self.len = self.len.saturating_sub(1);
+        Some(segment)
+    }
+
+    /// The same segments, the lowest on top.
+    pub(crate) fn reversed(mut self) -> Self {
+        let mut reversed = Stack::new();
+        while let Some(segment) = self.pop() {
+            reversed.push(segment);
+        }
+        reversed
+    }
+}
+
+impl<P: Platform> Drop for Stack<P> {
+    /// Frees one segment after the other: the default would recurse down the stack.
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}

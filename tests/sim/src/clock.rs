@@ -1,0 +1,44 @@
+//! The time of day: the machine's, or, for one thread, a deterministic one.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ktrace_format::Timespec;
+
+/// Nanoseconds between two readings of the deterministic clock.
+const TICK: Duration = Duration::from_nanos(100);
+
+thread_local! {
+    static TICKING: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// Has the current thread's clock start at `start`, and go on a little with each reading:
+/// no two readings are the same.
+pub fn make_deterministic(start: Duration) {
+    TICKING.set(Some(start));
+}
+
+/// The time of the last reading of the current thread's deterministic clock.
+pub fn last_reading() -> Option<Timespec> {
+    TICKING.get().map(timespec)
+}
+
+/// The time of day; never less than before.
+pub(crate) fn now() -> Timespec {
+    if let Some(last) = TICKING.get() {
+        let now = last.saturating_add(TICK);
+        TICKING.set(Some(now));
+        return timespec(now);
+    }
+    static START: OnceLock<(Duration, Instant)> = OnceLock::new();
+    let (epoch, start) = START.get_or_init(|| {
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (epoch, Instant::now())
+    });
+    timespec(epoch.saturating_add(start.elapsed()))
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), nsec: i64::from(time.subsec_nanos()) }
+}

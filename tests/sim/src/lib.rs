@@ -1,0 +1,36 @@
+//! A host simulation of the kernel around the engine: processes are threads, and files can
+//! be slow, full or dead.
+//!
+//! - [`Host`] is the engine's platform here: its locks check what a debug kernel checks
+//!   ([`context`]), its files misbehave when told to ([`Disk`]), its clock can be made
+//!   deterministic ([`clock`]), and another thread can be let in between any two steps of
+//!   the engine ([`interleave`]).
+//! - [`System`], [`Process`] and [`Thread`] do with the engine what the module does: trace
+//!   points, fork, exec, exit, return to user mode, ktrace(2).
+//! - [`kdump`] prints a trace file, [`demo`] makes one.
+//!
+//! A check that fails panics, as a kernel with INVARIANTS and WITNESS does.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod clock;
+pub mod context;
+mod counter;
+pub mod demo;
+mod disk;
+pub mod interleave;
+pub mod kdump;
+mod lock;
+pub mod memory;
+mod platform;
+mod process;
+mod system;
+mod thread;
+
+pub use counter::HostCounter;
+pub use disk::{Disk, EFBIG, EIO, ENOSPC, Faults, OpenFile};
+pub use lock::{CommitLock, QueueMutex};
+pub use platform::{Engine, File, Host, MaySleep, Trace, set_cpu};
+pub use process::Process;
+pub use system::{Inherit, System};
+pub use thread::Thread;

@@ -1,0 +1,100 @@
+//! The engine's locks, which check how they are used.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::MaySleep;
+use crate::context::{self, Entered};
+use crate::interleave::{Point, point};
+
+/// A lock and which thread has it.
+struct Owned<T> {
+    value: Mutex<T>,
+    /// Number of the owner, 0 for none.
+    owner: AtomicU64,
+}
+
+impl<T> Owned<T> {
+    fn new(value: T) -> Self {
+        Owned { value: Mutex::new(value), owner: AtomicU64::new(0) }
+    }
+
+    /// Panics if the current thread has the lock, which a second attempt would wait for for ever.
+    fn assert_not_mine(&self) {
+        assert_ne!(
+            self.owner.load(Ordering::Relaxed),
+            current(),
+            "a thread takes a lock that it has already"
+        );
+    }
+
+    fn with<R>(&self, entered: Entered, critical: impl FnOnce(&mut T) -> R) -> R {
+        /// Says that nobody owns the lock, also when `critical` panics.
+        struct Release<'a>(&'a AtomicU64);
+        impl Drop for Release<'_> {
+            fn drop(&mut self) {
+                self.0.store(0, Ordering::Relaxed);
+            }
+        }
+        // A panic in another test thread is reported there.
+        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        self.owner.store(current(), Ordering::Relaxed);
+        let _release = Release(&self.owner);
+        let result = critical(&mut value);
+        drop(entered);
+        result
+    }
+}
+
+/// Number of the current thread, from 1.
+fn current() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    if NUMBER.get() == 0 {
+        NUMBER.set(NEXT.fetch_add(1, Ordering::Relaxed));
+    }
+    NUMBER.get()
+}
+
+/// A mutex that may be taken where sleeping is not allowed. Nothing may be locked, allocated
+/// or freed under it.
+pub struct QueueMutex<T>(Owned<T>);
+
+impl<T: Send> ktrace_engine::Mutex<T> for QueueMutex<T> {
+    fn new(value: T) -> Self {
+        context::assert_may_sleep("a mutex was made");
+        QueueMutex(Owned::new(value))
+    }
+
+    fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
+        point(Point::Mutex);
+        self.0.assert_not_mine();
+        let result = self.0.with(context::enter_mutex(), critical);
+        point(Point::Mutex);
+        result
+    }
+}
+
+/// A lock whose holder may sleep.
+pub struct CommitLock<T>(Owned<T>);
+
+impl<T: Send> ktrace_engine::SleepLock<T, MaySleep> for CommitLock<T> {
+    fn new(value: T) -> Self {
+        context::assert_may_sleep("a sleep lock was made");
+        CommitLock(Owned::new(value))
+    }
+
+    fn with<R>(&self, _: MaySleep, critical: impl FnOnce(&mut T) -> R) -> R {
+        point(Point::CommitLock);
+        self.0.assert_not_mine();
+        let result = self.0.with(context::enter_commit_lock(), |value| {
+            point(Point::CommitLock);
+            critical(value)
+        });
+        point(Point::CommitLock);
+        result
+    }
+}

@@ -1,0 +1,62 @@
+//! The host as the engine's platform.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use ktrace_engine::{Platform, ProcTrace, TraceFile};
+use ktrace_format::Timespec;
+
+use crate::{CommitLock, HostCounter, OpenFile, QueueMutex, clock, context};
+
+/// The simulated system.
+pub struct Host;
+
+/// The trace of a process.
+pub type Trace = ProcTrace<Host>;
+/// An open trace file.
+pub type File = TraceFile<Host>;
+/// What all traces share.
+pub type Engine = ktrace_engine::Engine<Host>;
+
+/// Proof that the current thread may sleep. Whoever uses it checks that again.
+#[derive(Clone, Copy, Debug)]
+pub struct MaySleep(PhantomData<*const ()>);
+
+impl MaySleep {
+    /// Panics if the current thread may not sleep.
+    pub fn new() -> Self {
+        context::assert_may_sleep("leave to sleep was taken");
+        MaySleep(PhantomData)
+    }
+}
+
+impl Default for MaySleep {
+    fn default() -> Self {
+        MaySleep::new()
+    }
+}
+
+thread_local! {
+    static CPU: Cell<i32> = const { Cell::new(0) };
+}
+
+/// Says which CPU the current thread runs on.
+pub fn set_cpu(cpu: i32) {
+    CPU.set(cpu);
+}
+
+impl Platform for Host {
+    type MaySleep = MaySleep;
+    type Mutex<T: Send> = QueueMutex<T>;
+    type SleepLock<T: Send> = CommitLock<T>;
+    type Storage = OpenFile;
+    type Counter = HostCounter;
+
+    fn now() -> Timespec {
+        clock::now()
+    }
+
+    fn cpu() -> i32 {
+        CPU.get()
+    }
+}

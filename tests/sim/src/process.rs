@@ -1,0 +1,186 @@
+//! Simulated processes.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::panicking;
+
+use ktrace_engine::{Origin, WriteFailed};
+use ktrace_format::{Kind, MAXCOMLEN, Payload, PerKind, ProcCtor};
+
+use crate::{File, MaySleep, System, Trace, context};
+
+/// A process. Its threads are [`crate::Thread`]s.
+pub struct Process {
+    system: Arc<System>,
+    pid: i32,
+    comm: [u8; MAXCOMLEN + 1],
+    /// `p_traceflag`.
+    traceflag: AtomicU32,
+    /// Records that trace points have given to the engine.
+    generated: PerKind<AtomicU64>,
+    /// The process lock, which is a mutex: see [`Process::with_locked`].
+    locked: Mutex<Locked>,
+}
+
+/// What the process lock guards.
+#[derive(Default)]
+pub(crate) struct Locked {
+    /// `p_ktrioparms`: set once, and taken off at exit.
+    pub(crate) trace: Option<Arc<Trace>>,
+    /// The process is on its way out (`P_WEXIT`).
+    pub(crate) exiting: bool,
+    pub(crate) threads: Vec<Arc<ThreadState>>,
+}
+
+/// What other threads may touch of a thread.
+pub(crate) struct ThreadState {
+    pub(crate) tid: i64,
+    /// The queue is to be drained before the thread returns to user mode (`TDA_MOD3`).
+    pub(crate) drain_wanted: AtomicBool,
+}
+
+impl Process {
+    pub(crate) fn new(system: &Arc<System>, comm: &str) -> Arc<Self> {
+        let mut name = [0; MAXCOMLEN + 1];
+        for (to, from) in name.iter_mut().take(MAXCOMLEN).zip(comm.bytes()) {
+            *to = from;
+        }
+        let process = Arc::new(Process {
+            system: Arc::clone(system),
+            pid: system.next_id(),
+            comm: name,
+            traceflag: AtomicU32::new(0),
+            generated: PerKind::from_fn(|_| AtomicU64::new(0)),
+            locked: Mutex::default(),
+        });
+        system.add(&process);
+        process
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The system that it runs on.
+    pub fn system(&self) -> &Arc<System> {
+        &self.system
+    }
+
+    /// What is traced (`KTRFAC_SYSCALL` …); nothing if zero.
+    pub fn traceflag(&self) -> u32 {
+        self.traceflag.load(Ordering::Relaxed)
+    }
+
+    /// How many records of a type trace points have given to the engine.
+    pub fn generated(&self, kind: Kind) -> u64 {
+        self.generated.get(kind).load(Ordering::Relaxed)
+    }
+
+    /// The process's trace, if it was ever traced.
+    pub fn trace(&self) -> Option<Arc<Trace>> {
+        self.lock().trace.clone()
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.lock().threads.len()
+    }
+
+    /// How many bytes of records the process may make before it is drained again: a few context
+    /// switches and signals of each thread, or any number of page faults.
+    pub(crate) fn queue_room(&self) -> usize {
+        const PER_THREAD: usize = 512;
+        if self.traceflag() & (Kind::Fault.facility() | Kind::FaultEnd.facility()) != 0 {
+            return usize::MAX;
+        }
+        self.threads().saturating_mul(PER_THREAD)
+    }
+
+    pub(crate) fn comm(&self) -> [u8; MAXCOMLEN + 1] {
+        self.comm
+    }
+
+    pub(crate) fn set_traceflag(&self, flags: u32) {
+        self.traceflag.store(flags, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count(&self, kind: Kind) {
+        self.generated.get(kind).fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_thread(&self, state: Arc<ThreadState>) {
+        self.lock().threads.push(state);
+    }
+
+    /// Takes a thread off the process; true if it was the last one.
+    pub(crate) fn remove_thread(&self, tid: i64) -> bool {
+        let mut locked = self.lock();
+        locked.threads.retain(|state| state.tid != tid);
+        locked.threads.is_empty()
+    }
+
+    /// Runs `work` with the process lock held: nothing in it may sleep, allocate or free.
+    pub(crate) fn with_locked<R>(&self, work: impl FnOnce(&mut Locked) -> R) -> R {
+        let mut locked = self.lock();
+        context::sleepless(|| work(&mut locked))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues the `KTR_PROCCTOR` record, for the first thread to drain. The process is locked.
+    pub(crate) fn queue_procctor(&self, locked: &Locked) {
+        if self.traceflag() & Kind::ProcCtor.facility() == 0 {
+            return;
+        }
+        let (Some(trace), Some(first)) = (&locked.trace, locked.threads.first()) else { return };
+        let origin = Origin { pid: self.pid, tid: first.tid, comm: self.comm };
+        // SV_LP64 and the number of FreeBSD's own ABI.
+        let payload = Payload::ProcCtor(ProcCtor { sv_flags: 0x0002_0009 });
+        self.count(Kind::ProcCtor);
+        if trace.enqueue(&origin, &payload) {
+            first.drain_wanted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the file off the process if it is not traced any more.
+    #[must_use = "the last reference must be dropped where sleeping is allowed"]
+    pub(crate) fn end_if_cleared(&self) -> Option<Arc<File>> {
+        self.with_locked(|locked| {
+            if self.traceflag() != 0 {
+                return None;
+            }
+            locked.trace.as_ref().and_then(|trace| trace.set_file(None))
+        })
+    }
+
+    /// Its trace could not be written: ends tracing, unless it goes to another file now.
+    pub(crate) fn write_failed(&self, failed: WriteFailed) {
+        self.system.log_write_failed(failed, self.pid);
+        self.stop_if_without_file();
+    }
+
+    /// Clears the trace points if the file was taken off.
+    pub(crate) fn stop_if_without_file(&self) {
+        self.with_locked(|locked| {
+            if locked.trace.as_ref().is_none_or(|trace| !trace.is_traced()) {
+                self.set_traceflag(0);
+            }
+        });
+    }
+}
+
+impl Drop for Process {
+    /// A process that a failed test leaves behind is put in order, so that the failure is what
+    /// is seen.
+    fn drop(&mut self) {
+        if panicking()
+            && let Some(trace) = self.trace()
+        {
+            drop(trace.set_file(None));
+            let _ = trace.drain(MaySleep::new(), 0);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The simulated system: its processes, and ktrace(2) on them.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use ktrace_engine::WriteFailed;
+
+use crate::process::Locked;
+use crate::{Disk, Engine, File, MaySleep, OpenFile, Process, Thread, Trace};
+
+/// `KTRFAC_MASK`: the bits of `p_traceflag` that switch record types on.
+const KTRFAC_MASK: u32 = 0x00ff_ffff;
+/// `KTRFAC_INHERIT`: children are traced as well.
+pub(crate) const KTRFAC_INHERIT: u32 = 0x4000_0000;
+
+/// Whether the children of a traced process are traced as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inherit {
+    /// They are.
+    Yes,
+    /// They are not.
+    No,
+}
+
+/// A system with its engine.
+pub struct System {
+    engine: Arc<Engine>,
+    last_id: AtomicI32,
+    processes: Mutex<Vec<Weak<Process>>>,
+    log: Mutex<Vec<String>>,
+}
+
+impl System {
+    /// A system on which nothing runs yet.
+    pub fn boot() -> Arc<Self> {
+        Arc::new(System {
+            engine: Arc::new(Engine::new()),
+            last_id: AtomicI32::new(99),
+            processes: Mutex::default(),
+            log: Mutex::default(),
+        })
+    }
+
+    /// What all traces share: the statistics and the limit of a queue.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Starts a process, which is not traced, and returns its first thread.
+    pub fn spawn(self: &Arc<Self>, comm: &str) -> Thread {
+        Thread::first(&Process::new(self, comm))
+    }
+
+    /// What the kernel has logged, line by line.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens a file for tracing.
+    pub fn open(&self, file: OpenFile) -> Arc<File> {
+        Arc::new(File::new(Arc::clone(&self.engine), file))
+    }
+
+    /// `KTROP_SET`: traces the types in `facilities` to `file`. May sleep.
+    pub fn set(&self, process: &Process, facilities: u32, inherit: Inherit, file: &Arc<File>) {
+        let may_sleep = MaySleep::new();
+        let mut spare = Some(Arc::new(Trace::new(Arc::clone(&self.engine), may_sleep)));
+        let inherit = if inherit == Inherit::Yes { KTRFAC_INHERIT } else { 0 };
+        let old = process.with_locked(|locked| {
+            if locked.exiting {
+                return None;
+            }
+            if locked.trace.is_none() {
+                locked.trace = spare.take();
+            }
+            let trace = locked.trace.as_ref()?;
+            // A file that a set-id exec left is not traced to any more.
+            let traced = process.traceflag() != 0;
+            let same = traced
+                && trace
+                    .with_file(|old| old.is_some_and(|old| old.storage().same_file(file.storage().disk())));
+            let old = if same { None } else { trace.set_file(Some(Arc::clone(file))) };
+            process.set_traceflag(process.traceflag() | facilities & KTRFAC_MASK | inherit);
+            process.queue_procctor(locked);
+            old
+        });
+        self.finish(process, old);
+    }
+
+    /// `KTROP_CLEAR`: traces the types in `facilities` no more. May sleep.
+    pub fn clear(&self, process: &Process, facilities: u32) {
+        let old = process.with_locked(|locked| {
+            if locked.exiting {
+                return None;
+            }
+            let flags = process.traceflag() & !(facilities & KTRFAC_MASK);
+            if flags & KTRFAC_MASK == 0 {
+                return end(process, locked);
+            }
+            process.set_traceflag(flags);
+            process.queue_procctor(locked);
+            None
+        });
+        self.finish(process, old);
+    }
+
+    /// `KTROP_CLEARFILE`: ends all tracing to the file. May sleep.
+    pub fn clear_file(&self, disk: &Arc<Disk>) {
+        let all: Vec<Arc<Process>> = self.processes().iter().filter_map(Weak::upgrade).collect();
+        for process in all {
+            let old = process.with_locked(|locked| {
+                let uses = locked.trace.as_ref().is_some_and(|trace| {
+                    trace.with_file(|file| file.is_some_and(|file| file.storage().same_file(disk)))
+                });
+                if uses { end(&process, locked) } else { None }
+            });
+            self.finish(&process, old);
+        }
+    }
+
+    /// Writes what a trace that ended, or goes elsewhere now, has queued, and closes its file.
+    fn finish(&self, process: &Process, old: Option<Arc<File>>) {
+        if old.is_some()
+            && let Some(trace) = process.trace()
+            && let Err(failed) = trace.drain(MaySleep::new(), 0)
+        {
+            self.log_write_failed(failed, process.pid());
+            process.stop_if_without_file();
+        }
+    }
+
+    pub(crate) fn log_write_failed(&self, WriteFailed(errno): WriteFailed, pid: i32) {
+        let line = format!("ktrace write failed, errno {}, tracing stopped for pid {pid}", errno.0);
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// A number for a new process or thread.
+    pub(crate) fn next_id(&self) -> i32 {
+        self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    pub(crate) fn add(&self, process: &Arc<Process>) {
+        self.processes().push(Arc::downgrade(process));
+    }
+
+    pub(crate) fn remove(&self, pid: i32) {
+        self.processes().retain(|process| process.upgrade().is_some_and(|process| process.pid() != pid));
+    }
+
+    fn processes(&self) -> MutexGuard<'_, Vec<Weak<Process>>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the tracing of a process, which is locked.
+#[must_use = "the last reference must be dropped where sleeping is allowed"]
+fn end(process: &Process, locked: &Locked) -> Option<Arc<File>> {
+    process.set_traceflag(0);
+    locked.trace.as_ref().and_then(|trace| trace.set_file(None))
+}

@@ -1,0 +1,13 @@
+//! The engine in the host simulation.
+
+mod allocator;
+mod checks;
+mod expected;
+mod failures;
+mod interleavings;
+mod load;
+mod model;
+mod processes;
+mod queue;
+mod trace_file;
+mod traced;

@@ -1,0 +1,50 @@
+//! What a test wants to know of a finished trace file.
+
+use std::collections::BTreeMap;
+
+use ktrace_engine::Counter as _;
+use ktrace_format::{Kind, PerKind, Record, Records, Timespec};
+use ktrace_sim::Engine;
+
+/// The records of a file, which must all be whole.
+pub(crate) fn decode(content: &[u8]) -> Vec<Record<'_>> {
+    Records::new(content).map(|record| record.expect("the file holds only whole records")).collect()
+}
+
+/// How many records of each type there are.
+pub(crate) fn count<'a>(records: impl IntoIterator<Item = &'a Record<'a>>) -> PerKind<u64> {
+    let mut found = PerKind::default();
+    for record in records {
+        *found.get_mut(record.header.kind) += 1;
+    }
+    found
+}
+
+/// Each process's records are in the order of their times.
+pub(crate) fn assert_time_order(records: &[Record<'_>]) {
+    let mut last = BTreeMap::<i32, Timespec>::new();
+    for record in records {
+        let header = &record.header;
+        let before = last.insert(header.pid, header.time);
+        assert!(
+            before.is_none_or(|before| before <= header.time),
+            "the records of process {} go back in time",
+            header.pid
+        );
+    }
+}
+
+/// Nothing is pending, and the statistics agree with what the files hold.
+pub(crate) fn assert_settled(engine: &Engine, found: &PerKind<u64>) {
+    let stats = &engine.stats;
+    assert_eq!(stats.queued.fetch(), 0, "bytes still counted as queued");
+    assert_eq!(stats.procs.fetch(), 0, "processes still counted as traced");
+    for (kind, found) in found.iter() {
+        assert_eq!(stats.records.get(kind).fetch(), *found, "{} records in the files", kind.name());
+    }
+}
+
+/// Records of a type that were dropped.
+pub(crate) fn dropped(engine: &Engine, kind: Kind) -> u64 {
+    engine.stats.dropped.get(kind).fetch()
+}

@@ -1,0 +1,125 @@
+//! The engine's memory is bounded: blocks of the size of a segment are counted.
+
+#[path = "../engine/allocator.rs"]
+mod allocator;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use ktrace_engine::{Origin, QUEUE_LIMIT_MIN, SEGMENT_LEN};
+use ktrace_format::{Fault, Payload};
+use ktrace_sim::interleave::{self, Point};
+use ktrace_sim::memory::live_segments;
+use ktrace_sim::{Disk, Engine, File, Inherit, MaySleep, System, Trace, context};
+
+/// Segments that a trace may keep besides those of its queue's limit: those that are written
+/// when the queue is filled anew, and a few to be used again.
+const KEPT: usize = 8;
+
+/// The blocks of one test are counted at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fault(trace: &Trace, number: u64) {
+    let origin = Origin { pid: 1, tid: 1, comm: [0; 20] };
+    let payload = Payload::Fault(Fault { vaddr: number, fault_type: 1 });
+    context::sleepless(|| trace.enqueue(&origin, &payload));
+}
+
+#[test]
+fn a_queue_that_is_always_full() {
+    let _alone = alone();
+    let before = live_segments();
+    for segments in [1, 2, 8, 32] {
+        let engine = Arc::new(Engine::new());
+        engine.set_queue_limit(segments * SEGMENT_LEN).expect("the limit is in range");
+        let disk = Disk::new();
+        let file = Arc::new(File::new(Arc::clone(&engine), disk.open()));
+        let trace = Rc::new(Trace::new(Arc::clone(&engine), MaySleep::new()));
+        drop(trace.set_file(Some(file)));
+        let most = Rc::new(Cell::new(0));
+        let (hooked, seen) = (Rc::clone(&trace), Rc::clone(&most));
+        // While a file is written, other threads fill the queue to the brim.
+        let hook = move |point| {
+            if point == Point::Append {
+                (0..60).for_each(|number| fault(&hooked, number));
+            }
+            seen.set(seen.get().max(live_segments() - before));
+        };
+        interleave::with(hook, || {
+            for _ in 0..20 {
+                (0..60 * segments as u64).for_each(|number| fault(&trace, number));
+                trace.drain(MaySleep::new(), 0).expect("the file can be written");
+            }
+        });
+        let (most, bound) = (most.get(), 2 * segments + KEPT);
+        assert!(most <= bound, "{most} segments at once, with a limit of {segments}");
+        drop(trace.set_file(None));
+        trace.drain(MaySleep::new(), 0).expect("the file can be written");
+        drop(trace);
+        drop(disk);
+        assert_eq!(live_segments(), before, "segments are left");
+    }
+}
+
+#[test]
+fn a_load_of_threads() {
+    let _alone = alone();
+    const PROCESSES: usize = 4;
+    const THREADS: usize = 3;
+    let before = live_segments();
+    {
+        let (system, disk) = (System::boot(), Disk::new());
+        system.engine().set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
+        let mut threads = Vec::new();
+        for _ in 0..PROCESSES {
+            let first = system.spawn("memory");
+            first.trace_self(0x00ff_ffff, Inherit::No, &system.open(disk.open()));
+            threads.extend((1..THREADS).map(|_| first.spawn()));
+            threads.push(first);
+        }
+        let most = thread::scope(|scope| {
+            let running: Vec<_> = threads
+                .into_iter()
+                .map(|thread| {
+                    scope.spawn(move || {
+                        for call in 0..50 {
+                            thread.syscall(20, &[], |td| {
+                                (0..80).for_each(|number| td.fault(number, 1));
+                                Ok(call)
+                            });
+                        }
+                        thread.exit();
+                    })
+                })
+                .collect();
+            let mut most = 0;
+            while running.iter().any(|thread| !thread.is_finished()) {
+                most = most.max(live_segments() - before);
+                thread::yield_now();
+            }
+            most
+        });
+        let bound = PROCESSES * (2 * QUEUE_LIMIT_MIN / SEGMENT_LEN + KEPT);
+        assert!(most <= bound, "{most} segments at once in {PROCESSES} processes");
+    }
+    assert_eq!(live_segments(), before, "segments are left");
+}
+
+#[test]
+fn a_lowered_limit_gives_memory_back_at_the_next_drain() {
+    let _alone = alone();
+    let before = live_segments();
+    let engine = Arc::new(Engine::new());
+    let trace = Trace::new(Arc::clone(&engine), MaySleep::new());
+    assert_eq!(live_segments() - before, 8);
+    engine.set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
+    trace.drain(MaySleep::new(), 0).expect("there is nothing to write");
+    assert_eq!(live_segments() - before, 1);
+    drop(trace);
+    assert_eq!(live_segments(), before);
+}
