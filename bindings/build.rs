@@ -1,0 +1,159 @@
+//! Runs bindgen over the kernel headers that `KERNEL_CFLAGS` points at.
+
+use std::env;
+use std::path::PathBuf;
+
+/// Functions that the module calls, and those that it replaces: the bindings of
+/// the latter give the replacements their signatures.
+const FUNCTIONS: &[&str] = &[
+    // sys/ktrace.h and sys/sysproto.h: the interface that is taken over.
+    "ktr[a-z_]*",
+    "sys_ktrace",
+    "sys_utrace",
+    // kmod/shims/shims.h
+    "ktrace_rs_[a-z0-9_]*",
+    // sys/proc.h
+    "ast_(de)?register",
+    "ast_sched",
+    "p_candebug",
+    "p_cansee",
+    "kern_psignal",
+    "pfind",
+    "pgfind",
+    // sys/systm.h
+    "copyin",
+    "nanotime",
+    "panic",
+    "pause_sbt",
+    "printf",
+    // sys/counter.h
+    "counter_u64_(alloc|free|fetch)",
+    // sys/linker.h
+    "linker_ddb_(search_symbol|symbol_values)",
+    "linker_file_lookup_symbol",
+    // sys/malloc.h
+    "free",
+    "malloc",
+    // sys/priv.h, sys/ucred.h
+    "crfree",
+    "crhold",
+    "priv_check",
+    "priv_check_cred",
+    // sys/resourcevar.h
+    "lim_cur",
+    // sys/smp.h
+    "smp_rendezvous",
+    // sys/sysctl.h
+    "kernel_sysctl",
+    "sysctl_(add_oid|ctx_init|ctx_free)",
+    "sysctl_handle_(64|int|string)",
+    // sys/syslog.h
+    "log",
+    // sys/uio.h
+    "uiomove",
+    // sys/vnode.h
+    "vn_close",
+    "vn_finished_write",
+    "vn_getsize_locked",
+    "vn_rdwr",
+    "vn_start_write",
+    "vn_truncate_locked",
+    "vrefact",
+    // machine/md_var.h
+    "disable_wp",
+    "restore_wp",
+];
+
+const TYPES: &[&str] = &[
+    "ktr_[a-z_]*",
+    "ktrace_args",
+    "linker_symval_t",
+    "linker_symval",
+    "modeventtype.*",
+    "pcb",
+    "pgrp",
+    "proc",
+    "proclist",
+    "sockaddr",
+    "sysctl_.*",
+    "sysentvec",
+    "thread",
+    "uio",
+    "utrace_args",
+    "vtype",
+];
+
+const VARIABLES: &[&str] = &[
+    "allproc",
+    "allproc_lock",
+    "osreldate",
+    "linker_kernel_file",
+    "mp_maxid",
+    "proctree_lock",
+    "sysctl___kern",
+    "CAPFAIL_.*",
+    "CTL_MAXNAME",
+    "CTLFLAG_.*",
+    "CTLTYPE.*",
+    "E[A-Z0-9]+",
+    "F(READ|WRITE)",
+    "IO_.*",
+    "KTR.*",
+    "LOG_NOTICE",
+    "M_(WAITOK|ZERO|NOWAIT)",
+    "MAXCOMLEN",
+    "MAXPATHLEN",
+    "MAXCPU",
+    "MOD_.*",
+    "NOCPU",
+    "O_NOFOLLOW",
+    "OID_AUTO",
+    "PAGE_SIZE",
+    "P_(WEXIT|INMEM)",
+    "PRIV_(KTRACE|DEBUG_DIFFCRED)",
+    "PRS_NEW",
+    "RLIMIT_FSIZE",
+    "SYF_CAPENABLED",
+    "SYS_ktrace",
+    "TDP_INKTRACE",
+    "TDA_MOD1",
+    "TDS_[A-Z_]+",
+    "SBT_1MS",
+    "UIO_(READ|WRITE|SYSSPACE|USERSPACE)",
+    "VREG",
+    "CTL_AUTO_START",
+    "ASTR_ASTF_REQUIRED",
+    "SIGXFSZ",
+    "V_WAIT",
+    "KTRACE_RS_TARGET",
+];
+
+fn main() {
+    println!("cargo::rerun-if-changed=wrapper.h");
+    println!("cargo::rerun-if-changed=../kmod/shims/shims.h");
+    println!("cargo::rerun-if-env-changed=KERNEL_CFLAGS");
+    let cflags = env::var("KERNEL_CFLAGS")
+        .expect("KERNEL_CFLAGS: not set; build the module with make, which finds the headers");
+    let mut builder = bindgen::Builder::default()
+        .header("wrapper.h")
+        .clang_arg("-I../kmod/shims")
+        .clang_args(cflags.split_whitespace())
+        .use_core()
+        .derive_debug(false)
+        .layout_tests(true)
+        .default_enum_style(bindgen::EnumVariation::Consts)
+        .prepend_enum_name(false)
+        .generate_comments(false);
+    for name in FUNCTIONS {
+        builder = builder.allowlist_function(name);
+    }
+    for name in TYPES {
+        builder = builder.allowlist_type(name);
+    }
+    for name in VARIABLES {
+        builder = builder.allowlist_var(name);
+    }
+    let bindings = builder.generate().expect("bindgen over the kernel headers");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("OUT_DIR is set by cargo"));
+    bindings.write_to_file(out.join("kernel.rs")).expect("OUT_DIR is writable");
+}

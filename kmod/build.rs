@@ -1,0 +1,31 @@
+//! Compiles the shims with the compiler and the flags that `make` found.
+
+use std::env;
+use std::path::Path;
+
+fn main() {
+    println!("cargo::rerun-if-changed=shims");
+    println!("cargo::rerun-if-env-changed=KERNEL_CFLAGS");
+    println!("cargo::rerun-if-env-changed=KERNEL_CC");
+    let cflags = env::var("KERNEL_CFLAGS")
+        .expect("KERNEL_CFLAGS: not set; build the module with make, which finds the headers");
+    let compiler = env::var("KERNEL_CC").unwrap_or_else(|_| "clang".to_owned());
+    let mut build = cc::Build::new();
+    build.compiler(compiler).no_default_flags(true).warnings(true).opt_level(2);
+    for flag in cflags.split_whitespace() {
+        build.flag(flag);
+    }
+    for flag in ["-O2", "-std=gnu17", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"] {
+        build.flag(flag);
+    }
+    if env::var_os("CARGO_FEATURE_TEST_OTHER_NAME").is_some() {
+        build.define("KTRACE_RS_NAME", "ktrace_rs_test");
+    }
+    for entry in Path::new("shims").read_dir().expect("shims is a folder of this crate") {
+        let path = entry.expect("shims can be read").path();
+        if path.extension().is_some_and(|extension| extension == "c") {
+            build.file(path);
+        }
+    }
+    build.compile("shims");
+}

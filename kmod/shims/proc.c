@@ -1,0 +1,31 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * sys/proc.h
+ */
+
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/lock.h>
+#include <sys/mutex.h>
+#include <sys/proc.h>
+
+#include "shims.h"
+
+void
+ktrace_rs_pgrp_unlock(struct pgrp *pg)
+{
+	PGRP_UNLOCK(pg);
+}
+
+void
+ktrace_rs_proc_lock(struct proc *p)
+{
+	PROC_LOCK(p);
+}
+
+void
+ktrace_rs_proc_unlock(struct proc *p)
+{
+	PROC_UNLOCK(p);
+}

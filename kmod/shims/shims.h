@@ -1,0 +1,70 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Macros and inline functions of the kernel headers as functions that Rust can
+ * call; one file for each header, and no logic.  Contexts are those of the
+ * macro that a function wraps.
+ */
+
+#ifndef KTRACE_RS_SHIMS_H
+#define KTRACE_RS_SHIMS_H
+
+#include <sys/param.h>
+#include <sys/counter.h>
+#include <sys/eventhandler.h>
+#include <sys/module.h>
+#include <sys/vnode.h>
+
+struct mtx;
+struct pgrp;
+struct proc;
+struct sx;
+struct thread;
+
+/* eventhandler.c */
+void ktrace_rs_deregister_process_exit(eventhandler_tag tag);
+eventhandler_tag ktrace_rs_register_process_exit(
+    void (*handler)(void *, struct proc *));
+
+/* malloc.c */
+void ktrace_rs_free(void *memory);
+void ktrace_rs_free_iov(void *uio);
+void *ktrace_rs_malloc(size_t size, int flags);
+
+/* module.c; the handler is in Rust. */
+extern moduledata_t ktrace_rs_module;
+int ktrace_rs_modevent(struct module *mod, int what, void *arg);
+
+/* mutex.c */
+void ktrace_rs_mtx_destroy(struct mtx *mtx);
+void ktrace_rs_mtx_init(struct mtx *mtx, const char *name);
+void ktrace_rs_mtx_lock(struct mtx *mtx);
+void ktrace_rs_mtx_unlock(struct mtx *mtx);
+
+/* namei.c */
+int ktrace_rs_vn_open(const char *user_path, int flags, struct vnode **vpp);
+
+/* pcpu.c */
+void ktrace_rs_counter_u64_add(counter_u64_t counter, int64_t n);
+int ktrace_rs_cpuid(void);
+struct thread *ktrace_rs_curthread(void);
+
+/* proc.c */
+void ktrace_rs_pgrp_unlock(struct pgrp *pg);
+void ktrace_rs_proc_lock(struct proc *p);
+void ktrace_rs_proc_unlock(struct proc *p);
+
+/* sx.c */
+void ktrace_rs_sx_destroy(struct sx *sx);
+void ktrace_rs_sx_init(struct sx *sx, const char *name);
+void ktrace_rs_sx_slock(struct sx *sx);
+void ktrace_rs_sx_sunlock(struct sx *sx);
+void ktrace_rs_sx_xlock(struct sx *sx);
+void ktrace_rs_sx_xunlock(struct sx *sx);
+
+/* vnode.c */
+bool ktrace_rs_vn_is_regular(struct vnode *vp);
+void ktrace_rs_vn_lock(struct vnode *vp);
+void ktrace_rs_vn_unlock(struct vnode *vp);
+
+#endif

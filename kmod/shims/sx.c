@@ -1,0 +1,48 @@
+/*-
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * sys/sx.h
+ */
+
+#include <sys/param.h>
+#include <sys/systm.h>
+#include <sys/lock.h>
+#include <sys/sx.h>
+
+#include "shims.h"
+
+void
+ktrace_rs_sx_destroy(struct sx *sx)
+{
+	sx_destroy(sx);
+}
+
+void
+ktrace_rs_sx_init(struct sx *sx, const char *name)
+{
+	sx_init(sx, name);
+}
+
+void
+ktrace_rs_sx_slock(struct sx *sx)
+{
+	sx_slock(sx);
+}
+
+void
+ktrace_rs_sx_sunlock(struct sx *sx)
+{
+	sx_sunlock(sx);
+}
+
+void
+ktrace_rs_sx_xlock(struct sx *sx)
+{
+	sx_xlock(sx);
+}
+
+void
+ktrace_rs_sx_xunlock(struct sx *sx)
+{
+	sx_xunlock(sx);
+}

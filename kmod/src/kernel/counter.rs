@@ -1,0 +1,43 @@
+//! counter(9).
+
+use kernel_sys as sys;
+
+/// A counter with a part for each CPU; adding takes no lock and no shared cache line.
+pub(crate) struct CpuCounter(sys::counter_u64_t);
+
+// SAFETY: counter(9) is made to be used by all CPUs at once.
+unsafe impl Send for CpuCounter {}
+// SAFETY: as above.
+unsafe impl Sync for CpuCounter {}
+
+impl CpuCounter {
+    /// The counter as the kernel knows it, for the entries to count with.
+    pub(crate) fn as_ptr(&self) -> sys::counter_u64_t {
+        self.0
+    }
+}
+
+impl ktrace_engine::Counter for CpuCounter {
+    /// May sleep.
+    fn new() -> Self {
+        // SAFETY: counters are made at load, where sleeping is allowed.
+        CpuCounter(unsafe { sys::counter_u64_alloc(sys::M_WAITOK.cast_signed()) })
+    }
+
+    fn add(&self, n: i64) {
+        // SAFETY: the counter lives as long as self.
+        unsafe { sys::ktrace_rs_counter_u64_add(self.0, n) };
+    }
+
+    fn fetch(&self) -> u64 {
+        // SAFETY: the counter lives as long as self.
+        unsafe { sys::counter_u64_fetch(self.0) }
+    }
+}
+
+impl Drop for CpuCounter {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has the counter any more.
+        unsafe { sys::counter_u64_free(self.0) };
+    }
+}

@@ -1,0 +1,116 @@
+//! mutex(9) and sx(9) around the values that they guard.
+
+use alloc::boxed::Box;
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+
+use kernel_sys as sys;
+
+use super::context::MaySleep;
+
+/// A default mutex and what it guards. The lock is boxed, so that it never moves.
+pub(crate) struct DefaultMutex<T> {
+    mutex: Box<UnsafeCell<sys::mtx>>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached only with the mutex held.
+unsafe impl<T: Send> Send for DefaultMutex<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for DefaultMutex<T> {}
+
+impl<T: Send> ktrace_engine::Mutex<T> for DefaultMutex<T> {
+    fn new(value: T) -> Self {
+        // SAFETY: all zero is a struct mtx that mtx_init(9) accepts.
+        let mutex = Box::new(UnsafeCell::new(unsafe { MaybeUninit::zeroed().assume_init() }));
+        // SAFETY: the mutex stays where it is until it is destroyed; the name is static.
+        unsafe { sys::ktrace_rs_mtx_init(mutex.get(), c"ktrace_rs queue".as_ptr()) };
+        DefaultMutex { mutex, value: UnsafeCell::new(value) }
+    }
+
+    fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: the mutex was initialised by new().
+        unsafe { sys::ktrace_rs_mtx_lock(self.mutex.get()) };
+        // SAFETY: the mutex is held, and critical() cannot take it again: it would deadlock
+        // before it got a second reference.
+        let result = critical(unsafe { &mut *self.value.get() });
+        // SAFETY: taken above.
+        unsafe { sys::ktrace_rs_mtx_unlock(self.mutex.get()) };
+        result
+    }
+}
+
+impl<T> Drop for DefaultMutex<T> {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has the mutex any more.
+        unsafe { sys::ktrace_rs_mtx_destroy(self.mutex.get()) };
+    }
+}
+
+/// An sx lock and what it guards. The lock is boxed, so that it never moves.
+pub(crate) struct SxLock<T> {
+    sx: Box<UnsafeCell<sys::sx>>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached only with the lock held exclusively.
+unsafe impl<T: Send> Send for SxLock<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for SxLock<T> {}
+
+impl<T: Send> ktrace_engine::SleepLock<T, MaySleep> for SxLock<T> {
+    fn new(value: T) -> Self {
+        // SAFETY: all zero is a struct sx that sx_init(9) accepts.
+        let sx = Box::new(UnsafeCell::new(unsafe { MaybeUninit::zeroed().assume_init() }));
+        // SAFETY: the lock stays where it is until it is destroyed; the name is static.
+        unsafe { sys::ktrace_rs_sx_init(sx.get(), c"ktrace_rs commit".as_ptr()) };
+        SxLock { sx, value: UnsafeCell::new(value) }
+    }
+
+    fn with<R>(&self, _: MaySleep, critical: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: the lock was initialised by new(), and the caller may sleep.
+        unsafe { sys::ktrace_rs_sx_xlock(self.sx.get()) };
+        // SAFETY: the lock is held, and critical() cannot take it again: it would deadlock
+        // before it got a second reference.
+        let result = critical(unsafe { &mut *self.value.get() });
+        // SAFETY: taken above.
+        unsafe { sys::ktrace_rs_sx_xunlock(self.sx.get()) };
+        result
+    }
+}
+
+impl<T> Drop for SxLock<T> {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has the lock any more.
+        unsafe { sys::ktrace_rs_sx_destroy(self.sx.get()) };
+    }
+}
+
+/// One of the kernel's own sx locks, held shared.
+#[must_use = "the lock is released when this is dropped"]
+pub(crate) struct SxShared(*mut sys::sx);
+
+impl SxShared {
+    /// `allproc_lock`: the list of all processes does not change.
+    pub(crate) fn allproc(_: MaySleep) -> Self {
+        SxShared::lock(&raw mut sys::allproc_lock)
+    }
+
+    /// `proctree_lock`: parents, children and process groups do not change.
+    pub(crate) fn proctree(_: MaySleep) -> Self {
+        SxShared::lock(&raw mut sys::proctree_lock)
+    }
+
+    fn lock(sx: *mut sys::sx) -> Self {
+        // SAFETY: a lock that the kernel keeps for ever; the constructors ask for MaySleep.
+        unsafe { sys::ktrace_rs_sx_slock(sx) };
+        SxShared(sx)
+    }
+}
+
+impl Drop for SxShared {
+    fn drop(&mut self) {
+        // SAFETY: taken by lock().
+        unsafe { sys::ktrace_rs_sx_sunlock(self.0) };
+    }
+}

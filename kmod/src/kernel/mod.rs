@@ -1,0 +1,13 @@
+//! The kernel as the module sees it: a thin layer of safe types over `kernel_sys`.
+
+pub(crate) mod context;
+pub(crate) mod counter;
+mod layout;
+pub(crate) mod lock;
+pub(crate) mod log;
+mod memory;
+mod panic;
+pub(crate) mod proc;
+pub(crate) mod stop;
+pub(crate) mod text;
+pub(crate) mod vnode;

@@ -1,0 +1,366 @@
+//! Processes and threads.
+
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+
+use kernel_sys as sys;
+use ktrace_engine::Origin;
+use ktrace_format::Kind;
+
+use crate::kernel::context::InKtrace;
+use crate::platform::Trace;
+
+/// A thread.
+///
+/// # Invariants
+///
+/// The pointer is to a `struct thread` that stays while the value is used: the current
+/// thread, or one whose process is locked or cannot go away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Thread(*mut sys::thread);
+
+impl Thread {
+    /// The thread that runs.
+    pub(crate) fn current() -> Self {
+        // SAFETY: curthread is always there.
+        Thread(unsafe { sys::ktrace_rs_curthread() })
+    }
+
+    /// # Safety
+    ///
+    /// The invariant above holds for `td`.
+    pub(crate) unsafe fn from_raw(td: *mut sys::thread) -> Self {
+        Thread(td)
+    }
+
+    pub(crate) fn as_ptr(self) -> *mut sys::thread {
+        self.0
+    }
+
+    /// Its process.
+    pub(crate) fn proc(self) -> Proc {
+        // SAFETY: invariant; td_proc of a thread that exists does not change.
+        Proc(unsafe { (*self.0).td_proc })
+    }
+
+    /// What the header of a record says of its maker.
+    pub(crate) fn origin(self) -> Origin {
+        // SAFETY: invariant; a name that changes meanwhile is mixed, as with the stock backend.
+        let (tid, name) = unsafe { ((*self.0).td_tid, (*self.0).td_name) };
+        Origin { pid: self.proc().pid(), tid: i64::from(tid), comm: name.map(i8::cast_unsigned) }
+    }
+
+    /// Has the thread drain its process's queue before it returns to user mode (`TDA_MOD1`).
+    /// Takes the thread lock.
+    pub(crate) fn schedule_drain(self) {
+        // SAFETY: invariant.
+        unsafe { sys::ast_sched(self.0, sys::TDA_MOD1.cast_signed()) };
+    }
+
+    /// Number and `sy_flags` of the system call that the thread is in.
+    pub(crate) fn syscall(self) -> (u32, u32) {
+        // SAFETY: invariant; td_sa is written by the thread itself, callp by a valid table.
+        unsafe {
+            let sa = &(*self.0).td_sa;
+            (sa.code, sa.callp.as_ref().map_or(0, |callp| u32::from(callp.sy_flags)))
+        }
+    }
+
+    /// Whether the thread, which must be the current one, is inside the tracer (`TDP_INKTRACE`).
+    pub(crate) fn is_in_ktrace(self) -> bool {
+        // SAFETY: invariant; td_pflags is read by its own thread.
+        unsafe { (*self.0).td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0 }
+    }
+
+    /// Whether the thread has the privilege (priv(9)).
+    pub(crate) fn has_privilege(self, privilege: u32) -> bool {
+        // SAFETY: invariant; any number is a question that priv_check() answers.
+        unsafe { sys::priv_check(self.0, privilege.cast_signed()) == 0 }
+    }
+}
+
+/// A process.
+///
+/// # Invariants
+///
+/// The pointer is to a `struct proc` that stays while the value is used: the current
+/// process, a locked one, or one on a list that is locked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Proc(*mut sys::proc_);
+
+impl Proc {
+    /// # Safety
+    ///
+    /// The invariant above holds for `p`.
+    pub(crate) unsafe fn from_raw(p: *mut sys::proc_) -> Self {
+        Proc(p)
+    }
+
+    pub(crate) fn as_ptr(self) -> *mut sys::proc_ {
+        self.0
+    }
+
+    pub(crate) fn pid(self) -> i32 {
+        // SAFETY: invariant.
+        unsafe { (*self.0).p_pid }
+    }
+
+    /// How many bytes of records the process may make before it is drained again: a few
+    /// context switches and signals of each thread; or as many page faults as one system call
+    /// on a large buffer has, which nobody can tell.
+    pub(crate) fn queue_room(self) -> usize {
+        const PER_THREAD: usize = 512;
+        if self.traceflag() & (Kind::Fault.facility() | Kind::FaultEnd.facility()) != 0 {
+            return usize::MAX;
+        }
+        // SAFETY: invariant; AtomicI32 has the shape of an int.
+        let threads = unsafe { AtomicI32::from_ptr(&raw mut (*self.0).p_numthreads) };
+        usize::try_from(threads.load(Ordering::Relaxed)).unwrap_or(1).saturating_mul(PER_THREAD)
+    }
+
+    /// `p_traceflag`; read without a lock, as KTRPOINT() does.
+    pub(crate) fn traceflag(self) -> u32 {
+        self.traceflag_cell().load(Ordering::Relaxed).cast_unsigned()
+    }
+
+    /// `sv_flags` of the process's ABI.
+    pub(crate) fn sv_flags(self) -> u32 {
+        // SAFETY: invariant; p_sysent is never null.
+        unsafe { (*(*self.0).p_sysent).sv_flags }
+    }
+
+    /// Takes the process lock.
+    pub(crate) fn lock(self) -> ProcLocked {
+        // SAFETY: invariant.
+        unsafe { sys::ktrace_rs_proc_lock(self.0) };
+        ProcLocked(self)
+    }
+
+    fn traceflag_cell<'a>(self) -> &'a AtomicI32 {
+        // SAFETY: invariant; AtomicI32 has the shape of an int.
+        unsafe { AtomicI32::from_ptr(&raw mut (*self.0).p_traceflag) }
+    }
+
+    /// `p_ktrioparms`: null, or what [`Arc::into_raw`] made of an `Arc<Trace>`.
+    fn trace_cell<'a>(self) -> &'a AtomicPtr<Trace> {
+        // SAFETY: invariant; AtomicPtr has the shape of a pointer, and what it points to is
+        // known to this module only, while the stock functions are replaced.
+        unsafe { AtomicPtr::from_ptr((&raw mut (*self.0).p_ktrioparms).cast()) }
+    }
+
+    /// Whether a record of the stock backend is queued (`p_ktr`).
+    pub(crate) fn has_stock_records(self) -> bool {
+        // SAFETY: invariant.
+        unsafe { !(*self.0).p_ktr.stqh_first.is_null() }
+    }
+
+    /// Whether `p_ktrioparms` is set, by whichever backend.
+    pub(crate) fn has_trace(self) -> bool {
+        !self.trace_cell().load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes the trace off the process without its lock.
+    ///
+    /// # Safety
+    ///
+    /// No other thread uses the process's trace.
+    pub(crate) unsafe fn take_trace(self) -> Option<Arc<Trace>> {
+        let trace = self.trace_cell().swap(core::ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: a pointer that is not null is one reference that attach() gave away.
+        (!trace.is_null()).then(|| unsafe { Arc::from_raw(trace) })
+    }
+}
+
+impl InKtrace {
+    /// The trace of the current process, if it has one.
+    ///
+    /// It stays while the thread is inside the tracer: only the process's last thread takes
+    /// it off, on exit, and the module after all threads have left.
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        let trace = self.thread().proc().trace_cell().load(Ordering::Acquire);
+        // SAFETY: as said above.
+        unsafe { trace.as_ref() }
+    }
+}
+
+/// A process whose lock is held.
+#[must_use = "the lock is released when this is dropped"]
+pub(crate) struct ProcLocked(Proc);
+
+impl ProcLocked {
+    /// # Safety
+    ///
+    /// The process lock is held by the current thread, and released by whoever called; the
+    /// value must not be dropped but forgotten.
+    pub(crate) unsafe fn borrowed(p: Proc) -> core::mem::ManuallyDrop<Self> {
+        core::mem::ManuallyDrop::new(ProcLocked(p))
+    }
+
+    /// Finds a process by its number, and locks it.
+    pub(crate) fn find(pid: i32) -> Option<Self> {
+        // SAFETY: pfind() returns a process locked, or null.
+        let p = unsafe { sys::pfind(pid) };
+        // Not then_some(): there is nothing to unlock on drop where nothing was found.
+        (!p.is_null()).then(|| ProcLocked(Proc(p)))
+    }
+
+    pub(crate) fn proc(&self) -> Proc {
+        self.0
+    }
+
+    /// Sends the process a signal.
+    pub(crate) fn signal(&self, signal: u32) {
+        // SAFETY: the process is locked, as kern_psignal() asks for.
+        unsafe { sys::kern_psignal(self.0.0, signal.cast_signed()) };
+    }
+
+    /// Sets `p_traceflag`.
+    pub(crate) fn set_traceflag(&self, flags: u32) {
+        self.0.traceflag_cell().store(flags.cast_signed(), Ordering::Relaxed);
+    }
+
+    /// The trace of the process, which stays while the lock is held.
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        let trace = self.0.trace_cell().load(Ordering::Acquire);
+        // SAFETY: whoever takes a trace off its process holds the process lock, or knows that
+        // nobody else is inside the tracer.
+        unsafe { trace.as_ref() }
+    }
+
+    /// Another reference to the trace.
+    pub(crate) fn clone_trace(&self) -> Option<Arc<Trace>> {
+        let trace: *const Trace = self.trace()?;
+        // SAFETY: the pointer is from Arc::into_raw(), and the process holds one reference.
+        unsafe {
+            Arc::increment_strong_count(trace);
+            Some(Arc::from_raw(trace))
+        }
+    }
+
+    /// Gives the process its trace, which it must not have yet.
+    pub(crate) fn attach(&self, trace: Arc<Trace>) {
+        self.0.trace_cell().store(Arc::into_raw(trace).cast_mut(), Ordering::Release);
+    }
+
+    /// Takes the trace off the process.
+    ///
+    /// # Safety
+    ///
+    /// No thread of the process is inside the tracer but the current one.
+    pub(crate) unsafe fn detach(&self) -> Option<Arc<Trace>> {
+        // SAFETY: others that use it hold the process lock.
+        unsafe { self.0.take_trace() }
+    }
+
+    /// Whether the process is still being born (`PRS_NEW`).
+    pub(crate) fn is_new(&self) -> bool {
+        // SAFETY: the process is locked.
+        unsafe { (*self.0.0).p_state == sys::PRS_NEW }
+    }
+
+    /// Whether the process is on its way out (`P_WEXIT`).
+    pub(crate) fn is_exiting(&self) -> bool {
+        // SAFETY: the process is locked.
+        unsafe { (*self.0.0).p_flag.cast_unsigned() & sys::P_WEXIT != 0 }
+    }
+
+    /// Its first thread (`FIRST_THREAD_IN_PROC`).
+    pub(crate) fn first_thread(&self) -> Option<Thread> {
+        // SAFETY: the list of threads is guarded by the process lock.
+        let td = unsafe { (*self.0.0).p_threads.tqh_first };
+        (!td.is_null()).then_some(Thread(td))
+    }
+
+    /// Whether `td` may debug the process (`p_candebug`).
+    pub(crate) fn can_debug(&self, td: Thread) -> bool {
+        // SAFETY: the process is locked, as p_candebug() asks for.
+        unsafe { sys::p_candebug(td.0, self.0.0) == 0 }
+    }
+
+    /// Whether `td` may see the process (`p_cansee`).
+    pub(crate) fn can_see(&self, td: Thread) -> bool {
+        // SAFETY: the process is locked, as p_cansee() asks for.
+        unsafe { sys::p_cansee(td.0, self.0.0) == 0 }
+    }
+}
+
+impl Drop for ProcLocked {
+    fn drop(&mut self) {
+        // SAFETY: the lock was taken by Proc::lock().
+        unsafe { sys::ktrace_rs_proc_unlock(self.0.0) };
+    }
+}
+
+/// The processes of the list `allproc`.
+///
+/// # Safety
+///
+/// `allproc_lock` is held, or nothing else runs, while the iterator is used.
+pub(crate) unsafe fn all_processes() -> impl Iterator<Item = Proc> {
+    // SAFETY: the caller keeps the list from changing.
+    let first = unsafe { sys::allproc.lh_first };
+    // SAFETY: as above.
+    list(first, |p| unsafe { (*p).p_list.le_next }).map(Proc)
+}
+
+/// The members of a process group.
+///
+/// # Safety
+///
+/// `proctree_lock` is held while the iterator is used.
+pub(crate) unsafe fn members(pg: *mut sys::pgrp) -> impl Iterator<Item = Proc> {
+    // SAFETY: the caller keeps the list from changing.
+    let first = unsafe { (*pg).pg_members.lh_first };
+    // SAFETY: as above.
+    list(first, |p| unsafe { (*p).p_pglist.le_next }).map(Proc)
+}
+
+/// A process and all its descendants, each before its children.
+///
+/// # Safety
+///
+/// `proctree_lock` is held while the iterator is used.
+pub(crate) unsafe fn family(top: Proc) -> impl Iterator<Item = Proc> {
+    let mut next = Some(top);
+    core::iter::from_fn(move || {
+        let current = next?;
+        // SAFETY: the caller keeps the tree from changing.
+        next = unsafe { after(current.0, top.0) }.map(Proc);
+        Some(current)
+    })
+}
+
+/// The process that follows `p` in a walk over the family of `top`.
+///
+/// # Safety
+///
+/// As for [`family`].
+unsafe fn after(mut p: *mut sys::proc_, top: *mut sys::proc_) -> Option<*mut sys::proc_> {
+    // SAFETY: the caller keeps the tree from changing; p is top or below it.
+    unsafe {
+        let child = (*p).p_children.lh_first;
+        if !child.is_null() {
+            return Some(child);
+        }
+        while p != top {
+            let sibling = (*p).p_sibling.le_next;
+            if !sibling.is_null() {
+                return Some(sibling);
+            }
+            p = (*p).p_pptr;
+        }
+    }
+    None
+}
+
+/// Walks a list of queue(3).
+pub(crate) fn list<T>(mut first: *mut T, next: impl Fn(*mut T) -> *mut T) -> impl Iterator<Item = *mut T> {
+    core::iter::from_fn(move || {
+        let current = first;
+        if current.is_null() {
+            return None;
+        }
+        first = next(current);
+        Some(current)
+    })
+}

@@ -1,0 +1,229 @@
+//! Stopping every CPU, and looking at what the threads were doing.
+
+use alloc::vec::Vec;
+use core::arch::asm;
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use kernel_sys as sys;
+
+use super::proc::{Proc, Thread, all_processes, list};
+
+const WORD: usize = size_of::<usize>();
+const PAGE_SIZE: usize = 4096;
+
+/// All CPUs but this one spin in an interrupt, and nothing else runs.
+pub(crate) struct Stopped {
+    /// Stack pointer of each CPU at the stop; 0 where there is none.
+    stacks: Vec<AtomicUsize>,
+}
+
+/// What is on a thread's kernel stack that may be an address of code.
+pub(crate) enum Addresses {
+    /// The thread has not run yet.
+    None,
+    /// The thread waits, and its stack is swapped out.
+    Unknown,
+    /// The thread waits, and was not interrupted: exactly the return addresses of its calls.
+    Returns(Frames),
+    /// The thread runs, or would if it had a CPU, and may have been interrupted anywhere:
+    /// all words of its stack, the saved registers of the interrupt among them.
+    Words(Words),
+}
+
+/// Runs `work` while every other CPU is stopped. Every CPU serialises its instruction
+/// stream before it goes on.
+///
+/// `work` runs with interrupts off: it must not lock, sleep, allocate or free.
+///
+/// May sleep before it stops the CPUs.
+pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
+    struct Call<F, R> {
+        stopped: Stopped,
+        caller: Thread,
+        work: Option<F>,
+        result: Option<R>,
+    }
+
+    unsafe extern "C" fn note_stack<F, R>(arg: *mut c_void) {
+        // SAFETY: arg is the Call of stop_machine(), which waits for this; all CPUs only
+        // read it now, but for the atomics.
+        let (call, cpu) = unsafe { (&*arg.cast::<Call<F, R>>(), sys::ktrace_rs_cpuid()) };
+        if let Some(slot) = usize::try_from(cpu).ok().and_then(|cpu| call.stopped.stacks.get(cpu)) {
+            slot.store(stack_pointer(), Ordering::Relaxed);
+        }
+    }
+
+    unsafe extern "C" fn run<F: FnOnce(&Stopped) -> R, R>(arg: *mut c_void) {
+        let call = arg.cast::<Call<F, R>>();
+        // SAFETY: as above; only the caller's own CPU takes a mutable reference, while the
+        // others wait for it in the rendezvous.
+        unsafe {
+            if Thread::current() != (*call).caller {
+                return;
+            }
+            let call = &mut *call;
+            if let Some(work) = call.work.take() {
+                call.result = Some(work(&call.stopped));
+            }
+        }
+    }
+
+    unsafe extern "C" fn serialise(_: *mut c_void) {
+        core::arch::x86_64::__cpuid(0);
+    }
+
+    fn start<F: FnOnce(&Stopped) -> R, R>(call: &mut Call<F, R>) {
+        // SAFETY: the functions have the type that smp_rendezvous(9) asks for, and call stays
+        // until it returns.
+        unsafe {
+            sys::smp_rendezvous(
+                Some(note_stack::<F, R>),
+                Some(run::<F, R>),
+                Some(serialise),
+                (&raw mut *call).cast(),
+            );
+        }
+    }
+
+    // SAFETY: mp_maxid does not change after boot.
+    let cpus = usize::try_from(unsafe { sys::mp_maxid }).unwrap_or(0).saturating_add(1);
+    let stacks = (0..cpus).map(|_| AtomicUsize::new(0)).collect();
+    let mut call =
+        Call { stopped: Stopped { stacks }, caller: Thread::current(), work: Some(work), result: None };
+    start(&mut call);
+    match call.result {
+        Some(result) => result,
+        None => unreachable!("smp_rendezvous(9) runs its action on the calling CPU"),
+    }
+}
+
+impl Stopped {
+    /// All processes.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = Proc> {
+        // SAFETY: nothing else runs. A CPU may have been stopped while it changed the list:
+        // queue(3) lists can be followed forward at any point of an insertion or a removal.
+        unsafe { all_processes() }
+    }
+
+    /// All threads.
+    pub(crate) fn threads(&self) -> impl Iterator<Item = StoppedThread<'_>> {
+        self.processes().flat_map(move |p| {
+            // SAFETY: as for processes().
+            let first = unsafe { (*p.as_ptr()).p_threads.tqh_first };
+            // SAFETY: as above.
+            let all = list(first, |td| unsafe { (*td).td_plist.tqe_next });
+            // SAFETY: a thread on its process's list, while nothing else runs.
+            all.map(move |td| StoppedThread { stopped: self, td: unsafe { &*td } })
+        })
+    }
+}
+
+/// A thread while nothing else runs.
+pub(crate) struct StoppedThread<'a> {
+    stopped: &'a Stopped,
+    td: &'a sys::thread,
+}
+
+impl StoppedThread<'_> {
+    /// Whether the thread is inside the tracer (`TDP_INKTRACE`).
+    pub(crate) fn is_in_ktrace(&self) -> bool {
+        self.td.td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0
+    }
+
+    /// The addresses on its kernel stack, which is mapped from before the thread gets on its
+    /// process's list until after it is off it, unless the process is swapped out.
+    pub(crate) fn addresses(&self) -> Addresses {
+        // SAFETY: the process of a thread on its list.
+        let in_memory = unsafe { (*self.td.td_proc).p_flag }.cast_unsigned() & sys::P_INMEM != 0;
+        match self.td.td_state {
+            sys::TDS_INACTIVE => Addresses::None,
+            _ if !in_memory => Addresses::Unknown,
+            sys::TDS_INHIBITED => {
+                // SAFETY: the thread has been switched out, which wrote its pcb.
+                let frame = unsafe { (*self.td.td_pcb).pcb_rbp } as usize;
+                Addresses::Returns(Frames { stack: self.stack(), frame })
+            }
+            sys::TDS_RUNNING => {
+                let cpu = usize::try_from(self.td.td_oncpu).unwrap_or(usize::MAX);
+                let pointer = self.stopped.stacks.get(cpu).map_or(0, |stack| stack.load(Ordering::Relaxed));
+                Addresses::Words(self.stack().words_from(pointer))
+            }
+            _ => {
+                // SAFETY: as for TDS_INHIBITED.
+                let pointer = unsafe { (*self.td.td_pcb).pcb_rsp } as usize;
+                Addresses::Words(self.stack().words_from(pointer))
+            }
+        }
+    }
+
+    fn stack(&self) -> Stack {
+        let base = self.td.td_kstack as usize;
+        let pages = usize::try_from(self.td.td_kstack_pages).unwrap_or(0);
+        Stack { base, top: base.saturating_add(pages.saturating_mul(PAGE_SIZE)) }
+    }
+}
+
+/// A kernel stack.
+#[derive(Clone, Copy)]
+struct Stack {
+    base: usize,
+    top: usize,
+}
+
+impl Stack {
+    fn read(&self, address: usize) -> Option<usize> {
+        let whole = address.is_multiple_of(WORD)
+            && address >= self.base
+            && address.checked_add(WORD).is_some_and(|end| end <= self.top);
+        // SAFETY: the word is inside the stack, which is mapped.
+        whole.then(|| unsafe { (address as *const usize).read_volatile() })
+    }
+
+    /// The words in use, from the stack pointer; all of them if that is not on the stack.
+    fn words_from(self, pointer: usize) -> Words {
+        let inside = (self.base..self.top).contains(&pointer);
+        Words { stack: self, next: if inside { pointer & !(WORD - 1) } else { self.base } }
+    }
+}
+
+/// The words of a stack, upwards.
+pub(crate) struct Words {
+    stack: Stack,
+    next: usize,
+}
+
+impl Iterator for Words {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let word = self.stack.read(self.next)?;
+        self.next = self.next.checked_add(WORD)?;
+        Some(word)
+    }
+}
+
+/// The return addresses of a chain of frame pointers, which all kernel code keeps.
+pub(crate) struct Frames {
+    stack: Stack,
+    frame: usize,
+}
+
+impl Iterator for Frames {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let caller = self.stack.read(self.frame)?;
+        let address = self.stack.read(self.frame.checked_add(WORD)?)?;
+        // The chain goes upwards, so it ends.
+        self.frame = if caller > self.frame { caller } else { 0 };
+        Some(address)
+    }
+}
+
+fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: only reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}

@@ -1,0 +1,220 @@
+//! Vnodes that trace records are appended to.
+
+use core::ffi::c_int;
+
+use kernel_sys as sys;
+use ktrace_engine::{Errno, Storage};
+
+use super::context::{InKtrace, MaySleep};
+use super::proc::Thread;
+
+const OPEN_FLAGS: u32 = sys::FREAD | sys::FWRITE;
+
+/// `RLIM_INFINITY`.
+const UNLIMITED: i64 = i64::MAX;
+
+const EFBIG: Errno = Errno(sys::EFBIG.cast_signed());
+const EIO: Errno = Errno(sys::EIO.cast_signed());
+
+/// A regular file that was opened for tracing, with the credential that writes it and the
+/// limit that was in force then.
+///
+/// Closed on drop, which may sleep.
+pub(crate) struct TraceVnode {
+    vp: *mut sys::vnode,
+    cred: *mut sys::ucred,
+    limit: i64,
+}
+
+// SAFETY: vnodes and credentials are made to be shared by threads.
+unsafe impl Send for TraceVnode {}
+// SAFETY: as above.
+unsafe impl Sync for TraceVnode {}
+
+impl TraceVnode {
+    /// Opens a file of user space for tracing by `td`, the current thread, with its
+    /// credential and its `RLIMIT_FSIZE`. May sleep.
+    ///
+    /// `EACCES` for what is not a regular file, otherwise what vn_open(9) says; a symbolic
+    /// link is not followed.
+    pub(crate) fn open(_: MaySleep, td: Thread, user_path: *const i8) -> Result<Self, Errno> {
+        let mut vp = core::ptr::null_mut();
+        let flags = (OPEN_FLAGS | sys::O_NOFOLLOW).cast_signed();
+        // SAFETY: the caller may sleep; the path is an address of user space, which namei(9)
+        // checks.
+        let error = unsafe { sys::ktrace_rs_vn_open(user_path, flags, &raw mut vp) };
+        if error != 0 {
+            return Err(Errno(error));
+        }
+        // SAFETY: vn_open(9) returned the vnode locked and referenced; td is the current
+        // thread, whose credential and limits stay.
+        let file = unsafe {
+            sys::ktrace_rs_vn_unlock(vp);
+            TraceVnode {
+                vp,
+                cred: sys::crhold((*td.as_ptr()).td_ucred),
+                limit: sys::lim_cur(td.as_ptr(), sys::RLIMIT_FSIZE.cast_signed()),
+            }
+        };
+        // SAFETY: the vnode is referenced.
+        if unsafe { !sys::ktrace_rs_vn_is_regular(vp) } {
+            return Err(Errno(sys::EACCES.cast_signed()));
+        }
+        Ok(file)
+    }
+
+    /// Whether both are the same file.
+    pub(crate) fn same_file(&self, other: &TraceVnode) -> bool {
+        self.vp == other.vp
+    }
+
+    /// Whether both write the same file with the same credential up to the same limit.
+    pub(crate) fn same_target(&self, other: &TraceVnode) -> bool {
+        self.same_file(other) && self.cred == other.cred && self.limit == other.limit
+    }
+
+    /// The vnode, with one more reference if `reference`.
+    pub(crate) fn vnode(&self, reference: bool) -> *mut sys::vnode {
+        if reference {
+            // SAFETY: the vnode is referenced already, as vrefact() asks for.
+            unsafe { sys::vrefact(self.vp) };
+        }
+        self.vp
+    }
+
+    /// The credential, with one more reference.
+    pub(crate) fn hold_cred(&self) -> Cred {
+        // SAFETY: self holds a reference.
+        Cred(unsafe { sys::crhold(self.cred) })
+    }
+}
+
+impl Storage<MaySleep> for TraceVnode {
+    /// Waits, signal or not, while the file system is suspended. The locks taken are those of
+    /// any write: vn_start_write(9), then the vnode.
+    fn append(&self, _: MaySleep, bytes: &[u8]) -> Result<(), Errno> {
+        let mut mp = core::ptr::null_mut();
+        // SAFETY: the caller may sleep; the vnode is referenced, and locked while it is
+        // written.
+        unsafe {
+            sys::vn_start_write(self.vp, &raw mut mp, sys::V_WAIT.cast_signed());
+            sys::ktrace_rs_vn_lock(self.vp);
+        }
+        let result = self.append_locked(bytes);
+        // SAFETY: taken above.
+        unsafe {
+            sys::ktrace_rs_vn_unlock(self.vp);
+            sys::vn_finished_write(mp);
+        }
+        result
+    }
+}
+
+impl TraceVnode {
+    /// Appends all of `bytes`, or leaves the file as it was. The vnode is locked.
+    fn append_locked(&self, bytes: &[u8]) -> Result<(), Errno> {
+        // A file system may write what fits below the limit, and not say that the rest is
+        // missing: look first.
+        let past_limit =
+            |size: i64| size.checked_add_unsigned(bytes.len() as u64).is_none_or(|end| end > self.limit);
+        if self.limit != UNLIMITED && past_limit(self.size()?) {
+            return Err(EFBIG);
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.write(rest) {
+                Ok(written) if written > 0 => rest = rest.get(written..).unwrap_or_default(),
+                // Some file systems write a part although IO_UNIT asks for all or nothing:
+                // take that back.
+                failed => {
+                    self.take_back(bytes.len().saturating_sub(rest.len()))?;
+                    return Err(failed.err().unwrap_or(EIO));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends as much of `bytes` as the file system takes, and returns how much that is.
+    fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let len = c_int::try_from(bytes.len()).map_err(|_| EFBIG)?;
+        let td = Thread::current().as_ptr();
+        let mut resid = 0;
+        // SAFETY: td is the current thread, and TDP_INKTRACE has the file system look at
+        // td_ktr_io_lim; the bytes are only read; vnode and credential are referenced, and the
+        // vnode is locked.
+        let error = unsafe {
+            (*td).td_ktr_io_lim = self.limit;
+            sys::vn_rdwr(
+                sys::UIO_WRITE,
+                self.vp,
+                bytes.as_ptr().cast_mut().cast(),
+                len,
+                0,
+                sys::UIO_SYSSPACE,
+                (sys::IO_UNIT | sys::IO_APPEND | sys::IO_NODELOCKED).cast_signed(),
+                self.cred,
+                core::ptr::null_mut(),
+                &raw mut resid,
+                td,
+            )
+        };
+        match error {
+            0 => Ok(bytes.len().saturating_sub(usize::try_from(resid).unwrap_or(0))),
+            error => Err(Errno(error)),
+        }
+    }
+
+    /// Cuts the last `len` bytes off the file. The vnode is locked.
+    fn take_back(&self, len: usize) -> Result<(), Errno> {
+        if len == 0 {
+            return Ok(());
+        }
+        let size = self.size()?.saturating_sub_unsigned(len as u64);
+        // SAFETY: vnode and credential are referenced, and the vnode is locked.
+        check(unsafe { sys::vn_truncate_locked(self.vp, size, false, self.cred) })
+    }
+
+    /// Size of the file in bytes. The vnode is locked.
+    fn size(&self) -> Result<i64, Errno> {
+        let mut size = 0;
+        // SAFETY: vnode and credential are referenced, and the vnode is locked.
+        check(unsafe { sys::vn_getsize_locked(self.vp, &raw mut size, self.cred) })?;
+        Ok(size)
+    }
+}
+
+fn check(error: c_int) -> Result<(), Errno> {
+    if error == 0 { Ok(()) } else { Err(Errno(error)) }
+}
+
+impl Drop for TraceVnode {
+    fn drop(&mut self) {
+        let inside = InKtrace::enter();
+        // SAFETY: open() took these references, and nobody else has them any more.
+        unsafe {
+            let td = Thread::current().as_ptr();
+            sys::vn_close(self.vp, OPEN_FLAGS.cast_signed(), self.cred, td);
+            sys::crfree(self.cred);
+        }
+        drop(inside);
+    }
+}
+
+/// A reference to a credential.
+pub(crate) struct Cred(*mut sys::ucred);
+
+impl Cred {
+    /// Whether it has the privilege (priv(9)).
+    pub(crate) fn has_privilege(&self, privilege: u32) -> bool {
+        // SAFETY: the credential is referenced.
+        unsafe { sys::priv_check_cred(self.0, privilege.cast_signed()) == 0 }
+    }
+}
+
+impl Drop for Cred {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours.
+        unsafe { sys::crfree(self.0) };
+    }
+}

@@ -1,0 +1,35 @@
+//! `ktrace_rs.ko`: replaces the kernel's ktrace backend while the system runs.
+//!
+//! The way of a record, from trace point to disk: [`points`] (what happened, in the
+//! kernel's own words), `ktrace_engine::ProcTrace` (queue and commit), [`platform`] (the
+//! vnode write).
+//!
+//! - [`module`] loads and unloads, with [`takeover`], which redirects the functions of
+//!   `kern_ktrace.c` to the entries of [`entry`], and [`sysctls`].
+//! - [`points`], [`life`] and [`syscalls`] are the new functions: trace points, process
+//!   life cycle, ktrace(2) and utrace(2).
+//! - [`platform`] is what the engine asks for, made of [`kernel`], the one layer that
+//!   talks to the kernel.
+//!
+//! # Locks
+//!
+//! | lock | guards | order |
+//! | --- | --- | --- |
+//! | `allproc_lock`, `proctree_lock` | the lists of processes | first; held shared, never over a write |
+//! | process lock | `p_traceflag` (to and from zero), `p_ktrioparms` | never over a write |
+//! | commit lock of a process | see `ktrace_engine` | before vnode locks |
+//! | queue lock of a process | see `ktrace_engine` | last, but for the lock of a credential's count |
+#![no_std]
+
+extern crate alloc;
+
+mod entry;
+mod kernel;
+mod life;
+mod module;
+mod platform;
+mod points;
+mod settings;
+mod syscalls;
+mod sysctls;
+mod takeover;

@@ -1,0 +1,228 @@
+//! Loading and unloading (module(9)).
+
+use alloc::boxed::Box;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::sync::Arc;
+use core::ffi::{CStr, c_int, c_void};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use kernel_sys as sys;
+use ktrace_engine::{Counter as _, Errno};
+
+use crate::entry::{AST_HANDLER, count_with};
+use crate::kernel::context::MaySleep;
+use crate::kernel::counter::CpuCounter;
+use crate::kernel::lock::SxShared;
+use crate::kernel::log;
+use crate::kernel::proc::all_processes;
+use crate::life::process_exit;
+use crate::platform::Engine;
+use crate::settings;
+use crate::sysctls::Sysctls;
+use crate::takeover::{Pids, TakeOver};
+
+/// The module's version, as `kern.ktrace_rs.version` has it.
+const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+    Ok(version) => version,
+    Err(_) => panic!("a version has no NUL"),
+};
+
+/// `__FreeBSD_version` of the headers that the module was built with.
+const TARGET: u32 = sys::KTRACE_RS_TARGET + if cfg!(feature = "test-other-release") { 100_000 } else { 0 };
+
+/// A major release in units of `__FreeBSD_version`.
+const MAJOR: u32 = 100_000;
+
+const EBUSY: Errno = Errno(sys::EBUSY.cast_signed());
+const ENOEXEC: Errno = Errno(sys::ENOEXEC.cast_signed());
+const EOPNOTSUPP: Errno = Errno(sys::EOPNOTSUPP.cast_signed());
+
+/// The loaded module; null before it is loaded and after.
+static LOADED: AtomicPtr<Loaded> = AtomicPtr::new(core::ptr::null_mut());
+
+/// What all traces share; null where no new trace may begin.
+static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The module is about to leave: no process passes its trace on to a child.
+static LEAVING: AtomicBool = AtomicBool::new(false);
+
+/// What all traces share; `None` while the module is leaving.
+pub(crate) fn engine() -> Option<Arc<Engine>> {
+    if is_leaving() {
+        return None;
+    }
+    let engine = ENGINE.load(Ordering::Acquire);
+    if engine.is_null() {
+        return None;
+    }
+    // SAFETY: the pointer is to the engine of the loaded module, which stays until no thread
+    // is inside it any more.
+    unsafe {
+        Arc::increment_strong_count(engine);
+        Some(Arc::from_raw(engine))
+    }
+}
+
+/// Whether the module is about to leave.
+pub(crate) fn is_leaving() -> bool {
+    LEAVING.load(Ordering::Acquire)
+}
+
+/// The handler of module(9): called one event at a time; may sleep.
+///
+/// # Safety
+///
+/// Called by the kernel's linker.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ktrace_rs_modevent(_: *mut sys::module, what: c_int, _: *mut c_void) -> c_int {
+    // SAFETY: the linker may sleep.
+    let may_sleep = unsafe { MaySleep::new() };
+    let result = match what.cast_unsigned() {
+        sys::MOD_LOAD => load(may_sleep),
+        sys::MOD_QUIESCE => quiesce(may_sleep),
+        sys::MOD_UNLOAD => unload(may_sleep),
+        sys::MOD_SHUTDOWN => Ok(()),
+        _ => Err(EOPNOTSUPP),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(Errno(errno)) => errno,
+    }
+}
+
+/// Everything that there is while the module is loaded, in the order in which it goes.
+struct Loaded {
+    take_over: TakeOver,
+    handlers: Option<Handlers>,
+    _sysctls: Sysctls,
+    inside: CpuCounter,
+    _engine: Arc<Engine>,
+}
+
+fn load(may_sleep: MaySleep) -> Result<(), Errno> {
+    check_release()?;
+    if !settings::find() {
+        log::print(format_args!("this kernel has no ktrace: use one built with options KTRACE"));
+        return Err(EOPNOTSUPP);
+    }
+    let take_over = TakeOver::prepare()?;
+    let engine = Arc::new(Engine::new());
+    let inside = CpuCounter::new();
+    count_with(&inside);
+    let sysctls = Sysctls::register(&engine, VERSION, target_release());
+    take_over.install(may_sleep)?;
+    // Only now: they take what hangs on a process for a trace of this backend.
+    let handlers = Some(Handlers::register());
+    ENGINE.store(Arc::as_ptr(&engine).cast_mut(), Ordering::Release);
+    LEAVING.store(false, Ordering::Release);
+    let loaded = Box::new(Loaded { take_over, handlers, _sysctls: sysctls, inside, _engine: engine });
+    LOADED.store(Box::into_raw(loaded), Ordering::Release);
+    Ok(())
+}
+
+/// The offsets in kernel structures are those of one major release.
+fn check_release() -> Result<(), Errno> {
+    // SAFETY: the kernel's own version, which does not change.
+    let running = unsafe { sys::osreldate }.cast_unsigned();
+    if running / MAJOR == TARGET / MAJOR {
+        return Ok(());
+    }
+    log::print(format_args!(
+        "built for FreeBSD {} ({TARGET}), but this is FreeBSD {} ({running}): use the module for this release",
+        TARGET / MAJOR,
+        running / MAJOR,
+    ));
+    Err(ENOEXEC)
+}
+
+/// The release that the module was built for, as `kern.ktrace_rs.target` has it.
+fn target_release() -> CString {
+    CString::new(format!("{}.{}", TARGET / MAJOR, TARGET % MAJOR / 1000)).unwrap_or_default()
+}
+
+/// Asked before an unload that is not forced: `EBUSY` while processes are traced.
+fn quiesce(may_sleep: MaySleep) -> Result<(), Errno> {
+    let mut pids = Pids::default();
+    {
+        let _allproc = SxShared::allproc(may_sleep);
+        // SAFETY: the list is locked.
+        for p in unsafe { all_processes() }.filter(|p| p.traceflag() != 0) {
+            pids.push(p.pid());
+        }
+    }
+    if pids.is_empty() {
+        return Ok(());
+    }
+    log::print(format_args!("{pids} traced: ktrace -C or ktrace -c ends that, kldunload -f ends it all"));
+    Err(EBUSY)
+}
+
+fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
+    let loaded = LOADED.load(Ordering::Acquire);
+    if loaded.is_null() {
+        // It was never loaded: MOD_LOAD failed.
+        return Ok(());
+    }
+    // SAFETY: the pointer is from load(), and the linker has one event handled at a time.
+    let mut loaded = unsafe { Box::from_raw(loaded) };
+    LEAVING.store(true, Ordering::Release);
+    // Deregister what is registered, so that no new thread comes in that way; then wait for
+    // those that are inside.
+    loaded.handlers = None;
+    match loaded.take_over.remove(may_sleep, &loaded.inside) {
+        Ok(traces) => {
+            // A set-id exec may have left something at the last moment; nobody else has these.
+            for trace in traces {
+                let file = trace.set_file(None);
+                if let Err(failed) = trace.drain(may_sleep, 0) {
+                    log::print(format_args!("records were lost: errno {}", failed.0.0));
+                }
+                drop(file);
+            }
+            LOADED.store(core::ptr::null_mut(), Ordering::Release);
+            ENGINE.store(core::ptr::null_mut(), Ordering::Release);
+            drop(loaded);
+            Ok(())
+        }
+        Err(errno) => {
+            loaded.handlers = Some(Handlers::register());
+            LEAVING.store(false, Ordering::Release);
+            LOADED.store(Box::into_raw(loaded), Ordering::Release);
+            Err(errno)
+        }
+    }
+}
+
+/// What is registered with the kernel's own interfaces: ast(9) and EVENTHANDLER(9).
+///
+/// Dropping it waits for the handlers of EVENTHANDLER(9), but not for those of ast(9):
+/// their threads are counted. May sleep.
+struct Handlers {
+    process_exit: sys::eventhandler_tag,
+}
+
+impl Handlers {
+    fn register() -> Self {
+        // SAFETY: the handlers have the types asked for, and are deregistered before they go.
+        unsafe {
+            sys::ast_register(
+                sys::TDA_MOD1.cast_signed(),
+                sys::ASTR_ASTF_REQUIRED.cast_signed(),
+                0,
+                Some(AST_HANDLER),
+            );
+            Handlers { process_exit: sys::ktrace_rs_register_process_exit(Some(process_exit)) }
+        }
+    }
+}
+
+impl Drop for Handlers {
+    fn drop(&mut self) {
+        // SAFETY: registered by register().
+        unsafe {
+            sys::ktrace_rs_deregister_process_exit(self.process_exit);
+            sys::ast_deregister(sys::TDA_MOD1.cast_signed());
+        }
+    }
+}

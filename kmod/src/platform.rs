@@ -1,0 +1,40 @@
+//! The kernel as the engine's platform.
+
+use kernel_sys as sys;
+use ktrace_engine::{Platform, ProcTrace, TraceFile};
+use ktrace_format::Timespec;
+
+use crate::kernel::context::MaySleep;
+use crate::kernel::counter::CpuCounter;
+use crate::kernel::lock::{DefaultMutex, SxLock};
+use crate::kernel::vnode::TraceVnode;
+
+/// The FreeBSD kernel.
+pub(crate) struct Kernel;
+
+/// The trace of a process.
+pub(crate) type Trace = ProcTrace<Kernel>;
+/// An open trace file.
+pub(crate) type File = TraceFile<Kernel>;
+/// What all traces share.
+pub(crate) type Engine = ktrace_engine::Engine<Kernel>;
+
+impl Platform for Kernel {
+    type MaySleep = MaySleep;
+    type Mutex<T: Send> = DefaultMutex<T>;
+    type SleepLock<T: Send> = SxLock<T>;
+    type Storage = TraceVnode;
+    type Counter = CpuCounter;
+
+    fn now() -> Timespec {
+        let mut now = sys::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: nanotime(9) fills in what it is given.
+        unsafe { sys::nanotime(&raw mut now) };
+        Timespec { sec: now.tv_sec, nsec: now.tv_nsec }
+    }
+
+    fn cpu() -> i32 {
+        // SAFETY: reads the number of the CPU, which may change right after.
+        unsafe { sys::ktrace_rs_cpuid() }
+    }
+}

@@ -1,0 +1,348 @@
+//! The trace points: what the kernel calls when something happens in a traced process.
+//!
+//! A point that may sleep commits its record itself ([`synchronous`]); one that may not
+//! leaves it to the process's queue ([`asynchronous`]). A thread that is inside the tracer
+//! makes no records. Who calls, and with which locks held, stands in `sys/ktrace.h` and
+//! with each function.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_char, c_int, c_void};
+
+use kernel_sys as sys;
+use ktrace_engine::Synchronous;
+use ktrace_format::{
+    CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Kind, Payload, Psig, Struct, StructArray,
+    Syscall, Sysret,
+};
+
+use crate::kernel::context::{InKtrace, MaySleep};
+use crate::kernel::log;
+use crate::kernel::proc::{Proc, ProcLocked, Thread};
+use crate::settings::{filesize_limit_signal, genio_size};
+
+/// Most bytes of one system call's data that a record holds, whatever
+/// `kern.ktrace.genio_size` says.
+const GENIO_MAX: usize = 16 * 1024 * 1024;
+
+/// Length of a sysctl's name that is asked for.
+const MIB_NAME_LEN: usize = 128;
+
+/// System call entry. May sleep.
+///
+/// # Safety
+///
+/// `args` are `narg` registers.
+pub(crate) unsafe extern "C" fn ktrsyscall(code: c_int, narg: c_int, args: *mut sys::syscallarg_t) {
+    let narg = usize::try_from(narg).unwrap_or(0);
+    let registers: &[u64] = match narg {
+        0 => &[],
+        // SAFETY: the caller's; syscallarg_t is a 64-bit register.
+        _ => unsafe { core::slice::from_raw_parts(args.cast(), narg) },
+    };
+    synchronous(&Payload::Syscall(Syscall { code: code as i16, args: registers.into() }));
+}
+
+/// System call return. May sleep.
+pub(crate) unsafe extern "C" fn ktrsysret(code: c_int, error: c_int, retval: sys::register_t) {
+    let retval = if error == 0 { retval.cast_unsigned() } else { 0 };
+    synchronous(&Payload::Sysret(Sysret { code: code as i16, error, retval }));
+}
+
+/// A path that is looked up. May sleep.
+///
+/// # Safety
+///
+/// `path` is a string.
+pub(crate) unsafe extern "C" fn ktrnamei(path: *const c_char) {
+    // SAFETY: the caller's.
+    let path = unsafe { CStr::from_ptr(path) };
+    synchronous(&Payload::Namei(path.to_bytes()));
+}
+
+/// A sysctl(3) that is used. May sleep.
+///
+/// # Safety
+///
+/// `name` are `namelen` numbers.
+pub(crate) unsafe extern "C" fn ktrsysctl(name: *mut c_int, namelen: sys::u_int) {
+    if Thread::current().is_in_ktrace() {
+        return;
+    }
+    // The sysctl of sysctls: {0, 1, name} returns the name as text.
+    let mut mib = [0; sys::CTL_MAXNAME as usize + 2];
+    let Some((question, rest)) = mib.split_at_mut_checked(2) else { return };
+    question.copy_from_slice(&[0, 1]);
+    let namelen = usize::try_from(namelen).unwrap_or(0);
+    let Some(rest) = rest.get_mut(..namelen) else { return };
+    // SAFETY: the caller's.
+    rest.copy_from_slice(unsafe { core::slice::from_raw_parts(name, namelen) });
+    let mut text = vec![0_u8; MIB_NAME_LEN];
+    let mut len = MIB_NAME_LEN;
+    // SAFETY: the name has namelen + 2 numbers, the text has len bytes, nothing is set.
+    let error = unsafe {
+        sys::kernel_sysctl(
+            Thread::current().as_ptr(),
+            mib.as_mut_ptr(),
+            (namelen + 2) as sys::u_int,
+            text.as_mut_ptr().cast(),
+            &raw mut len,
+            core::ptr::null_mut(),
+            0,
+            &raw mut len,
+            0,
+        )
+    };
+    if let (0, Some(text)) = (error, text.get(..len)) {
+        synchronous(&Payload::Sysctl(text));
+    }
+}
+
+/// The data of a read or a write. May sleep; frees `uio`.
+///
+/// # Safety
+///
+/// `uio` is a copy of what the system call was given, from cloneuio(9).
+pub(crate) unsafe extern "C" fn ktrgenio(fd: c_int, rw: sys::uio_rw, uio: *mut sys::uio, error: c_int) {
+    let wanted = error == 0 || (rw == sys::UIO_WRITE && error != sys::EFAULT.cast_signed());
+    let record = if wanted && !Thread::current().is_in_ktrace() {
+        // SAFETY: the caller's.
+        unsafe { genio_record(fd, rw, &mut *uio) }
+    } else {
+        None
+    };
+    // SAFETY: the copy is ours to free.
+    unsafe { sys::ktrace_rs_free_iov(uio.cast()) };
+    if let Some(mut record) = record {
+        encoded(Kind::Genio, &mut record);
+    }
+}
+
+/// Room for the header, and the payload, with the data that `uio` tells of.
+fn genio_record(fd: c_int, rw: sys::uio_rw, uio: &mut sys::uio) -> Option<Vec<u8>> {
+    uio.uio_offset = 0;
+    uio.uio_rw = sys::UIO_WRITE;
+    let len = usize::try_from(uio.uio_resid).ok()?.min(genio_size()).min(GENIO_MAX);
+    let (mut record, data_at) = prepared(&Payload::Genio(Genio { fd, rw, data: &[] }), len)?;
+    let data = record.get_mut(data_at..)?;
+    // SAFETY: uiomove(9) fills at most len bytes, and the caller may sleep.
+    let error = unsafe { sys::uiomove(data.as_mut_ptr().cast(), c_int::try_from(len).ok()?, uio) };
+    (error == 0).then_some(record)
+}
+
+/// A structure that goes through a system call. May sleep.
+///
+/// # Safety
+///
+/// `name` is a string, and `data` is null or `datalen` bytes of the kernel.
+pub(crate) unsafe extern "C" fn ktrstruct(name: *const c_char, data: *const c_void, datalen: usize) {
+    // SAFETY: the caller's.
+    let (name, data) = unsafe { (CStr::from_ptr(name), kernel_bytes(data, datalen)) };
+    synchronous(&Payload::Struct(Struct { name: name.to_bytes(), data }));
+}
+
+/// As [`ktrstruct`], if there was no error.
+///
+/// # Safety
+///
+/// As for [`ktrstruct`].
+pub(crate) unsafe extern "C" fn ktrstruct_error(
+    name: *const c_char,
+    data: *const c_void,
+    datalen: usize,
+    error: c_int,
+) {
+    if error == 0 {
+        // SAFETY: the caller's.
+        unsafe { ktrstruct(name, data, datalen) };
+    }
+}
+
+/// An array of structures that goes through a system call. May sleep.
+///
+/// # Safety
+///
+/// `name` is a string; `data` is null or `num_items` structures of `struct_size` bytes, of
+/// the kernel or, as `seg` says, at an address of user space, which is checked.
+pub(crate) unsafe extern "C" fn ktrstructarray(
+    name: *const c_char,
+    seg: sys::uio_seg,
+    data: *const c_void,
+    num_items: c_int,
+    struct_size: usize,
+) {
+    if Thread::current().is_in_ktrace() {
+        return;
+    }
+    // SAFETY: the caller's.
+    let name = unsafe { CStr::from_ptr(name) };
+    let Ok(num_items) = usize::try_from(num_items) else { return };
+    // At least one item, and otherwise as many as kern.ktrace.genio_size has room for.
+    let most = genio_size().checked_div(struct_size).unwrap_or(0).max(1);
+    let len = if data.is_null() { 0 } else { num_items.min(most).saturating_mul(struct_size).min(GENIO_MAX) };
+    let payload = Payload::StructArray(StructArray {
+        struct_size: struct_size as u64,
+        name: name.to_bytes(),
+        data: &[],
+    });
+    let Some((mut record, data_at)) = prepared(&payload, len) else { return };
+    let Some(room) = record.get_mut(data_at..) else { return };
+    if seg == sys::UIO_SYSSPACE {
+        // SAFETY: the caller's; len is at most num_items * struct_size.
+        room.copy_from_slice(unsafe { kernel_bytes(data, len) });
+    } else {
+        // SAFETY: copyin(9) checks the address of user space, and fills len bytes.
+        let error = unsafe { sys::copyin(data, room.as_mut_ptr().cast(), len) };
+        if error != 0 {
+            return;
+        }
+    }
+    encoded(Kind::StructArray, &mut record);
+}
+
+/// A signal that is delivered. The process and its signal actions are locked.
+///
+/// # Safety
+///
+/// `mask` is the mask of the current thread.
+pub(crate) unsafe extern "C" fn ktrpsig(
+    sig: c_int,
+    action: sys::sig_t,
+    mask: *mut sys::sigset_t,
+    code: c_int,
+) {
+    // SAFETY: the caller's.
+    let mask = unsafe { (*mask).__bits };
+    let action = action.map_or(0, |handler| handler as usize as u64);
+    asynchronous(&Payload::Psig(Psig { signo: sig, action, code, mask }));
+}
+
+/// A context switch. Default mutexes may be held.
+///
+/// # Safety
+///
+/// `wmesg` is null or a string.
+pub(crate) unsafe extern "C" fn ktrcsw(out: c_int, user: c_int, wmesg: *const c_char) {
+    // SAFETY: the caller's.
+    let wmesg = if wmesg.is_null() { &[] } else { unsafe { CStr::from_ptr(wmesg) }.to_bytes() };
+    asynchronous(&Payload::Csw(Csw { out: out != 0, user: user != 0, wmesg }));
+}
+
+/// A page fault. Vnodes may be locked.
+pub(crate) unsafe extern "C" fn ktrfault(vaddr: sys::vm_offset_t, fault_type: c_int) {
+    asynchronous(&Payload::Fault(Fault { vaddr, fault_type }));
+}
+
+/// The end of a page fault. As [`ktrfault`].
+pub(crate) unsafe extern "C" fn ktrfaultend(result: c_int) {
+    asynchronous(&Payload::FaultEnd(FaultEnd { result }));
+}
+
+/// A capsicum(4) check that failed. Locks may be held.
+///
+/// # Safety
+///
+/// `data` is null or what `cap_type` says.
+pub(crate) unsafe extern "C" fn ktrcapfail(cap_type: sys::ktr_cap_violation, data: *const c_void) {
+    let thread = Thread::current();
+    let (code, flags) = thread.syscall();
+    if cap_type != sys::CAPFAIL_SYSCALL && flags & sys::SYF_CAPENABLED == 0 {
+        return;
+    }
+    // SAFETY: the caller's.
+    let data = if data.is_null() { CapData::None } else { unsafe { cap_data(cap_type, data) } };
+    let svflags = thread.proc().sv_flags();
+    asynchronous(&Payload::CapFail(CapFail { cap_type, code: code as i16, svflags, data }));
+}
+
+/// # Safety
+///
+/// `data` is what `cap_type` says (`union ktr_cap_data`).
+unsafe fn cap_data<'a>(cap_type: sys::ktr_cap_violation, data: *const c_void) -> CapData<'a> {
+    // SAFETY: the caller's, in each case; an address is as long as its sa_len says.
+    unsafe {
+        match cap_type {
+            sys::CAPFAIL_NOTCAPABLE | sys::CAPFAIL_INCREASE => {
+                let rights = &*data.cast::<[sys::cap_rights_t; 2]>();
+                CapData::Rights { needed: rights[0].cr_rights, held: rights[1].cr_rights }
+            }
+            sys::CAPFAIL_SYSCALL | sys::CAPFAIL_SIGNAL | sys::CAPFAIL_PROTO => {
+                CapData::Int(data.cast::<c_int>().read())
+            }
+            sys::CAPFAIL_SOCKADDR => {
+                let len = usize::from(data.cast::<u8>().read()).min(size_of::<sys::sockaddr>());
+                CapData::Sockaddr(kernel_bytes(data, len))
+            }
+            sys::CAPFAIL_NAMEI => CapData::Path(CStr::from_ptr(data.cast()).to_bytes()),
+            _ => CapData::None,
+        }
+    }
+}
+
+/// # Safety
+///
+/// `data` is null or `len` bytes of the kernel.
+unsafe fn kernel_bytes<'a>(data: *const c_void, len: usize) -> &'a [u8] {
+    if data.is_null() || len == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's.
+    unsafe { core::slice::from_raw_parts(data.cast(), len) }
+}
+
+/// Queues a record of the current thread, which may not sleep.
+fn asynchronous(payload: &Payload<'_>) {
+    let Some(inside) = InKtrace::enter() else { return };
+    let Some(trace) = inside.trace() else { return };
+    let thread = inside.thread();
+    if trace.enqueue(&thread.origin(), payload) {
+        thread.schedule_drain();
+    }
+}
+
+/// Commits a record of the current thread, which may sleep.
+fn synchronous(payload: &Payload<'_>) {
+    commit(Synchronous::Payload(payload));
+}
+
+/// As [`synchronous`], for a record that is encoded already, but for its header.
+pub(crate) fn encoded(kind: Kind, record: &mut [u8]) {
+    commit(Synchronous::Encoded { kind, record });
+}
+
+/// A record with `len` bytes of data to be filled in behind `payload`: the record, and where
+/// the data begins. May sleep.
+pub(crate) fn prepared(payload: &Payload<'_>, len: usize) -> Option<(Vec<u8>, usize)> {
+    let data_at = HEADER_LEN.checked_add(payload.len())?;
+    let mut record = vec![0; data_at.checked_add(len)?];
+    payload.encode(record.get_mut(HEADER_LEN..)?)?;
+    Some((record, data_at))
+}
+
+fn commit(record: Synchronous<'_>) {
+    let Some(inside) = InKtrace::enter() else { return };
+    let Some(trace) = inside.trace() else { return };
+    let thread = inside.thread();
+    // SAFETY: the trace points that come here may sleep.
+    let may_sleep = unsafe { MaySleep::new() };
+    if let Err(failed) = trace.commit(may_sleep, thread.proc().queue_room(), &thread.origin(), record) {
+        write_failed(thread.proc(), failed.0.0);
+    }
+}
+
+/// Ends the tracing of a process whose trace could not be written.
+pub(crate) fn write_failed(p: Proc, errno: i32) {
+    log::write_failed(errno, p.pid());
+    let locked = p.lock();
+    stop_if_without_file(&locked);
+    if errno == sys::EFBIG.cast_signed() && filesize_limit_signal() {
+        locked.signal(sys::SIGXFSZ);
+    }
+}
+
+/// Clears the trace points of a process whose file was taken off.
+pub(crate) fn stop_if_without_file(p: &ProcLocked) {
+    if p.trace().is_none_or(|trace| !trace.is_traced()) {
+        p.set_traceflag(0);
+    }
+}

@@ -1,0 +1,302 @@
+//! ktrace(2) and utrace(2).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ffi::c_int;
+
+use kernel_sys as sys;
+use ktrace_engine::Errno;
+use ktrace_format::{Kind, Payload};
+
+use crate::kernel::context::{InKtrace, MaySleep};
+use crate::kernel::lock::SxShared;
+use crate::kernel::log;
+use crate::kernel::proc::{Proc, ProcLocked, Thread, all_processes, family, members};
+use crate::kernel::vnode::TraceVnode;
+use crate::life::queue_procctor;
+use crate::module;
+use crate::platform::{File, Trace};
+use crate::points::{encoded, prepared, stop_if_without_file};
+
+const EBUSY: Errno = Errno(sys::EBUSY.cast_signed());
+const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
+const EPERM: Errno = Errno(sys::EPERM.cast_signed());
+const ESRCH: Errno = Errno(sys::ESRCH.cast_signed());
+
+/// ktrace(2). May sleep.
+///
+/// # Safety
+///
+/// `td` is the current thread, `uap` its arguments.
+pub(crate) unsafe extern "C" fn sys_ktrace(td: *mut sys::thread, uap: *mut sys::ktrace_args) -> c_int {
+    // SAFETY: the caller's; a system call may sleep.
+    let (td, uap, may_sleep) = unsafe { (Thread::from_raw(td), &*uap, MaySleep::new()) };
+    match ktrace(may_sleep, td, uap) {
+        Ok(()) => 0,
+        Err(Errno(errno)) => errno,
+    }
+}
+
+fn ktrace(may_sleep: MaySleep, td: Thread, uap: &sys::ktrace_args) -> Result<(), Errno> {
+    let facs = uap.facs.cast_unsigned() & !sys::KTRFAC_ROOT;
+    let descend = uap.ops.cast_unsigned() & sys::KTRFLAG_DESCEND != 0;
+    // KTROP(): the two lowest bits.
+    let ops = uap.ops.cast_unsigned() & 3;
+    if ops != sys::KTROP_CLEARFILE && facs == 0 {
+        return Err(EINVAL);
+    }
+    let engine = module::engine().ok_or(EBUSY)?;
+    // Dropped last, when nothing is locked.
+    let file = match ops {
+        sys::KTROP_CLEAR => None,
+        _ => Some(Arc::new(File::new(engine, TraceVnode::open(may_sleep, td, uap.fname)?))),
+    };
+    let Some(_inside) = InKtrace::enter() else { return Err(EBUSY) };
+    let mut change = Change { td, facs, may_sleep, spare: None, ended: Vec::new() };
+    let result = match (ops, &file) {
+        (sys::KTROP_CLEARFILE, Some(file)) => change.clear_file(file),
+        (sys::KTROP_SET, Some(file)) => {
+            let file = change.shared(file);
+            change.by_id(uap.pid, descend, Some(&file))
+        }
+        // Any other number clears, too, but asks for a file.
+        _ => change.by_id(uap.pid, descend, None),
+    };
+    change.finish();
+    result
+}
+
+/// Stops all tracing and writes what is queued: the module is about to leave. May sleep.
+pub(crate) fn stop_all_tracing(may_sleep: MaySleep) {
+    let Some(inside) = InKtrace::enter() else { return };
+    let mut change =
+        Change { td: inside.thread(), facs: sys::KTRFAC_MASK, may_sleep, spare: None, ended: Vec::new() };
+    change.clear_all();
+    change.finish();
+}
+
+/// A trace that ended or goes elsewhere now.
+struct Ended {
+    pid: i32,
+    /// Room that its queue needs, as things are now.
+    room: usize,
+    trace: Arc<Trace>,
+    /// The file that it left.
+    file: Arc<File>,
+}
+
+/// One change to the tracing of some processes, by a thread that is inside the tracer.
+struct Change {
+    td: Thread,
+    facs: u32,
+    may_sleep: MaySleep,
+    /// A trace for a process that has none yet: allocated before the process is locked.
+    spare: Option<Arc<Trace>>,
+    /// What they have queued is written, and their files closed, when nothing is locked any more.
+    ended: Vec<Ended>,
+}
+
+impl Change {
+    /// The trace file that others trace to already with the same credential and limit, or else
+    /// `file`. The reference may become the last one: it must be dropped when nothing is locked.
+    fn shared(&mut self, file: &Arc<File>) -> Arc<File> {
+        let mut shared = None;
+        self.for_all(|_, p| {
+            let same = |other: &File| other.storage().same_target(file.storage());
+            if shared.is_none()
+                && p.trace().is_some_and(|trace| trace.with_file(|other| other.is_some_and(same)))
+            {
+                shared = p.trace().and_then(Trace::file);
+            }
+        });
+        shared.unwrap_or_else(|| Arc::clone(file))
+    }
+
+    /// By pid, or by process group if `pid` is negative; clears without a file.
+    fn by_id(&mut self, pid: i32, descend: bool, file: Option<&Arc<File>>) -> Result<(), Errno> {
+        let _proctree = SxShared::proctree(self.may_sleep);
+        let mut changed = false;
+        if pid < 0 {
+            // SAFETY: pgfind() returns the group locked; the tree lock keeps it and its members.
+            let members = unsafe {
+                let pg = sys::pgfind(pid.wrapping_neg());
+                if pg.is_null() {
+                    return Err(ESRCH);
+                }
+                sys::ktrace_rs_pgrp_unlock(pg);
+                members(pg)
+            };
+            let mut empty = true;
+            for p in members {
+                empty = false;
+                changed |= self.one_or_family(p, descend, file);
+            }
+            if empty {
+                return Err(ESRCH);
+            }
+        } else {
+            // The tree lock keeps the process when its own is released.
+            let p = ProcLocked::find(pid).ok_or(ESRCH)?.proc();
+            changed = self.one_or_family(p, descend, file);
+        }
+        if changed { Ok(()) } else { Err(EPERM) }
+    }
+
+    fn one_or_family(&mut self, top: Proc, descend: bool, file: Option<&Arc<File>>) -> bool {
+        if !descend {
+            return self.one(top, file);
+        }
+        // SAFETY: by_id() holds the tree lock.
+        unsafe { family(top) }.fold(false, |changed, p| self.one(p, file) | changed)
+    }
+
+    /// Changes one process; false if the caller may not.
+    fn one(&mut self, p: Proc, file: Option<&Arc<File>>) -> bool {
+        self.prepare(file.is_some());
+        let locked = p.lock();
+        if !self.may_change(&locked) || (file.is_some() && locked.is_new()) || !locked.can_see(self.td) {
+            return false;
+        }
+        if locked.is_exiting() {
+            // Nothing to do, and no error either.
+            return true;
+        }
+        match file {
+            Some(file) => self.set(&locked, file),
+            None => {
+                let flags = p.traceflag() & !self.facs;
+                if flags & sys::KTRFAC_MASK == 0 {
+                    self.end(&locked);
+                } else {
+                    locked.set_traceflag(flags);
+                }
+            }
+        }
+        if p.traceflag() & sys::KTRFAC_MASK != 0 {
+            queue_procctor(&locked);
+        }
+        true
+    }
+
+    /// Allocates what may be needed while a process is locked.
+    fn prepare(&mut self, may_begin: bool) {
+        self.ended.reserve(1);
+        if may_begin
+            && self.spare.is_none()
+            && let Some(engine) = module::engine()
+        {
+            self.spare = Some(Arc::new(Trace::new(engine, self.may_sleep)));
+        }
+    }
+
+    fn set(&mut self, p: &ProcLocked, file: &Arc<File>) {
+        if p.trace().is_none()
+            && let Some(spare) = self.spare.take()
+        {
+            p.attach(spare);
+        }
+        let Some(trace) = p.clone_trace() else { return };
+        // A file that a set-id exec left is not traced to any more.
+        let traced = p.proc().traceflag() != 0;
+        let same =
+            traced && trace.with_file(|old| old.is_some_and(|old| old.storage().same_file(file.storage())));
+        // A reference that is not kept is not the last one: the process has another.
+        if !same && let Some(old) = trace.set_file(Some(Arc::clone(file))) {
+            self.ended.push(Ended { pid: p.proc().pid(), room: p.proc().queue_room(), trace, file: old });
+        }
+        let root = if self.td.has_privilege(sys::PRIV_KTRACE) { sys::KTRFAC_ROOT } else { 0 };
+        p.set_traceflag(p.proc().traceflag() | self.facs | root);
+    }
+
+    /// Ends the tracing of one process.
+    fn end(&mut self, p: &ProcLocked) {
+        p.set_traceflag(0);
+        // A reference that is not kept is not the last one: the process has another.
+        if let Some(trace) = p.clone_trace()
+            && let Some(old) = trace.set_file(None)
+        {
+            self.ended.push(Ended { pid: p.proc().pid(), room: p.proc().queue_room(), trace, file: old });
+        }
+    }
+
+    /// Ends all tracing to a file; `EPERM` if some of it may not be ended.
+    fn clear_file(&mut self, file: &Arc<File>) -> Result<(), Errno> {
+        let mut result = Ok(());
+        self.for_all(|change, p| {
+            let uses = |trace: &Trace| {
+                trace.with_file(|old| old.is_some_and(|old| old.storage().same_file(file.storage())))
+            };
+            if p.trace().is_some_and(uses) {
+                if change.may_change(p) {
+                    change.end(p);
+                } else {
+                    result = Err(EPERM);
+                }
+            }
+        });
+        result
+    }
+
+    fn clear_all(&mut self) {
+        self.for_all(Change::end_if_traced);
+    }
+
+    fn end_if_traced(&mut self, p: &ProcLocked) {
+        if p.trace().is_some() {
+            self.end(p);
+        }
+    }
+
+    fn for_all(&mut self, mut work: impl FnMut(&mut Self, &ProcLocked)) {
+        let _allproc = SxShared::allproc(self.may_sleep);
+        // SAFETY: the list is locked.
+        for p in unsafe { all_processes() } {
+            self.prepare(false);
+            work(self, &p.lock());
+        }
+    }
+
+    /// Whether the caller may change the tracing of a process: nobody but root where root
+    /// set it, and otherwise whoever may debug it.
+    fn may_change(&self, p: &ProcLocked) -> bool {
+        let by_root = p.proc().traceflag() & sys::KTRFAC_ROOT != 0;
+        (!by_root || self.td.has_privilege(sys::PRIV_KTRACE)) && p.can_debug(self.td)
+    }
+
+    /// Writes what the ended traces have queued, and closes their files. Nothing is locked.
+    fn finish(self) {
+        for Ended { pid, room, trace, file } in self.ended {
+            if let Err(failed) = trace.drain(self.may_sleep, room) {
+                log::write_failed(failed.0.0, pid);
+                if let Some(locked) = ProcLocked::find(pid) {
+                    stop_if_without_file(&locked);
+                }
+            }
+            drop(file);
+        }
+    }
+}
+
+/// utrace(2). May sleep.
+///
+/// # Safety
+///
+/// `td` is the current thread, `uap` its arguments.
+pub(crate) unsafe extern "C" fn sys_utrace(td: *mut sys::thread, uap: *mut sys::utrace_args) -> c_int {
+    // SAFETY: the caller's.
+    let (td, uap) = unsafe { (Thread::from_raw(td), &*uap) };
+    if td.proc().traceflag() & Kind::User.facility() == 0 {
+        return 0;
+    }
+    if uap.len > sys::KTR_USER_MAXLEN as usize {
+        return EINVAL.0;
+    }
+    let Some((mut record, data_at)) = prepared(&Payload::User(&[]), uap.len) else { return EINVAL.0 };
+    let Some(data) = record.get_mut(data_at..) else { return EINVAL.0 };
+    // SAFETY: copyin(9) checks the address of user space, and fills len bytes.
+    let error = unsafe { sys::copyin(uap.addr, data.as_mut_ptr().cast(), uap.len) };
+    if error == 0 {
+        encoded(Kind::User, &mut record);
+    }
+    error
+}

@@ -1,0 +1,299 @@
+//! The sysctl(9) tree `kern.ktrace_rs`.
+
+use alloc::boxed::Box;
+use alloc::ffi::CString;
+use alloc::sync::Arc;
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_int, c_void};
+use core::mem::MaybeUninit;
+
+use kernel_sys as sys;
+use ktrace_engine::{Counter, Errno, Stats};
+use ktrace_format::{Kind, PerKind};
+
+use crate::kernel::counter::CpuCounter;
+use crate::platform::{Engine, Kernel};
+
+const READ_ONLY: u32 = sys::CTLFLAG_RD | sys::CTLFLAG_MPSAFE;
+
+type Handler =
+    unsafe extern "C" fn(*mut sys::sysctl_oid, *mut c_void, sys::intmax_t, *mut sys::sysctl_req) -> c_int;
+
+/// The tree, from load to unload.
+///
+/// Dropping it waits for whoever is reading it. May sleep.
+pub(crate) struct Sysctls {
+    context: Box<UnsafeCell<sys::sysctl_ctx_list>>,
+    /// What the nodes point to.
+    target: CString,
+    _engine: Arc<Engine>,
+}
+
+/// A value of `kern.ktrace_rs.stats`, and its number for the handler.
+struct Value {
+    name: &'static CStr,
+    description: &'static CStr,
+    read: fn(&Engine) -> u64,
+}
+
+static VALUES: [Value; 8] = [
+    Value {
+        name: c"records",
+        description: c"Records written to trace files",
+        read: |engine| Stats::<Kernel>::total(&engine.stats.records),
+    },
+    Value {
+        name: c"bytes",
+        description: c"Bytes written to trace files",
+        read: |engine| engine.stats.bytes.fetch(),
+    },
+    Value {
+        name: c"commits",
+        description: c"Writes to trace files",
+        read: |engine| engine.stats.commits.fetch(),
+    },
+    Value {
+        name: c"dropped",
+        description: c"Records that were made and are in no trace file",
+        read: |engine| Stats::<Kernel>::total(&engine.stats.dropped),
+    },
+    Value {
+        name: c"queued",
+        description: c"Bytes that wait in queues",
+        // Bytes may be counted out before they are counted in.
+        read: |engine| u64::try_from(engine.stats.queued.fetch().cast_signed()).unwrap_or(0),
+    },
+    Value {
+        name: c"queued_max",
+        description: c"Most bytes that one process has had queued",
+        read: |engine| engine.stats.queued_max(),
+    },
+    Value {
+        name: c"procs",
+        description: c"Processes that are traced",
+        read: |engine| engine.stats.procs.fetch(),
+    },
+    Value {
+        name: c"files",
+        description: c"Trace files that are open",
+        read: |engine| engine.stats.files.fetch(),
+    },
+];
+
+impl Sysctls {
+    /// Registers the tree, and sets what loader tunables say. May sleep.
+    pub(crate) fn register(engine: &Arc<Engine>, version: &'static CStr, target: CString) -> Self {
+        // SAFETY: all zero is a context that sysctl_ctx_init(9) accepts.
+        let context = Box::new(UnsafeCell::new(unsafe { MaybeUninit::zeroed().assume_init() }));
+        // SAFETY: the context stays where it is until it is freed.
+        unsafe { sys::sysctl_ctx_init(context.get()) };
+        let tree = Sysctls { context, target, _engine: Arc::clone(engine) };
+        let engine: *const Engine = Arc::as_ptr(engine);
+        // SAFETY: a node that the kernel keeps for ever.
+        let kern = unsafe { &raw mut sys::sysctl___kern.oid_children };
+        let root = tree.node(kern, c"ktrace_rs", c"ktrace(4) backend");
+        tree.text(root, c"version", c"Version of the module", version);
+        tree.text(root, c"target", c"FreeBSD release that the module was built for", &tree.target);
+        tree.leaf(
+            root,
+            c"queue_limit",
+            c"Most bytes of records that one process may have queued",
+            sys::CTLTYPE_UINT | sys::CTLFLAG_RWTUN | sys::CTLFLAG_MPSAFE,
+            engine.cast_mut().cast(),
+            0,
+            queue_limit,
+            c"IU",
+        );
+        let stats = tree.node(root, c"stats", c"Statistics since load");
+        for (number, value) in VALUES.iter().enumerate() {
+            tree.counter(stats, value.name, value.description, engine, number, stat);
+        }
+        let types = tree.node(stats, c"type", c"Statistics by record type");
+        for kind in Kind::ALL {
+            let name = CString::new(kind.name()).unwrap_or_default();
+            let node = tree.node(types, &name, c"Statistics of one record type");
+            let number = usize::from(kind as u16);
+            tree.counter(node, c"records", c"Records written", engine, number, stat_records);
+            tree.counter(node, c"dropped", c"Records dropped", engine, number, stat_dropped);
+        }
+        tree
+    }
+
+    fn node(
+        &self,
+        parent: *mut sys::sysctl_oid_list,
+        name: &CStr,
+        description: &CStr,
+    ) -> *mut sys::sysctl_oid_list {
+        let kind = sys::CTLTYPE_NODE | READ_ONLY;
+        let oid = self.add(parent, name, description, kind, core::ptr::null_mut(), 0, None, c"N");
+        // SAFETY: sysctl_add_oid(9) returns the new node, which stays until the tree is freed.
+        unsafe { &raw mut (*oid).oid_children }
+    }
+
+    fn text(&self, parent: *mut sys::sysctl_oid_list, name: &CStr, description: &CStr, text: &CStr) {
+        let kind = sys::CTLTYPE_STRING | READ_ONLY;
+        let handler: Handler = sys::sysctl_handle_string;
+        self.leaf(parent, name, description, kind, text.as_ptr().cast_mut().cast(), 0, handler, c"A");
+    }
+
+    fn counter(
+        &self,
+        parent: *mut sys::sysctl_oid_list,
+        name: &CStr,
+        description: &CStr,
+        engine: *const Engine,
+        number: usize,
+        handler: Handler,
+    ) {
+        let kind = sys::CTLTYPE_U64 | READ_ONLY;
+        self.leaf(
+            parent,
+            name,
+            description,
+            kind,
+            engine.cast_mut().cast(),
+            number as sys::intmax_t,
+            handler,
+            c"QU",
+        );
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "those of sysctl_add_oid(9)")]
+    fn leaf(
+        &self,
+        parent: *mut sys::sysctl_oid_list,
+        name: &CStr,
+        description: &CStr,
+        kind: u32,
+        arg1: *mut c_void,
+        arg2: sys::intmax_t,
+        handler: Handler,
+        format: &CStr,
+    ) {
+        self.add(parent, name, description, kind, arg1, arg2, Some(handler), format);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "those of sysctl_add_oid(9)")]
+    fn add(
+        &self,
+        parent: *mut sys::sysctl_oid_list,
+        name: &CStr,
+        description: &CStr,
+        kind: u32,
+        arg1: *mut c_void,
+        arg2: sys::intmax_t,
+        handler: Option<Handler>,
+        format: &CStr,
+    ) -> *mut sys::sysctl_oid {
+        // SAFETY: the parent is a node of the tree or the kernel's; name and description are
+        // copied; the format is static; what the handler is given stays until the tree is freed.
+        unsafe {
+            sys::sysctl_add_oid(
+                self.context.get(),
+                parent,
+                sys::OID_AUTO,
+                name.as_ptr(),
+                kind.cast_signed(),
+                arg1,
+                arg2,
+                handler,
+                format.as_ptr(),
+                description.as_ptr(),
+                core::ptr::null(),
+            )
+        }
+    }
+}
+
+impl Drop for Sysctls {
+    fn drop(&mut self) {
+        // SAFETY: the context was initialised by register(); nobody else has it.
+        unsafe { sys::sysctl_ctx_free(self.context.get()) };
+    }
+}
+
+/// `kern.ktrace_rs.queue_limit`: `EINVAL` for a value out of range.
+///
+/// # Safety
+///
+/// A handler of sysctl(9); `arg1` is the engine.
+unsafe extern "C" fn queue_limit(
+    oid: *mut sys::sysctl_oid,
+    arg1: *mut c_void,
+    _: sys::intmax_t,
+    req: *mut sys::sysctl_req,
+) -> c_int {
+    // SAFETY: the engine outlives the tree.
+    let engine = unsafe { &*arg1.cast::<Engine>() };
+    let mut value = u32::try_from(engine.queue_limit()).unwrap_or(u32::MAX);
+    // SAFETY: handles the u_int that it is given.
+    let error = unsafe { sys::sysctl_handle_int(oid, (&raw mut value).cast(), 0, req) };
+    // SAFETY: the request is valid while the handler runs.
+    if error != 0 || unsafe { (*req).newptr.is_null() } {
+        return error;
+    }
+    match engine.set_queue_limit(value as usize) {
+        Ok(()) => 0,
+        Err(Errno(errno)) => errno,
+    }
+}
+
+/// A value of [`VALUES`].
+///
+/// # Safety
+///
+/// A handler of sysctl(9); `arg1` is the engine, `arg2` the number of the value.
+unsafe extern "C" fn stat(
+    oid: *mut sys::sysctl_oid,
+    arg1: *mut c_void,
+    arg2: sys::intmax_t,
+    req: *mut sys::sysctl_req,
+) -> c_int {
+    let value = usize::try_from(arg2).ok().and_then(|number| VALUES.get(number));
+    // SAFETY: the engine outlives the tree.
+    let engine = unsafe { &*arg1.cast::<Engine>() };
+    reply(oid, req, value.map_or(0, |value| (value.read)(engine)))
+}
+
+/// Records written of one type.
+///
+/// # Safety
+///
+/// A handler of sysctl(9); `arg1` is the engine, `arg2` the number of the type.
+unsafe extern "C" fn stat_records(
+    oid: *mut sys::sysctl_oid,
+    arg1: *mut c_void,
+    arg2: sys::intmax_t,
+    req: *mut sys::sysctl_req,
+) -> c_int {
+    // SAFETY: the engine outlives the tree.
+    let engine = unsafe { &*arg1.cast::<Engine>() };
+    reply(oid, req, of_type(&engine.stats.records, arg2))
+}
+
+/// Records dropped of one type.
+///
+/// # Safety
+///
+/// As for [`stat_records`].
+unsafe extern "C" fn stat_dropped(
+    oid: *mut sys::sysctl_oid,
+    arg1: *mut c_void,
+    arg2: sys::intmax_t,
+    req: *mut sys::sysctl_req,
+) -> c_int {
+    // SAFETY: the engine outlives the tree.
+    let engine = unsafe { &*arg1.cast::<Engine>() };
+    reply(oid, req, of_type(&engine.stats.dropped, arg2))
+}
+
+fn of_type(counters: &PerKind<CpuCounter>, number: sys::intmax_t) -> u64 {
+    let kind = u16::try_from(number).ok().and_then(Kind::from_number);
+    kind.map_or(0, |kind| counters.get(kind).fetch())
+}
+
+fn reply(oid: *mut sys::sysctl_oid, req: *mut sys::sysctl_req, mut value: u64) -> c_int {
+    // SAFETY: called by handlers, with what they were given; hands out the value.
+    unsafe { sys::sysctl_handle_64(oid, (&raw mut value).cast(), 0, req) }
+}

@@ -1,0 +1,253 @@
+//! Redirecting the stock backend's functions to this module, and giving them back.
+//!
+//! Both happen with every CPU stopped, all functions at once or none: the kernel never
+//! runs with a mix of both backends. The switch waits for a moment when no thread is
+//! inside the backend that is left.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Write;
+
+use kernel_sys as sys;
+use ktrace_engine::{Counter as _, Errno};
+
+use crate::entry::{At, ENTRIES, Entry, FRAME, TEST_RDI, is_uncounted};
+use crate::kernel::context::MaySleep;
+use crate::kernel::counter::CpuCounter;
+use crate::kernel::lock::SxShared;
+use crate::kernel::log;
+use crate::kernel::proc::Proc;
+use crate::kernel::stop::{Addresses, Stopped, stop_machine};
+use crate::kernel::text::{Function, JUMP_LEN, Place};
+use crate::platform::Trace;
+use crate::syscalls::stop_all_tracing;
+
+/// How often a switch is tried, and the pause between, in units of 2^-32 s: ten
+/// milliseconds, so that all takes some seconds at the most.
+const TRIES: u32 = 500;
+const PAUSE: i64 = (1 << 32) / 100;
+
+/// First bytes of what other tools write into functions: `jmp rel32` and `int3`.
+const JUMP: u8 = 0xe9;
+const BREAKPOINT: u8 = 0xcc;
+
+/// Most pids that a message names.
+const PIDS: usize = 16;
+
+const EBUSY: Errno = Errno(sys::EBUSY.cast_signed());
+const EOPNOTSUPP: Errno = Errno(sys::EOPNOTSUPP.cast_signed());
+
+/// A function that is, or is to be, redirected.
+struct Redirect {
+    function: Function,
+    place: Place,
+    stock: [u8; JUMP_LEN],
+    jump: [u8; JUMP_LEN],
+}
+
+impl Redirect {
+    fn prepare(entry: &Entry) -> Result<Redirect, Errno> {
+        let name = entry.stock.to_str().unwrap_or_default();
+        let Some(function) = Function::find(entry.stock) else {
+            log::print(format_args!("this kernel has no {name}: use one built with options KTRACE"));
+            return Err(EOPNOTSUPP);
+        };
+        Redirect::of(function, entry).ok_or_else(|| {
+            let opening = function.opening::<9>().unwrap_or_default();
+            log::print(format_args!(
+                "{name} begins with {opening:02x?}, not as compiled: another tool (fbt of dtrace?) \
+                 redirects it; stop that and load again"
+            ));
+            EBUSY
+        })
+    }
+
+    /// The redirection of a function that begins as the compiler has it begin.
+    fn of(function: Function, entry: &Entry) -> Option<Redirect> {
+        let opening = function.opening()?;
+        let offset = match entry.at {
+            At::Frame if opening == FRAME => FRAME.len(),
+            At::Start if opening == FRAME || opening == TEST_RDI => 0,
+            _ => return None,
+        };
+        let place = function.place(offset)?;
+        let stock = place.read();
+        let jump = place.jump_to(entry.code as usize)?;
+        let [first, ..] = stock;
+        (first != JUMP && first != BREAKPOINT).then_some(Redirect { function, place, stock, jump })
+    }
+}
+
+/// The stock functions and their redirections.
+pub(crate) struct TakeOver {
+    redirects: Vec<Redirect>,
+}
+
+impl TakeOver {
+    /// Looks the stock functions up; or prints what is wrong with them, and returns
+    ///
+    /// - `EOPNOTSUPP` if the kernel has none (options KTRACE);
+    /// - `EBUSY` if something else redirects them already.
+    ///
+    /// May sleep.
+    pub(crate) fn prepare() -> Result<TakeOver, Errno> {
+        let redirects = ENTRIES.iter().map(Redirect::prepare).collect::<Result<Vec<_>, _>>()?;
+        Ok(TakeOver { redirects })
+    }
+
+    /// Replaces the stock backend; or changes nothing, prints why, and returns `EBUSY` if a
+    /// process is traced, or threads do not leave the stock functions.
+    pub(crate) fn install(&self, may_sleep: MaySleep) -> Result<(), Errno> {
+        for _ in 0..TRIES {
+            let mut pids = Pids::default();
+            let done = {
+                let _allproc = SxShared::allproc(may_sleep);
+                stop_machine(|stopped| {
+                    for p in stopped.processes().filter(|p| p.traceflag() != 0 || p.has_trace()) {
+                        pids.push(p.pid());
+                    }
+                    if pids.is_empty() && !self.stock_is_in_use(stopped) {
+                        for redirect in &self.redirects {
+                            // SAFETY: every CPU is stopped and serialises; no thread is inside
+                            // the function.
+                            unsafe { redirect.place.write(redirect.jump) };
+                        }
+                        return true;
+                    }
+                    false
+                })
+            };
+            if done {
+                return Ok(());
+            }
+            if !pids.is_empty() {
+                log::print(format_args!(
+                    "cannot take over: {pids} traced; end that with ktrace -C or ktrace -c and load again"
+                ));
+                return Err(EBUSY);
+            }
+            pause();
+        }
+        log::print(format_args!("cannot take over: threads are inside the stock backend; try again later"));
+        Err(EBUSY)
+    }
+
+    /// Whether a thread is inside the stock backend, or has left it something to do.
+    ///
+    /// The stock functions lie side by side, with the static ones among them. What they do in
+    /// `TDP_INKTRACE` they may do in a function that lies behind, or that was jumped to, so that
+    /// no return address tells.
+    fn stock_is_in_use(&self, stopped: &Stopped) -> bool {
+        let start = self.redirects.iter().map(|redirect| redirect.function.inside().start).min();
+        let end = self.redirects.iter().map(|redirect| redirect.function.inside().end).max();
+        let stock = start.unwrap_or(0)..end.unwrap_or(0);
+        stopped.processes().any(Proc::has_stock_records)
+            || stopped.threads().any(|thread| {
+                thread.is_in_ktrace()
+                    || match thread.addresses() {
+                        Addresses::None => false,
+                        Addresses::Unknown => true,
+                        Addresses::Returns(mut frames) => frames.any(|address| stock.contains(&address)),
+                        Addresses::Words(mut words) => words.any(|address| stock.contains(&address)),
+                    }
+            })
+    }
+
+    /// Gives the stock backend back, once no thread is inside the module any more, and
+    /// returns the traces that processes still had, which nobody uses now.
+    ///
+    /// No new trace must begin, and the handler for ast(9) be deregistered. `EBUSY`, with
+    /// nothing changed but that all tracing has ended, if threads do not leave.
+    pub(crate) fn remove(&self, may_sleep: MaySleep, inside: &CpuCounter) -> Result<Vec<Arc<Trace>>, Errno> {
+        for _ in 0..TRIES {
+            // A ktrace(2) or fork(2) that had begun before may have begun another trace.
+            stop_all_tracing(may_sleep);
+            let mut traces = Vec::new();
+            let done = {
+                let _allproc = SxShared::allproc(may_sleep);
+                // SAFETY: the list of processes is locked.
+                let count = unsafe { crate::kernel::proc::all_processes() }.count();
+                traces.reserve_exact(count);
+                stop_machine(|stopped| {
+                    let traced = stopped.processes().any(|p| p.traceflag() != 0);
+                    let overwritten =
+                        self.redirects.iter().any(|redirect| redirect.place.read() != redirect.jump);
+                    if traced || overwritten || inside.fetch() != 0 || module_is_in_use(stopped) {
+                        return false;
+                    }
+                    for redirect in &self.redirects {
+                        // SAFETY: every CPU is stopped and serialises; no thread can be inside
+                        // a single jump.
+                        unsafe { redirect.place.write(redirect.stock) };
+                    }
+                    for p in stopped.processes() {
+                        // SAFETY: nothing else runs, and no thread is inside the module.
+                        if let Some(trace) = unsafe { p.take_trace() } {
+                            // There is one slot for each process: this does not allocate.
+                            traces.push(trace);
+                        }
+                    }
+                    true
+                })
+            };
+            if done {
+                return Ok(traces);
+            }
+            pause();
+        }
+        log::print(format_args!("cannot unload: threads are inside the module; try again later"));
+        Err(EBUSY)
+    }
+}
+
+/// Whether a thread was interrupted in an entry, where the count misses it. Threads that
+/// wait are counted.
+fn module_is_in_use(stopped: &Stopped) -> bool {
+    stopped.threads().any(|thread| match thread.addresses() {
+        Addresses::None | Addresses::Unknown | Addresses::Returns(_) => false,
+        Addresses::Words(mut words) => words.any(is_uncounted),
+    })
+}
+
+/// Lets other threads run for a while.
+fn pause() {
+    // SAFETY: called by the functions above, which may sleep.
+    unsafe { sys::pause_sbt(c"ktrswch".as_ptr(), PAUSE, 0, 0) };
+}
+
+/// Some pids for a message, and how many there are in all. Does not allocate.
+#[derive(Default)]
+pub(crate) struct Pids {
+    first: [i32; PIDS],
+    count: usize,
+}
+
+impl Pids {
+    pub(crate) fn push(&mut self, pid: i32) {
+        if let Some(slot) = self.first.get_mut(self.count) {
+            *slot = pid;
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl core::fmt::Display for Pids {
+    /// `pid 7 is`, or `pids 7, 8, 9 are`.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut list = String::new();
+        for (index, pid) in self.first.iter().take(self.count).enumerate() {
+            write!(list, "{}{pid}", if index == 0 { "" } else { ", " })?;
+        }
+        let more = self.count.saturating_sub(PIDS);
+        match (self.count, more) {
+            (1, _) => write!(f, "pid {list} is"),
+            (_, 0) => write!(f, "pids {list} are"),
+            _ => write!(f, "pids {list} and {more} more are"),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+# Sourced by the other scripts, from the top of the checkout: where the kernel
+# headers are, which tools build the module, and with what flags.
+#
+# KERNEL_HEADERS=DIR   headers of another release (a /usr/include of FreeBSD)
+# OSRELDATE=N          __FreeBSD_version of these headers, where they do not say
+
+ZIGLANG=0.15.2
+ZIG_DIR=target/ziglang-$ZIGLANG
+GENERATED=target/headers
+
+die() {
+	echo "$0: $*" >&2
+	exit 1
+}
+
+have() {
+	command -v "$1" >/dev/null 2>&1
+}
+
+# The newest of clang, clang-19, clang-16 ... that is there.
+tool() {
+	for _name in "$1" "$1-19" "$1-18" "$1-17" "$1-16" "$1-15" "$1-14"; do
+		if have "$_name"; then
+			echo "$_name"
+			return 0
+		fi
+	done
+	return 1
+}
+
+# The directories with the kernel headers, and the release they are of.
+kernel_headers() {
+	if [ -n "${KERNEL_HEADERS:-}" ]; then
+		_dirs=$KERNEL_HEADERS
+		_date=
+	elif [ "$(uname -s)" = FreeBSD ]; then
+		_dirs=/usr/include
+		_date=
+	else
+		_include=$ZIG_DIR/ziglang/lib/libc/include
+		_dirs="$_include/x86_64-freebsd-none $_include/generic-freebsd"
+		_date=1402000
+	fi
+	for _dir in $_dirs; do
+		if [ -f "$_dir/sys/param.h" ] && [ -z "$_date" ]; then
+			_date=$(sed -n 's/^#define[[:space:]]*__FreeBSD_version[[:space:]]*\([0-9]*\).*/\1/p' \
+			    "$_dir/sys/param.h")
+		fi
+	done
+	OSRELDATE=${OSRELDATE:-$_date}
+	[ -n "$OSRELDATE" ] || die "the headers in $_dirs do not say which release they are of: set OSRELDATE"
+	KERNEL_INCLUDES=
+	for _dir in "$GENERATED" $_dirs; do
+		case $_dir in
+		/*) ;;
+		*) _dir=$PWD/$_dir ;;
+		esac
+		KERNEL_INCLUDES="$KERNEL_INCLUDES -isystem $_dir"
+	done
+}
+
+# KERNEL_CFLAGS for the C compiler and for bindgen.
+kernel_flags() {
+	kernel_headers
+	KERNEL_CFLAGS="-target x86_64-unknown-freebsd$((OSRELDATE / 100000)) -nostdinc$KERNEL_INCLUDES
+	    -D_KERNEL -DKLD_MODULE -DKTRACE -ffreestanding -fno-common
+	    -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer -mcmodel=kernel
+	    -mno-red-zone -mno-mmx -mno-sse -msoft-float -fno-asynchronous-unwind-tables"
+	if ! grep -qs "define[[:space:]]*__FreeBSD_version" ${KERNEL_HEADERS:+"$KERNEL_HEADERS/sys/param.h"} \
+	    /dev/null && [ "$(uname -s)" != FreeBSD ]; then
+		KERNEL_CFLAGS="$KERNEL_CFLAGS -D__FreeBSD_version=$OSRELDATE"
+	fi
+	KERNEL_CFLAGS=$(echo $KERNEL_CFLAGS)
+	KERNEL_CC=$(tool clang) || die "no clang: run make setup"
+	export KERNEL_CFLAGS KERNEL_CC OSRELDATE
+}

@@ -1,0 +1,82 @@
+#!/bin/sh
+# Installs what the build and the tests need and is not there yet, and says what.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+
+say() {
+	echo "setup: $*"
+}
+
+# need COMMAND PACKAGE: remembers the package if the command is missing.
+packages=
+need() {
+	tool "$1" >/dev/null || packages="$packages $2"
+}
+
+install_packages() {
+	[ -n "$packages" ] || return 0
+	say "installing$packages"
+	if [ "$(uname -s)" = FreeBSD ]; then
+		pkg install -y $packages
+	else
+		apt-get update -q >/dev/null
+		DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages >/dev/null
+	fi
+}
+
+libclang() {
+	for _library in /usr/lib/llvm-*/lib/libclang*.so* /usr/local/llvm*/lib/libclang.so*; do
+		[ ! -e "$_library" ] || return 0
+	done
+	return 1
+}
+
+if [ "$(uname -s)" = FreeBSD ]; then
+	need rustup rustup-init
+	libclang || packages="$packages llvm"
+else
+	need clang clang
+	need ld.lld lld
+	need clang-format clang-format
+	need bmake bmake
+	need python3 python3-pip
+	need qemu-system-x86_64 qemu-system-x86
+	need xz xz-utils
+	libclang || packages="$packages libclang-dev"
+fi
+install_packages
+
+installed=$(rustup component list --installed; rustup target list --installed)
+for component in rust-src clippy rustfmt; do
+	case $installed in
+	*"$component"*) ;;
+	*)
+		say "adding the Rust component $component"
+		rustup component add "$component"
+		;;
+	esac
+done
+case $installed in
+*x86_64-unknown-none*) ;;
+*)
+	say "adding the Rust target x86_64-unknown-none"
+	rustup target add x86_64-unknown-none
+	;;
+esac
+
+if [ "$(uname -s)" != FreeBSD ] && [ ! -d "$ZIG_DIR" ]; then
+	say "unpacking FreeBSD headers and zig cc from the PyPI package ziglang $ZIGLANG"
+	rm -rf target/wheel "$ZIG_DIR.new"
+	python3 -m pip download -q --no-deps --only-binary=:all: --dest target/wheel "ziglang==$ZIGLANG"
+	python3 -m zipfile -e target/wheel/*.whl "$ZIG_DIR.new"
+	chmod +x "$ZIG_DIR.new/ziglang/zig"
+	mv "$ZIG_DIR.new" "$ZIG_DIR"
+	rm -rf target/wheel
+fi
+
+# Headers that only a kernel build generates; nothing in them is used here.
+mkdir -p "$GENERATED"
+for header in opt_global.h vnode_if.h vnode_if_newproto.h vnode_if_typedef.h; do
+	[ -f "$GENERATED/$header" ] || : > "$GENERATED/$header"
+done

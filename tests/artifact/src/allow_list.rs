@@ -1,0 +1,54 @@
+//! The written list of names that a module may leave undefined.
+
+/// One name of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed<'a> {
+    /// The line it stands on, counted from one.
+    pub line: usize,
+    /// The name.
+    pub name: &'a str,
+}
+
+/// The list, in the order of the file: one name a line, `#` begins a comment.
+#[derive(Debug, Clone, Default)]
+pub struct AllowList<'a> {
+    /// The names.
+    pub names: Vec<Allowed<'a>>,
+}
+
+impl<'a> AllowList<'a> {
+    /// Reads the list. Whatever is left of a line without its comment and the
+    /// space around it is a name; that the names are in order and single words
+    /// is for the check to report.
+    pub fn parse(text: &'a str) -> Self {
+        let names = text
+            .lines()
+            .enumerate()
+            .map(|(index, line)| Allowed {
+                line: index + 1,
+                name: line.split('#').next().unwrap_or_default().trim(),
+            })
+            .filter(|allowed| !allowed.name.is_empty())
+            .collect();
+        Self { names }
+    }
+
+    /// Whether `name` is on the list.
+    pub fn contains(&self, name: &str) -> bool {
+        self.names.iter().any(|allowed| allowed.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_blank_lines_are_not_names() {
+        let list = AllowList::parse("# kernel\n\nfree\n  malloc  # M_KTRACE\n");
+        let expected = [Allowed { line: 3, name: "free" }, Allowed { line: 4, name: "malloc" }];
+        assert_eq!(list.names, expected);
+        assert!(list.contains("malloc"));
+        assert!(!list.contains("M_KTRACE"));
+    }
+}

@@ -1,0 +1,63 @@
+//! What was found in a module.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::sizes::Sizes;
+use crate::stack::Frame;
+use crate::violation::Violation;
+
+/// How many frames the summary shows.
+const FRAMES_SHOWN: usize = 5;
+
+/// What was found in a module.
+#[derive(Debug)]
+pub struct Report {
+    /// What is wrong; nothing, in a module that may be loaded.
+    pub violations: Vec<Violation>,
+    /// The stack frame of each function, largest first.
+    pub frames: Vec<Frame>,
+    /// How large the module is.
+    pub sizes: Sizes,
+}
+
+impl Report {
+    /// The sizes, the largest frames and the verdict, for a reader.
+    pub fn summary(&self, file: &Path) -> String {
+        let file = file.display();
+        let Sizes { text, rodata, data, bss } = self.sizes;
+        let mut out = format!("{file}: text {text}, rodata {rodata}, data {data}, bss {bss} bytes\n");
+        for Frame { bytes, function, section, offset } in self.frames.iter().take(FRAMES_SHOWN) {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "{file}: frame {bytes} bytes: {function} ({section}+{offset:#x})");
+        }
+        let _ = match self.violations.len() {
+            0 => writeln!(out, "{file}: clean, functions checked: {}", self.frames.len()),
+            1 => writeln!(out, "{file}: 1 violation"),
+            many => writeln!(out, "{file}: {many} violations"),
+        };
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summary_shows_the_sizes_and_five_frames() {
+        let frame =
+            |bytes| Frame { bytes, function: format!("f{bytes}"), section: ".text".to_owned(), offset: 16 };
+        let report = Report {
+            violations: Vec::new(),
+            frames: (1..=7).rev().map(frame).collect(),
+            sizes: Sizes { text: 1, rodata: 2, data: 3, bss: 4 },
+        };
+        let summary = report.summary(Path::new("a.ko"));
+        let lines: Vec<_> = summary.lines().collect();
+        assert_eq!(lines[0], "a.ko: text 1, rodata 2, data 3, bss 4 bytes");
+        assert_eq!(lines[1], "a.ko: frame 7 bytes: f7 (.text+0x10)");
+        assert_eq!(lines[5], "a.ko: frame 3 bytes: f3 (.text+0x10)");
+        assert_eq!(lines[6..], ["a.ko: clean, functions checked: 7"]);
+    }
+}
