@@ -1,0 +1,42 @@
+# For GNU make and for bmake alike: the work is in scripts/.
+#
+# KERNEL_HEADERS=DIR OSRELDATE=N   headers of another release
+# IMAGE=PATH                       FreeBSD disk image for the VM tier
+# ONLY=GLOB                        run only these tests of the VM tier
+
+.POSIX:
+
+all: setup
+	@sh scripts/module.sh
+
+setup:
+	@sh scripts/setup.sh
+
+# Formatting, lints, and the finished module.
+lint: all
+	@sh scripts/lint.sh
+
+# What a newcomer sees: the module at work, or the same engine on this machine.
+demo: all
+	@sh scripts/demo.sh $(IMAGE)
+
+check: lint check-host check-vm
+
+check-host: setup
+	cargo test -q
+
+check-vm: all
+	@sh scripts/guest.sh
+	@sh scripts/vm.sh check $(IMAGE)
+
+vm-shell: all
+	@sh scripts/guest.sh
+	@sh scripts/vm.sh shell $(IMAGE)
+
+vm-image: setup
+	@sh scripts/vm.sh fetch
+
+clean:
+	rm -rf target
+
+.PHONY: all setup lint demo check check-host check-vm vm-shell vm-image clean

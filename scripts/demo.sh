@@ -1,0 +1,25 @@
+#!/bin/sh
+# demo.sh [IMAGE]: traces a command through the module and prints what kdump(1) makes of it:
+# on FreeBSD itself, in a virtual machine where there is an image, and otherwise through the
+# same engine in the host simulation.
+set -eu
+cd "$(dirname "$0")/.."
+
+image=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs/freebsd.img}
+trace='ktrace -i -t+ -f ktrace.out sh -c "ls -l /; cat /etc/passwd; sleep 1" >/dev/null
+kdump -f ktrace.out | tail -n 25
+sysctl kern.ktrace_rs.stats.records kern.ktrace_rs.stats.commits kern.ktrace_rs.stats.dropped'
+
+if [ "$(uname -s)" = FreeBSD ] && [ "$(id -u)" = 0 ]; then
+	kldload ./target/ktrace_rs.ko
+	trap 'kldunload ktrace_rs' EXIT
+	cd "$(mktemp -d)"
+	eval "$trace"
+elif [ -f "$image" ]; then
+	echo "ktrace_rs.ko in FreeBSD, from $image:"
+	mkdir -p target/guest
+	cargo run -q -p ktrace-vm -- exec --image "$image" -- \
+	    "kldload \$KT_MODULE && $trace; kldunload ktrace_rs"
+else
+	cargo run -q -p ktrace-sim -- demo --output target/ktrace.out
+fi

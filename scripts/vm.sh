@@ -1,0 +1,27 @@
+#!/bin/sh
+# vm.sh check|shell|fetch [IMAGE]: the VM runner with what the Makefile was given.
+#
+# A kernel with INVARIANTS, in freebsd-debug.img beside the default image, gets the module with
+# its own assertions on.
+set -eu
+cd "$(dirname "$0")/.."
+
+command=$1
+image=${2:-}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs
+
+run() {
+	cargo run -q -p ktrace-vm -- "$command" "$@" ${ONLY:+--only "$ONLY"}
+}
+
+if [ "$command" != check ] || [ -n "$image" ]; then
+	run ${image:+--image "$image"}
+elif [ ! -f "$cache/freebsd-debug.img" ]; then
+	run
+else
+	status=0
+	[ ! -f "$cache/freebsd.img" ] || run --image "$cache/freebsd.img" || status=$?
+	sh scripts/module.sh -d -o target/invariants/ktrace_rs.ko
+	run --image "$cache/freebsd-debug.img" --module target/invariants/ktrace_rs.ko || status=$?
+	exit "$status"
+fi

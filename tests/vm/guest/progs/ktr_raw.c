@@ -1,0 +1,499 @@
+/*
+ * Prints the records of a trace file, strictly: every field of the header and
+ *of the payload, one record to a line. Anything that is not a whole, well
+ *formed KTR_VERSION1 record ends it with status 1 and a message.
+ *
+ *	ktr_raw [-cqz] [-n number] [-p pid] [-t type] file
+ *	-c	prints "pid TYPE count drops" for each process and type instead
+ *	-q	prints nothing
+ *	-z	whatever holds no information (padding, what follows a string)
+ *has to be zero -p, -t	only records of this process, of this type (SYSCALL,
+ *...) -n	of SYSCALL and SYSRET only those of this system call
+ *
+ * The last line, on standard error, is "records N drops N backwards N
+ *backwards-in-thread N": how many records there are in all, how many are marked
+ *KTR_DROP, and how many are older than the one before it, in the file and in
+ *the thread.
+ */
+
+#include <sys/param.h>
+#include <sys/cpuset.h>
+#include <sys/ktrace.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include <ctype.h>
+#include <err.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NTYPES 16
+
+static const char *const names[NTYPES] = {
+    [KTR_SYSCALL] = "SYSCALL",
+    [KTR_SYSRET] = "SYSRET",
+    [KTR_NAMEI] = "NAMEI",
+    [KTR_GENIO] = "GENIO",
+    [KTR_PSIG] = "PSIG",
+    [KTR_CSW] = "CSW",
+    [KTR_USER] = "USER",
+    [KTR_STRUCT] = "STRUCT",
+    [KTR_SYSCTL] = "SYSCTL",
+    [KTR_PROCCTOR] = "PROCCTOR",
+    [KTR_PROCDTOR] = "PROCDTOR",
+    [KTR_CAPFAIL] = "CAPFAIL",
+    [KTR_FAULT] = "FAULT",
+    [KTR_FAULTEND] = "FAULTEND",
+    [KTR_STRUCT_ARRAY] = "STRUCT_ARRAY",
+};
+
+struct thread {
+	long tid;
+	struct timespec last;
+};
+
+struct count {
+	pid_t pid;
+	unsigned long records[NTYPES], drops[NTYPES];
+};
+
+static struct thread *threads;
+static struct count *counts;
+static size_t nthreads, ncounts, offset;
+static bool counting, quiet, strict;
+
+static void
+bad(const char *what)
+{
+	errx(1, "record at byte %zu: %s", offset, what);
+}
+
+/* Tables grow by one; there are few processes and threads in a trace. */
+static void *
+entry(void **table, size_t *n, size_t size)
+{
+	if ((*table = realloc(*table, (*n + 1) * size)) == NULL)
+		err(2, "realloc");
+	memset((char *)*table + *n * size, 0, size);
+	return ((char *)*table + (*n)++ * size);
+}
+
+static struct thread *
+thread_of(long tid)
+{
+	static size_t recent;
+	struct thread *t;
+
+	if (recent < nthreads && threads[recent].tid == tid)
+		return (&threads[recent]);
+	for (recent = 0; recent < nthreads; recent++)
+		if (threads[recent].tid == tid)
+			return (&threads[recent]);
+	t = entry((void **)&threads, &nthreads, sizeof(*threads));
+	t->tid = tid;
+	return (t);
+}
+
+static struct count *
+count_of(pid_t pid)
+{
+	static size_t recent;
+	struct count *c;
+
+	if (recent < ncounts && counts[recent].pid == pid)
+		return (&counts[recent]);
+	for (recent = 0; recent < ncounts; recent++)
+		if (counts[recent].pid == pid)
+			return (&counts[recent]);
+	c = entry((void **)&counts, &ncounts, sizeof(*counts));
+	c->pid = pid;
+	return (c);
+}
+
+static void
+check_zero(const void *p, size_t len, const char *what)
+{
+	for (size_t i = 0; strict && i < len; i++)
+		if (((const char *)p)[i] != 0)
+			bad(what);
+}
+
+/* Everything after the string in a field of a fixed size. */
+static void
+check_string(const char *field, size_t size, const char *what)
+{
+	size_t len = strnlen(field, size);
+
+	if (len == size)
+		bad(what);
+	check_zero(field + len, size - len, what);
+}
+
+static void
+check_len(int len, size_t want)
+{
+	if ((size_t)len != want)
+		bad("payload of the wrong length");
+}
+
+static void
+print_bytes(const char *label, const char *p, size_t len)
+{
+	printf(" %s=", label);
+	for (size_t i = 0; i < len; i++)
+		if (isgraph((unsigned char)p[i]) && p[i] != '\\')
+			putchar(p[i]);
+		else
+			printf("\\%03o", (unsigned char)p[i]);
+}
+
+static void
+check_payload(int type, const char *p, int len)
+{
+	switch (type) {
+	case KTR_SYSCALL: {
+		struct ktr_syscall s;
+
+		if ((size_t)len < offsetof(struct ktr_syscall, ktr_args))
+			bad("payload too short");
+		memcpy(&s, p, offsetof(struct ktr_syscall, ktr_args));
+		check_len(len, offsetof(struct ktr_syscall, ktr_args) +
+				   s.ktr_narg * sizeof(register_t));
+		check_zero(p + 4, 4, "padding of ktr_syscall");
+		if (s.ktr_narg < 0)
+			bad("ktr_narg");
+		break;
+	}
+	case KTR_SYSRET:
+		check_len(len, sizeof(struct ktr_sysret));
+		check_zero(p + offsetof(struct ktr_sysret, ktr_eosys),
+		    sizeof(short), "ktr_eosys");
+		break;
+	case KTR_NAMEI:
+		if (len >= MAXPATHLEN || memchr(p, 0, len) != NULL)
+			bad("path");
+		break;
+	case KTR_GENIO:
+		if ((size_t)len < sizeof(struct ktr_genio))
+			bad("payload too short");
+		break;
+	case KTR_PSIG:
+		check_len(len, sizeof(struct ktr_psig));
+		check_zero(p + offsetof(struct ktr_psig, signo) + sizeof(int),
+		    offsetof(struct ktr_psig, action) - sizeof(int),
+		    "padding of ktr_psig");
+		check_zero(
+		    p + offsetof(struct ktr_psig, mask) + sizeof(sigset_t),
+		    len - offsetof(struct ktr_psig, mask) - sizeof(sigset_t),
+		    "padding of ktr_psig");
+		break;
+	case KTR_CSW:
+		check_len(len, sizeof(struct ktr_csw));
+		check_string(p + offsetof(struct ktr_csw, wmesg),
+		    sizeof(((struct ktr_csw *)0)->wmesg), "wmesg");
+		break;
+	case KTR_USER:
+		if (len > KTR_USER_MAXLEN)
+			bad("payload too long");
+		break;
+	case KTR_STRUCT:
+		if (len == 0 || memchr(p, 0, len) == NULL)
+			bad("name of structure");
+		break;
+	case KTR_SYSCTL:
+		if (len == 0 || memchr(p, 0, len) != p + len - 1)
+			bad("name of sysctl");
+		break;
+	case KTR_PROCCTOR:
+		check_len(len, sizeof(struct ktr_proc_ctor));
+		break;
+	case KTR_PROCDTOR:
+		check_len(len, 0);
+		break;
+	case KTR_CAPFAIL: {
+		struct ktr_cap_fail c;
+		size_t used = 0;
+
+		check_len(len, sizeof(c));
+		memcpy(&c, p, sizeof(c));
+		check_zero(
+		    p + offsetof(struct ktr_cap_fail, cap_code) + sizeof(short),
+		    offsetof(struct ktr_cap_fail, cap_svflags) -
+			offsetof(struct ktr_cap_fail, cap_code) - sizeof(short),
+		    "padding of ktr_cap_fail");
+		check_zero(p + offsetof(struct ktr_cap_fail, cap_svflags) +
+			       sizeof(u_int),
+		    offsetof(struct ktr_cap_fail, cap_data) -
+			offsetof(struct ktr_cap_fail, cap_svflags) -
+			sizeof(u_int),
+		    "padding of ktr_cap_fail");
+		switch (c.cap_type) {
+		case CAPFAIL_NOTCAPABLE:
+		case CAPFAIL_INCREASE:
+			used = 2 * sizeof(cap_rights_t);
+			break;
+		case CAPFAIL_SYSCALL:
+		case CAPFAIL_SIGNAL:
+		case CAPFAIL_PROTO:
+			used = sizeof(int);
+			break;
+		case CAPFAIL_SOCKADDR:
+			used = MIN(c.cap_data.cap_sockaddr.sa_len,
+			    sizeof(struct sockaddr));
+			break;
+		case CAPFAIL_NAMEI:
+			used = strnlen(c.cap_data.cap_path, MAXPATHLEN);
+			if (used == MAXPATHLEN)
+				bad("cap_path");
+			break;
+		case CAPFAIL_CPUSET:
+			break;
+		default:
+			bad("cap_type");
+		}
+		check_zero((char *)&c.cap_data + used,
+		    sizeof(c.cap_data) - used, "rest of cap_data");
+		break;
+	}
+	case KTR_FAULT:
+		check_len(len, sizeof(struct ktr_fault));
+		check_zero(p + offsetof(struct ktr_fault, type) + sizeof(int),
+		    sizeof(struct ktr_fault) -
+			offsetof(struct ktr_fault, type) - sizeof(int),
+		    "padding of ktr_fault");
+		break;
+	case KTR_FAULTEND:
+		check_len(len, sizeof(struct ktr_faultend));
+		break;
+	case KTR_STRUCT_ARRAY: {
+		const char *end;
+		size_t size;
+
+		if ((size_t)len <= sizeof(size))
+			bad("payload too short");
+		memcpy(&size, p, sizeof(size));
+		if ((end = memchr(p + sizeof(size), 0, len - sizeof(size))) ==
+		    NULL)
+			bad("name of structure");
+		if (size == 0 || (p + len - (end + 1)) % size != 0)
+			bad("not a whole number of structures");
+		break;
+	}
+	default:
+		bad("unknown type");
+	}
+}
+
+static void
+print_payload(int type, const char *p, int len)
+{
+	struct ktr_proc_ctor ctor;
+	struct ktr_cap_fail cap;
+	struct ktr_faultend end;
+	struct ktr_syscall call;
+	struct ktr_sysret ret;
+	struct ktr_genio io;
+	struct ktr_fault fault;
+	struct ktr_psig sig;
+	struct ktr_csw csw;
+	register_t arg;
+	size_t size;
+
+	switch (type) {
+	case KTR_SYSCALL:
+		memcpy(&call, p, offsetof(struct ktr_syscall, ktr_args));
+		printf(" code=%d narg=%d args=", call.ktr_code, call.ktr_narg);
+		for (int i = 0; i < call.ktr_narg; i++) {
+			memcpy(&arg,
+			    p + offsetof(struct ktr_syscall, ktr_args) +
+				i * sizeof(arg),
+			    sizeof(arg));
+			printf("%s%#lx", i == 0 ? "" : ",", (long)arg);
+		}
+		break;
+	case KTR_SYSRET:
+		memcpy(&ret, p, sizeof(ret));
+		printf(" code=%d error=%d retval=%#lx", ret.ktr_code,
+		    ret.ktr_error, (long)ret.ktr_retval);
+		break;
+	case KTR_GENIO:
+		memcpy(&io, p, sizeof(io));
+		printf(" fd=%d rw=%d", io.ktr_fd, io.ktr_rw);
+		print_bytes("data", p + sizeof(io), len - sizeof(io));
+		break;
+	case KTR_PSIG:
+		memcpy(&sig, p, sizeof(sig));
+		printf(" signo=%d action=%#lx code=%d mask=%#x,%#x,%#x,%#x",
+		    sig.signo, (long)sig.action, sig.code, sig.mask.__bits[0],
+		    sig.mask.__bits[1], sig.mask.__bits[2], sig.mask.__bits[3]);
+		break;
+	case KTR_CSW:
+		memcpy(&csw, p, sizeof(csw));
+		printf(
+		    " out=%d user=%d wmesg=%s", csw.out, csw.user, csw.wmesg);
+		break;
+	case KTR_PROCCTOR:
+		memcpy(&ctor, p, sizeof(ctor));
+		printf(" sv_flags=%#x", ctor.sv_flags);
+		break;
+	case KTR_CAPFAIL:
+		memcpy(&cap, p, sizeof(cap));
+		printf(" cap_type=%d cap_code=%d cap_svflags=%#x", cap.cap_type,
+		    cap.cap_code, cap.cap_svflags);
+		break;
+	case KTR_FAULT:
+		memcpy(&fault, p, sizeof(fault));
+		printf(" vaddr=%#lx access=%d", (long)fault.vaddr, fault.type);
+		break;
+	case KTR_FAULTEND:
+		memcpy(&end, p, sizeof(end));
+		printf(" result=%d", end.result);
+		break;
+	case KTR_STRUCT_ARRAY:
+		memcpy(&size, p, sizeof(size));
+		printf(" struct_size=%zu", size);
+		print_bytes("data", p + sizeof(size), len - sizeof(size));
+		break;
+	case KTR_NAMEI:
+	case KTR_USER:
+	case KTR_STRUCT:
+	case KTR_SYSCTL:
+		print_bytes("data", p, len);
+		break;
+	}
+}
+
+static void
+usage(void)
+{
+	errx(2, "usage: ktr_raw [-cqz] [-n number] [-p pid] [-t type] file");
+}
+
+int
+main(int argc, char *argv[])
+{
+	unsigned long total = 0, dropped = 0, backwards = 0,
+		      thread_backwards = 0;
+	struct timespec last = {0, 0};
+	const char *only_type = NULL;
+	struct ktr_header h;
+	struct thread *t;
+	struct count *c;
+	struct stat sb;
+	pid_t only_pid = 0;
+	short code, only_code = -1;
+	char *data;
+	bool drop;
+	int ch, fd, type;
+
+	while ((ch = getopt(argc, argv, "cn:p:qt:z")) != -1)
+		switch (ch) {
+		case 'c':
+			counting = true;
+			break;
+		case 'n':
+			only_code = atoi(optarg);
+			break;
+		case 'p':
+			only_pid = atoi(optarg);
+			break;
+		case 'q':
+			quiet = true;
+			break;
+		case 't':
+			only_type = optarg;
+			break;
+		case 'z':
+			strict = true;
+			break;
+		default:
+			usage();
+		}
+	if (argc != optind + 1)
+		usage();
+	if ((fd = open(argv[optind], O_RDONLY)) < 0 || fstat(fd, &sb) != 0)
+		err(2, "%s", argv[optind]);
+	if ((data = malloc(sb.st_size + 1)) == NULL)
+		err(2, "malloc");
+	if (read(fd, data, sb.st_size) != sb.st_size)
+		err(2, "read %s", argv[optind]);
+
+	for (offset = 0; offset < (size_t)sb.st_size;
+	    offset += sizeof(h) + h.ktr_len) {
+		if (sb.st_size - offset < sizeof(h))
+			bad("header cut off");
+		memcpy(&h, data + offset, sizeof(h));
+		if ((h.ktr_type & KTR_VERSIONED) == 0 ||
+		    h.ktr_version != KTR_VERSION1)
+			bad("not KTR_VERSION1");
+		drop = (h.ktr_type & KTR_DROP) != 0;
+		type = (unsigned short)h.ktr_type & ~KTR_TYPE;
+		if (type < 1 || type >= NTYPES)
+			bad("unknown type");
+		if (h.ktr_len < 0 ||
+		    (size_t)h.ktr_len > sb.st_size - offset - sizeof(h))
+			bad("payload cut off");
+		if (h.ktr_pid <= 0 || h.ktr_tid <= 0 || h.ktr_cpu < 0 ||
+		    h.ktr_cpu >= CPU_SETSIZE)
+			bad("pid, tid or CPU");
+		if (h.ktr_time.tv_sec <= 0 || h.ktr_time.tv_nsec < 0 ||
+		    h.ktr_time.tv_nsec >= 1000000000)
+			bad("time");
+		if (strnlen(h.ktr_comm, sizeof(h.ktr_comm)) ==
+		    sizeof(h.ktr_comm))
+			bad("ktr_comm");
+		check_zero((char *)&h + offsetof(struct ktr_header, ktr_cpu) +
+			       sizeof(int),
+		    sizeof(h) - offsetof(struct ktr_header, ktr_cpu) -
+			sizeof(int),
+		    "padding of ktr_header");
+		check_payload(type, data + offset + sizeof(h), h.ktr_len);
+
+		total++;
+		dropped += drop;
+		backwards += timespeccmp(&h.ktr_time, &last, <);
+		last = h.ktr_time;
+		t = thread_of(h.ktr_tid);
+		thread_backwards += timespeccmp(&h.ktr_time, &t->last, <);
+		t->last = h.ktr_time;
+		if ((only_pid != 0 && h.ktr_pid != only_pid) ||
+		    (only_type != NULL && strcmp(only_type, names[type]) != 0))
+			continue;
+		if (only_code >= 0 &&
+		    (type == KTR_SYSCALL || type == KTR_SYSRET)) {
+			/* Both payloads begin with it. */
+			memcpy(&code, data + offset + sizeof(h), sizeof(code));
+			if (code != only_code)
+				continue;
+		}
+		c = count_of(h.ktr_pid);
+		c->records[type]++;
+		c->drops[type] += drop;
+		if (quiet || counting)
+			continue;
+		printf("%s pid=%d tid=%ld cpu=%d comm=%s time=%jd.%09ld len=%d "
+		       "drop=%d",
+		    names[type], h.ktr_pid, h.ktr_tid, h.ktr_cpu, h.ktr_comm,
+		    (intmax_t)h.ktr_time.tv_sec, h.ktr_time.tv_nsec, h.ktr_len,
+		    drop);
+		print_payload(type, data + offset + sizeof(h), h.ktr_len);
+		putchar('\n');
+	}
+	for (size_t i = 0; counting && i < ncounts; i++)
+		for (type = 1; type < NTYPES; type++)
+			if (counts[i].records[type] != 0)
+				printf("%d %s %lu %lu\n", counts[i].pid,
+				    names[type], counts[i].records[type],
+				    counts[i].drops[type]);
+	fflush(stdout);
+	fprintf(stderr,
+	    "records %lu drops %lu backwards %lu backwards-in-thread %lu\n",
+	    total, dropped, backwards, thread_backwards);
+	return (0);
+}

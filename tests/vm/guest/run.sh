@@ -1,0 +1,177 @@
+#!/bin/sh
+# The guest's side of the VM runner. The runner hands in a tree with this file at
+# its root, starts `sh run.sh serve` on the serial console, and writes one request a line:
+#
+#	run NAME SECONDS          run tests/NAME.sh, at most that long
+#	again                     repeat the last end marker, the console lost it
+#	shell ROWS COLUMNS TERM   an interactive shell
+#
+# Answers are markers of the form @@KT:word:field...@@ on lines of their own:
+#
+#	ready:release:ident:witness|plain
+#	begin:NAME
+#	end:NAME:STATUS:LEFT      LEFT: -, or what the test left behind, joined by commas:
+#	                          processes, mounts, traced, module, stuck
+#	bye                       the interactive shell has ended
+#
+# A kernel message may run into a marker, so each is written twice. A test's log
+# goes to out/NAME/log, and live to the second serial port where there is one; all
+# of out/NAME goes to the results disk as a tar when the test has ended.
+
+set -u
+
+KT=$(cd "$(dirname "$0")" && pwd)
+KT_MODULE=$KT/ktrace_rs.ko
+[ -f "$KT_MODULE" ] || KT_MODULE=
+KT_BIN=$KT/bin
+KT_ATF=$KT/atf
+read -r KT_BACKEND <"$KT/backend"
+export KT KT_MODULE KT_BIN KT_ATF KT_BACKEND
+
+RESULTS=/dev/vtbd2
+LIVE=/dev/cuau1
+[ -c "$LIVE" ] || LIVE=/dev/null
+
+say() {
+	printf '\n@@KT:%s@@\n' "$1" "$1"
+}
+
+serve() {
+	stty -echo
+	sysctl kern.tty_info_kstacks=1 >/dev/null 2>&1
+	chmod 755 "$KT"
+	witness=plain
+	sysctl -n debug.witness.watch >/dev/null 2>&1 && witness=witness
+	say "ready:$(uname -r):$(uname -i):$witness"
+	last=
+	while read -r verb first second third; do
+		case $verb in
+		run)	run_test "$first" "$second" ;;
+		again)	[ -z "$last" ] || say "$last" ;;
+		shell)	shell "$first" "$second" "$third" ;;
+		esac
+	done
+}
+
+# run_test NAME SECONDS
+run_test() {
+	name=$1
+	KT_OUT=$KT/out/$name
+	STATE=$KT/state
+	export KT_OUT STATE
+	work=$KT/work/$name
+	left=
+	rm -rf "$KT_OUT" "$STATE" "$work"
+	mkdir -p "$KT_OUT" "$STATE" "$work"
+	say "begin:$name"
+
+	watch_over "$2" >>"$KT_OUT/notes" 2>&1 &
+	watcher=$!
+	{
+		cd "$work" && timeout -k 5 $(($2 + 60)) sh "$KT/run.sh" body "$name" </dev/null
+		echo $? >"$STATE/reaper-status"
+	} 2>&1 | tee "$KT_OUT/log" >"$LIVE"
+	kill "$watcher" 2>/dev/null
+	wait "$watcher" 2>/dev/null
+
+	status=$(verdict)
+	tidy >>"$KT_OUT/notes" 2>&1
+	export_results
+	last="end:$name:$status:${left:--}"
+	say "$last"
+}
+
+# The test itself, below timeout(1): that is the reaper of all that the test starts,
+# and passes a TERM on to every one of them.
+body() {
+	echo "$PPID" >"$STATE/reaper"
+	sh "$KT/tests/$1.sh"
+	echo $? >"$STATE/status"
+	ps -ax -o pid= -o ppid= -o args= |
+	    awk -v reaper="$PPID" -v self="$$" '$2 == reaper && $1 != self' >"$STATE/orphans"
+	[ -s "$STATE/orphans" ] || return 0
+	trap '' TERM
+	kill "$PPID"
+}
+
+# watch_over SECONDS: when the time is up, what every thread is waiting for; then the end.
+watch_over() {
+	trap 'kill "$sleeper"; exit' TERM
+	sleep "$1" &
+	sleeper=$!
+	wait "$sleeper"
+	touch "$STATE/late"
+	ps -ax -o pid,ppid,state,wchan,time,args >"$KT_OUT/processes"
+	procstat -k -k -a >"$KT_OUT/stacks"
+	echo "timed out after $1 s, see the files processes and stacks; the latest processes:"
+	tail -n 12 "$KT_OUT/processes"
+	kill "$(cat "$STATE/reaper")"
+}
+
+verdict() {
+	if [ -e "$STATE/late" ]; then
+		echo 124
+	elif [ -s "$STATE/status" ]; then
+		cat "$STATE/status"
+	else
+		cat "$STATE/reaper-status"
+	fi
+}
+
+# Leaves the system as the next test wants it: nothing of this test's runs, is
+# mounted or traced, and the module is out. Notes what had to be done, in `left` too.
+tidy() {
+	if [ -s "$STATE/orphans" ]; then
+		echo "left running, killed now:"
+		cat "$STATE/orphans"
+		leave processes
+	fi
+	mounts=$(mount -p | awk -v dir="$work" 'index($2, dir) == 1 { print $2 }' | sort -r)
+	for dir in $mounts; do
+		echo "left mounted: $dir"
+		leave mounts
+		umount -f "$dir"
+	done
+	traced=$(ps -ax -o pid= -o ktrace= -o args= | awk '$2 != 0')
+	if [ -n "$traced" ]; then
+		echo "left traced:"
+		echo "$traced"
+		leave traced
+		ktrace -C
+	fi
+	if kldstat -q -m ktrace_rs || kldstat -q -n ktrace_rs.ko; then
+		leave module
+		kldunload ktrace_rs || kldunload -f ktrace_rs || leave stuck
+	fi
+	rm -rf "$work" || leave stuck
+}
+
+leave() {
+	left=${left:+$left,}$1
+}
+
+export_results() {
+	tar -c -f "$RESULTS" -C "$KT/out" "$name" && return
+	echo "the results do not fit on the results disk, here is the log's end" >>"$KT_OUT/notes"
+	tail -c 100000 "$KT_OUT/log" >"$KT_OUT/log.tail"
+	mv "$KT_OUT/log.tail" "$KT_OUT/log"
+	tar -c -f "$RESULTS" -C "$KT/out" "$name/log" "$name/notes"
+}
+
+# shell ROWS COLUMNS TERM
+shell() {
+	stty sane rows "$1" columns "$2"
+	(
+		cd "$KT" || exit
+		unset ENV
+		PS1='\u@\h:\w # ' TERM=$3 sh -i
+	)
+	stty -echo
+	say bye
+}
+
+case ${1-} in
+serve)	serve ;;
+body)	body "$2" ;;
+*)	echo "usage: run.sh serve" >&2; exit 64 ;;
+esac

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Entries that do not begin as compiled, because another module (here the same one under another
+# name) has redirected them: refused, with one line that says which, and nothing changed.
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+
+twin=$KT/ktrace_rs_twin.ko
+[ -f "$twin" ] || skip "no ktrace_rs_twin.ko given"
+module_load
+quiet
+! kldload "$twin" || fail "it loads"
+logged 'ktrace_rs: .* begins with .*, not as compiled' || fail "no message"
+! kldstat -q -n ktrace_rs_twin.ko || fail "it is loaded"
+ktrace -t c -f out true || fail "the first does not work"
+check_ge "$(records out)" 4 "records"
+check_ge "$(ktrace_rs_stat records)" "$(records out)" "kern.ktrace_rs.stats.records"
+module_unload
+ktrace -t c -f out true || fail "the stock backend does not work"
+check_ge "$(records out)" 4 "records"

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Load, unload, fifty times, with tracing in between; after each unload nothing of the module is
+# left, and at the end the stock backend works. Nothing that the module allocated stays
+# allocated.
+# timeout: 180
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+
+quiet
+for i in $(jot 50); do
+	kldload "$KT_MODULE" || fail "load $i"
+	ktrace -t+ -f out true || fail "ktrace after load $i"
+	kldunload ktrace_rs || fail "unload $i"
+done
+check_ge "$(records out)" 10 "records of the last"
+! module_is_loaded || fail "still loaded"
+check_eq "$(in_use)" 0 "pieces of memory left"
+! logged "leaked memory" || fail "memory left"
+! sysctl -n kern.ktrace_rs 2>/dev/null | grep -q . || fail "sysctls left"
+
+ktrace -i -t+ -f stock.out sh -c 'ls -l / | wc -l' || fail "the stock backend does not work"
+kdump -f stock.out | grep -q 'NAMI  "/"' || fail "no record by the stock backend"

@@ -1,0 +1,61 @@
+#!/bin/sh
+# One program for each of the fifteen record types: its records, header and payload, field by
+# field, as stock kdump prints them. The program itself says what it expects (progs/rec.h). The
+# header is checked by kdump's columns (pid, tid, command, CPU, type, ABI of the PROCCTOR
+# before), its time against the clock before and after, the rest by ktr_raw.
+# timeout: 180
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+module_load
+
+# Of other processes than the program's first the thread's id is not known beforehand.
+mask_threads() {
+	awk -v main="$1" '/^ *[0-9]+ +[0-9]+ [^ ]+ +[0-9]+ [A-Z]/ && $1 != main { sub($2, "     0") } { print }'
+}
+
+check_type() {
+	check_ok "$KT_BIN/rec_$1"
+	check_ok "$KT_BIN/ktr_raw" $strict ktrace.out >raw
+	pid=$(sed -n '1s/.* pid=\([0-9]*\) .*/\1/p' raw)
+	# The program's own ktrace(2) that ends the trace is none of its records.
+	kdump -H -A -c -f ktrace.out | grep -Ev '(CALL|RET|CAP)  *F64  (ktrace\(|ktrace 0|system call not allowed: ktrace)' |
+	    mask_threads "$pid" >all
+	if [ -e only ]; then
+		grep -E -f only all >got
+	else
+		mv all got
+	fi
+	grep -v 'F64  ktrace 0$' expect >want
+	diff want got || fail "$1: kdump printed other records (>) than expected (<)"
+	read -r since until <times
+	cut -d ' ' -f 6 raw | cut -d = -f 2 | awk -v since="$since" -v until="$until" \
+	    '$0 "" < since "" || $0 "" > until "" { print; bad = 1 } END { exit bad }' ||
+	    fail "$1: time outside of $since to $until"
+	check_eq "$(grep -c ' drop=1' raw)" 0 "$1: drops"
+}
+
+failed=
+strict=-z
+! is_stock || strict=
+for type in syscall sysret namei genio psig csw user struct sysctl procctor procdtor capfail fault faultend struct_array; do
+	note "$type"
+	mkdir "$type"
+	(cd "$type" && check_type "$type") || failed="$failed $type"
+done
+[ -z "$failed" ] || fail "records of:$failed"
+
+# What kdump does not print, or the program does not know.
+count() {
+	grep -Ec "$2" "$1/raw"
+}
+check_eq "$(count csw 'CSW .* out=1 user=1 wmesg=ast_sch$')" "$(count csw 'CSW .* out=0 user=1 wmesg=ast_sch$')" "preemptions out and in"
+check_ge "$(count csw 'CSW .* user=1 wmesg=ast_sch$')" 2 "preemptions"
+check_eq "$(count procctor '^PROCCTOR .* len=4 drop=0 sv_flags=0x')" 3 "PROCCTOR of itself, its child, and that after exec"
+check_eq "$(head -1 procctor/raw | cut -d ' ' -f 1)" PROCCTOR "first record"
+check_eq "$(count procdtor '^PROCDTOR .* len=0 drop=0$')" 3 "PROCDTOR of three children"
+for child in $(sed -n 's/^PROCDTOR pid=\([0-9]*\) .*/\1/p' procdtor/raw); do
+	check_eq "$(grep " pid=$child " procdtor/raw | tail -1 | cut -d ' ' -f 1)" PROCDTOR "last record of $child"
+	check_eq "$(grep " pid=$child " procdtor/raw | head -1 | cut -d ' ' -f 1)" PROCCTOR "first record of $child"
+done
+check_eq "$(count faultend '^FAULT ')" "$(count faultend '^FAULTEND ')" "FAULT and FAULTEND"
+kdump -f faultend/ktrace.out | grep -q 'PRET  KERN_SUCCESS' || fail "no successful fault"

@@ -1,0 +1,46 @@
+#!/bin/sh
+# A forced unload with traced processes, some of them asleep in the kernel with queued records:
+# all tracing is stopped, every record is in its file, the processes go on untraced, and the
+# stock backend is back.
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+
+module_load
+for i in 1 2 3 4 5; do
+	spawn ktrace -t cw -f "sleep$i.out" sleep 60
+	eval "sleeper$i=$spawned"
+done
+spawn ktrace -t cuw -f tick.out "$KT_BIN/tick"
+tick=$spawned
+spawn ktrace -i -t c -f crowd.out "$KT_BIN/crowd" call 4 1000000
+crowd=$spawned
+sleep 1
+quiet
+kldunload -f ktrace_rs || fail "kldunload -f: status $?"
+! module_is_loaded || fail "still loaded"
+! logged "leaked memory" || fail "memory left"
+! sysctl -n kern.ktrace_rs.version 2>/dev/null || fail "its sysctls are still there"
+for i in 1 2 3 4 5; do
+	eval "pid=\$sleeper$i"
+	! is_traced "$pid" || fail "$pid is still traced"
+	kill -0 "$pid" || fail "$pid is gone"
+	check_eq "$(records "sleep$i.out" "^CSW pid=$pid .* drop=0 out=1 user=0 wmesg=nanslp")" 1 "what $pid sleeps in"
+	check_eq "$(tail -1 raw.out | cut -d ' ' -f 1)" CSW "last record of $pid"
+done
+check_ok rests tick.out
+check_ge "$(records tick.out)" 100 "records of tick"
+check_eq "$(records tick.out ' drop=1')" 0 "drops"
+kill -0 "$tick" || fail "tick is gone"
+raw -q crowd.out
+kill "$crowd"
+# The stock backend on the same processes.
+ktrace -t u -f stock.out -p "$tick"
+check_ok grows stock.out
+untrace "$tick"
+# And the module again.
+module_load
+ktrace -t u -f again.out -p "$tick"
+check_ok grows again.out
+untrace "$tick"
+module_unload

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Unloading with traced processes: EBUSY, the pids in the message, and tracing goes on.
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+
+module_load
+spawn "$KT_BIN/tick"
+ktrace -t u -f out -p "$spawned"
+quiet
+check_fails 'Device busy' kldunload ktrace_rs
+module_is_loaded || fail "it is gone"
+logged "ktrace_rs.*[^0-9]$spawned([^0-9]|\$)" || fail "pid $spawned is not in the message"
+check_ok grows out
+# New tracing, too.
+ktrace -t c -f new.out true || fail "ktrace does not work"
+check_ge "$(records new.out)" 4 "records"
+untrace "$spawned"
+check_ok idle
+module_unload
+check_eq "$(records out ' drop=1')" 0 "drops"

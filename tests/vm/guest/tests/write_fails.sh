@@ -1,0 +1,115 @@
+#!/bin/sh
+# A full file system, ulimit -f reached, a forced unmount: the traced program neither fails nor
+# is killed, "ktrace write failed" is logged for it, its tracing ends, the file holds whole
+# records only; other processes' tracing goes on. A file that is removed while traced to is no
+# failure.
+# timeout: 180
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+module_load
+
+# Some ten thousand records, then its pid goes to the file that is named.
+cat >work.sh <<'END'
+i=0
+while [ $i -lt 3000 ]; do
+	[ -e /nonexistent/file ] || i=$((i + 1))
+done
+echo $$ >"$1"
+END
+
+# failed_with ERRNO PID
+failed_with() {
+	logged "ktrace write failed, errno $1, tracing stopped for pid $2\$"
+}
+
+spawn "$KT_BIN/tick"
+bystander=$spawned
+ktrace -t cuw -f bystander.out -p "$bystander"
+
+note "full tmpfs, two processes with one file"
+mkdir full
+mount -t tmpfs -o size=262144 tmpfs full || skip "no tmpfs"
+at_exit "umount -f $PWD/full 2>/dev/null"
+quiet
+ktrace -t cn -f full/out sh work.sh one &
+first=$!
+wait_for 10 test -s full/out
+ktrace -a -t cn -f full/out sh work.sh two &
+second=$!
+wait $first || fail "the first program: status $?"
+wait $second || fail "the second program: status $?"
+check_eq "$(cat one two)" "$first
+$second" "the programs' ends"
+failed_with 28 $first || fail "ENOSPC of $first is not logged"
+failed_with 28 $second || fail "ENOSPC of $second is not logged"
+check_ge "$(records full/out "^SYSCALL pid=$first ")" 100 "records before"
+check_ok grows bystander.out
+rm full/out
+umount full || fail "the file system is still busy"
+
+note "full UFS"
+disk=$(mdconfig -a -t swap -s 8m) || fail "mdconfig"
+at_exit "umount -f $PWD/full 2>/dev/null; mdconfig -d -u $disk 2>/dev/null"
+newfs "/dev/$disk" >/dev/null || fail "newfs"
+mount "/dev/$disk" full || fail "mount"
+dd if=/dev/zero of=full/filler bs=64k 2>/dev/null
+truncate -s -256k full/filler
+quiet
+ktrace -t cn -f full/out sh work.sh one || fail "the program: status $?"
+failed_with 28 "$(cat one)" || fail "ENOSPC is not logged"
+raw -q full/out
+check_eq "$(ps -axo ktrace= | grep -cv '^ *0$')" 1 "processes traced, the bystander"
+umount full || fail "the file system is still busy"
+mdconfig -d -u "$disk"
+
+note "ulimit -f"
+quiet
+(ulimit -f 64; exec ktrace -t cn -f limit.out sh work.sh one) || fail "the program: status $?"
+failed_with 27 "$(cat one)" || fail "EFBIG is not logged"
+size=$(stat -f %z limit.out)
+check_le "$size" 32768 "size"
+# The last record that would have fitted is there.
+check_ge "$size" $((32768 - 256)) "size"
+# The stock backend cuts the last record off at the limit.
+is_stock || raw -q limit.out
+
+note "filesize_limit_signal"
+check_eq "$(sysctl -n kern.ktrace.filesize_limit_signal)" 0 "kern.ktrace.filesize_limit_signal"
+sysctl -q kern.ktrace.filesize_limit_signal=1
+at_exit "sysctl -q kern.ktrace.filesize_limit_signal=0"
+status=0
+(ulimit -f 64; exec ktrace -t cn -f signal.out sh work.sh one) || status=$?
+# In 14.x the stock backend never sends it: vfs_vnops.c is compiled without opt_ktrace.h.
+if ! is_stock; then
+	check_eq "$(kill -l "$status")" XFSZ "signal"
+	raw -q signal.out
+fi
+sysctl -q kern.ktrace.filesize_limit_signal=0
+
+note "forced unmount"
+mount -t tmpfs tmpfs full
+quiet
+ktrace -t cn -f full/out sh -c 'while [ ! -e stop ]; do :; done' &
+pid=$!
+wait_for 10 test -s full/out
+umount -f full || fail "umount -f: status $?"
+wait_for 10 failed_with '[0-9]+' $pid
+: >stop
+wait $pid || fail "the program: status $?"
+
+note "file removed while traced to"
+quiet
+ktrace -t cn -f gone.out sh work.sh one &
+pid=$!
+wait_for 10 test -s gone.out
+ln gone.out kept.out
+rm gone.out
+wait $pid || fail "the program: status $?"
+! logged "ktrace write failed" || fail "a write failed"
+check_ge "$(records kept.out "^SYSCALL pid=$pid ")" 3000 "records of the removed file"
+check_eq "$(tail -1 raw.out | cut -d ' ' -f 1)" PROCDTOR "last record"
+
+check_ok grows bystander.out
+untrace "$bystander"
+check_eq "$(records bystander.out ' drop=1')" 0 "drops of the bystander"
+wait_for 5 idle

@@ -1,0 +1,253 @@
+//! `ktrace-vm check`: runs the guest tests on one image after the other.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+use crate::complaint::{Complaint, Judge};
+use crate::guest::{Ended, Guest, Limits, Trouble};
+use crate::image::Image;
+use crate::machine::Machine;
+use crate::marker::{self, Marker};
+use crate::payload::Payload;
+use crate::report::{Report, Verdict, tail};
+use crate::suite::Test;
+
+/// What to run, on what.
+#[derive(Debug)]
+pub struct Options {
+    /// The images, one after the other.
+    pub images: Vec<Image>,
+    /// What the guests get.
+    pub payload: Payload,
+    /// The tests.
+    pub tests: Vec<Test>,
+    /// How many machines may run at a time.
+    pub jobs: usize,
+    /// How long they may take.
+    pub limits: Limits,
+    /// Where logs and results go, in a directory for each image.
+    pub out: PathBuf,
+}
+
+/// Runs everything and prints the report; true if nothing has failed.
+pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
+    let report = Mutex::new(Report::new(out));
+    for (index, image) in options.images.iter().enumerate() {
+        let same = options.images[..index].iter().filter(|other| other.stem() == image.stem());
+        let dir = match same.count() {
+            0 => options.out.join(image.stem()),
+            count => options.out.join(format!("{}-{}", image.stem(), count + 1)),
+        };
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        let run = ImageRun {
+            options,
+            image,
+            dir,
+            report: &report,
+            queue: Mutex::new(options.tests.iter().cloned().collect()),
+            judge: Mutex::default(),
+            stock_complaints: Mutex::default(),
+            boots: AtomicUsize::new(0),
+        };
+        run.all()?;
+    }
+    let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(report.finish()?)
+}
+
+/// The tests on one image. Locks: one at a time.
+struct ImageRun<'a, W> {
+    options: &'a Options,
+    image: &'a Image,
+    dir: PathBuf,
+    report: &'a Mutex<Report<W>>,
+    queue: Mutex<VecDeque<Test>>,
+    judge: Mutex<Judge>,
+    stock_complaints: Mutex<Vec<String>>,
+    boots: AtomicUsize,
+}
+
+/// Lines shown of a failed test's log, and of the runner's notes.
+const LOG_LINES: usize = 40;
+const NOTE_LINES: usize = 20;
+
+impl<W: Write + Send> ImageRun<'_, W> {
+    fn all(&self) -> Result<()> {
+        let jobs = self.options.jobs.clamp(1, self.options.tests.len().max(1));
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| self.work())).collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().map_err(|_| anyhow!("a worker panicked"))?)
+        })?;
+        let complaints = lock(&self.stock_complaints);
+        if !complaints.is_empty() {
+            let mut report = lock(self.report);
+            report.say("complaints of the stock kernel, not counted:")?;
+            complaints.iter().try_for_each(|line| report.say(&format!("    {line}")))?;
+        }
+        Ok(())
+    }
+
+    /// Takes tests from the queue while there are any, on a machine that is replaced
+    /// whenever a test has spoilt it.
+    fn work(&self) -> Result<()> {
+        let mut guest: Option<Guest> = None;
+        let mut last = None;
+        loop {
+            // Not in the `while let`: its lock would last for the whole test.
+            let Some(test) = lock(&self.queue).pop_front() else { break };
+            let mut current = match guest.take() {
+                Some(guest) => guest,
+                None => match self.boot()? {
+                    Ok(guest) => guest,
+                    Err(lines) => return self.give_up(&test, lines),
+                },
+            };
+            let begun = Instant::now();
+            let (verdict, usable) = match current.run(&test, &self.dir) {
+                Ok(ended) => self.judge(&ended, &current),
+                Err(trouble) => (self.in_trouble(&test.name, last.as_deref(), &trouble, &mut current), false),
+            };
+            self.verdict(&test.name, begun.elapsed(), &verdict)?;
+            last = Some(test.name);
+            guest = usable.then_some(current);
+        }
+        match (guest, last) {
+            (Some(guest), Some(last)) => self.finish(guest, &last),
+            _ => Ok(()),
+        }
+    }
+
+    /// Boots a machine and says what it is; or says why it does not boot.
+    fn boot(&self) -> Result<Result<Guest, Vec<String>>> {
+        let count = self.boots.fetch_add(1, Ordering::Relaxed) + 1;
+        let log = self.dir.join(format!("console-{count}.log"));
+        let begun = Instant::now();
+        let machine = Machine::start(self.image, &self.options.payload, &log)?;
+        match Guest::boot(machine, self.options.limits) {
+            Ok(guest) => {
+                self.judge_console("boot", &guest.boot_messages(), &guest);
+                let system = guest.system();
+                let kind = if system.witness { " (WITNESS)" } else { "" };
+                lock(self.report).say(&format!(
+                    "== {}: FreeBSD {} {}{kind}, up after {:.0} s",
+                    self.image.path.display(),
+                    system.release,
+                    system.ident,
+                    begun.elapsed().as_secs_f64()
+                ))?;
+                Ok(Ok(guest))
+            }
+            Err(failure) => {
+                let why = format!("{} does not boot: {}", self.image.path.display(), failure.trouble);
+                let mut lines = vec![why];
+                lines.extend(failure.console);
+                Ok(Err(lines))
+            }
+        }
+    }
+
+    /// Without a machine, this test and all that are left have failed.
+    fn give_up(&self, test: &Test, lines: Vec<String>) -> Result<()> {
+        self.verdict(&test.name, Duration::ZERO, &Verdict::Fail(lines))?;
+        for test in lock(&self.queue).drain(..) {
+            let why = vec!["not run: the image does not boot".into()];
+            self.verdict(&test.name, Duration::ZERO, &Verdict::Fail(why))?;
+        }
+        Ok(())
+    }
+
+    /// The verdict on a test that has ended, and whether the guest can run another.
+    fn judge(&self, ended: &Ended, guest: &Guest) -> (Verdict, bool) {
+        let Ended { end, results, console } = ended;
+        let left = |thing: &str| end.left.iter().any(|left| left == thing);
+        let mut why = Vec::new();
+        match end.status {
+            0 | 77 => {}
+            124 => why.push("timed out".to_owned()),
+            status => why.push(format!("status {status}")),
+        }
+        if left("traced") {
+            why.push("left traced processes behind".into());
+        }
+        if left("stuck") {
+            why.push("what it left behind could not be cleaned up".into());
+        }
+        for complaint in self.judge_console(&end.name, console, guest) {
+            why.extend(complaint.text.lines().map(Into::into));
+        }
+        let verdict = if !why.is_empty() {
+            why.push(format!("log ({}):", self.dir.join(&end.name).join("log").display()));
+            why.extend(tail(&results.log, LOG_LINES));
+            if !results.notes.is_empty() {
+                why.push("notes:".into());
+                why.extend(tail(&results.notes, NOTE_LINES));
+            }
+            Verdict::Fail(why)
+        } else if end.status == 77 {
+            let reason = results.log.lines().rfind(|line| !line.trim().is_empty());
+            Verdict::Skip(reason.unwrap_or("no reason given").trim().into())
+        } else {
+            Verdict::Ok
+        };
+        (verdict, !left("stuck"))
+    }
+
+    /// The verdict on a test during which the guest got into trouble.
+    fn in_trouble(&self, name: &str, last: Option<&str>, trouble: &Trouble, guest: &mut Guest) -> Verdict {
+        let console = guest.post_mortem(trouble);
+        let mut why = vec![trouble.to_string()];
+        let begun = marker::all(&console).any(|said| matches!(said, Marker::Begin(begun) if begun == name));
+        if let (false, Some(last)) = (begun, last) {
+            why.push(format!("this test had not begun yet; the one before was {last}"));
+        }
+        for complaint in self.judge_console(name, &console, guest) {
+            why.extend(complaint.text.lines().map(Into::into));
+        }
+        let live = guest.live_log();
+        if !live.is_empty() {
+            let log = self.dir.join(name).join("log");
+            // A log that cannot be kept is still shown.
+            let _ = fs::create_dir_all(self.dir.join(name)).and_then(|()| fs::write(&log, &live));
+            why.push(format!("the test's output so far ({}):", log.display()));
+            why.extend(tail(&live, LOG_LINES));
+        }
+        why.extend(guest.console_tail());
+        Verdict::Fail(why)
+    }
+
+    /// Sorts the kernel's complaints; returns those that count.
+    fn judge_console(&self, during: &str, console: &str, guest: &Guest) -> Vec<Complaint> {
+        let judgement = lock(&self.judge).judge(console, guest.ranges());
+        let listed = judgement.listed.into_iter();
+        lock(&self.stock_complaints)
+            .extend(listed.map(|complaint| format!("{} (during {during})", complaint.subject)));
+        judgement.counted
+    }
+
+    /// The last test may have left a kernel that dies late.
+    fn finish(&self, mut guest: Guest, last: &str) -> Result<()> {
+        let Err(trouble) = guest.finish(last) else { return Ok(()) };
+        let verdict = self.in_trouble("end", Some(last), &trouble, &mut guest);
+        self.verdict("end", Duration::ZERO, &verdict)
+    }
+
+    fn verdict(&self, name: &str, took: Duration, verdict: &Verdict) -> Result<()> {
+        Ok(lock(self.report).verdict(name, took, verdict)?)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,238 @@
+//! What a kernel that checks itself complains of while it runs on: lock order
+//! reversals and other WITNESS reports, and memory that a module left behind.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::marker::Range;
+
+/// One complaint of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// What it is about, the same each time: the first line and the locks by name.
+    pub subject: String,
+    /// All of its lines.
+    pub text: String,
+}
+
+impl Complaint {
+    /// Whether the module has a part in it: by name, or by a return address in one of
+    /// the ranges where it was loaded.
+    pub fn names_module(&self, ranges: &[Range]) -> bool {
+        static ADDRESS: LazyLock<Regex> =
+            LazyLock::new(|| Regex::new(r"\b0x([0-9a-f]{8,16})\b").expect("valid"));
+        static NAME: LazyLock<Regex> =
+            LazyLock::new(|| Regex::new(r"ktrace_(rs|engine|format)").expect("valid"));
+        NAME.is_match(&self.text)
+            || ADDRESS.captures_iter(&self.text).any(|found| {
+                u64::from_str_radix(&found[1], 16)
+                    .is_ok_and(|address| ranges.iter().any(|range| range.contains(address)))
+            })
+    }
+}
+
+/// Tells the module's complaints from those that the stock kernel has by itself.
+#[derive(Debug, Default)]
+pub struct Judge {
+    known: HashSet<String>,
+}
+
+/// The complaints of one stretch of the console.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// The module's: a failure.
+    pub counted: Vec<Complaint>,
+    /// The stock kernel's: made without the module, or made without it before.
+    pub listed: Vec<Complaint>,
+}
+
+impl Judge {
+    /// Judges the complaints in `text`; the module was loaded at `ranges` so far.
+    pub fn judge(&mut self, text: &str, ranges: &[Range]) -> Judgement {
+        let mut judgement = Judgement::default();
+        for complaint in all(text) {
+            if !complaint.names_module(ranges) {
+                self.known.insert(complaint.subject.clone());
+                judgement.listed.push(complaint);
+            } else if self.known.contains(&complaint.subject) {
+                judgement.listed.push(complaint);
+            } else {
+                judgement.counted.push(complaint);
+            }
+        }
+        judgement
+    }
+}
+
+/// All complaints in `text`, in order.
+pub fn all(text: &str) -> Vec<Complaint> {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let mut complaints = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        if !FIRST.is_match(lines[at]) {
+            at += 1;
+            continue;
+        }
+        let end = end_of(&lines, at);
+        complaints.push(complaint(&lines[at..end]));
+        at = end;
+    }
+    complaints
+}
+
+/// The first line of a complaint.
+static FIRST: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"lock order reversal|acquiring duplicate lock|with the following .*locks held:",
+        r"|(shared|exclusive|forbidden) (un)?lock of \(|WITNESS: |[Ww]itness (exhausted|disabled)",
+        r"|leaked memory on destroy",
+    ))
+    .expect("valid")
+});
+
+/// A line that may follow it.
+static FOLLOWING: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"^ ?(1st|2nd|3rd) |^#\d+ |stack backtrace:|^lock order |locked @ |^KDB: stack",
+        r"|^while (exclusively|share) locked from |^\S+\(\) at ",
+    ))
+    .expect("valid")
+});
+
+/// Lines of other origin that may lie within a complaint, one after the other.
+const NOISE: usize = 3;
+
+fn end_of(lines: &[&str], first: usize) -> usize {
+    let mut end = first + 1;
+    let mut at = end;
+    while at < lines.len() && at <= end + NOISE && !FIRST.is_match(lines[at]) {
+        if FOLLOWING.is_match(lines[at]) {
+            end = at + 1;
+        }
+        at += 1;
+    }
+    end
+}
+
+fn complaint(lines: &[&str]) -> Complaint {
+    static ADDRESS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"0x[0-9a-f]+ ?").expect("valid"));
+    static LOCK: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"^ ?(?:1st|2nd|3rd) (.*?)( @ .*)?$").expect("valid"));
+
+    let first = lines[0].trim().trim_end_matches(':');
+    let mut subject = ADDRESS.replace_all(first, "").into_owned();
+    for lock in lines.iter().filter_map(|line| LOCK.captures(line)) {
+        let name = ADDRESS.replace_all(&lock[1], "");
+        subject.push_str(if subject.contains(": ") { ", " } else { ": " });
+        subject.push_str(name.trim());
+    }
+    Complaint { subject, text: lines.join("\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STOCK: &str = "\
+lock order reversal:
+ 1st 0xfffff80003c7a068 ufs (ufs, lockmgr) @ /usr/src/sys/kern/vfs_mount.c:1234
+ 2nd 0xfffffe0005d41b78 bufwait (bufwait, lockmgr) @ /usr/src/sys/ufs/ffs/ffs_vnops.c:200
+lock order bufwait -> ufs established at:
+#0 0xffffffff80c4f6ad at witness_checkorder+0x46d
+#1 0xffffffff80bb3c1c at lockmgr_lock_flags+0x1ac
+lock order ufs -> bufwait attempted at:
+#0 0xffffffff80c4fcd7 at witness_checkorder+0xdb3
+#1 0xffffffff80bb4c1c at lockmgr_slock+0x1ac
+";
+
+    const OURS: &str = "\
+acquiring duplicate lock of same type: \"ktrace_rs file\"
+ 1st ktrace_rs file @ kmod/shims/lock.c:12
+ 2nd ktrace_rs file @ kmod/shims/lock.c:12
+stack backtrace:
+#0 0xffffffff80c4fcd7 at witness_debugger+0x73
+#1 0xffffffff82001234 at commit+0x1c
+";
+
+    const RANGE: Range = Range { start: 0xffff_ffff_8200_0000, end: 0xffff_ffff_8200_3000 };
+
+    #[test]
+    fn a_report_is_taken_whole_with_its_subject() {
+        let text = format!("before\n{STOCK}after\nmore\nlines\nstill\n#9 not of it\n");
+        let found = all(&text);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].subject, "lock order reversal: ufs (ufs, lockmgr), bufwait (bufwait, lockmgr)");
+        assert_eq!(found[0].text, STOCK.trim_end());
+    }
+
+    #[test]
+    fn noise_inside_a_report_does_not_end_it() {
+        let text = STOCK.replace("#1 ", "@@KT:begin:x@@\n#1 ");
+        let found = all(&text);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].text.ends_with("lockmgr_slock+0x1ac"));
+    }
+
+    #[test]
+    fn the_debuggers_stack_traces_belong_to_it_too() {
+        let text = "acquiring duplicate lock of same type: \"vnode\"\n 1st vnode @ x.c:1\n\
+            stack backtrace:\ndb_trace_self_wrapper() at db_trace_self_wrapper+0x2b/frame 0xfe\n\
+            _RNvNtCs1_9ktrace_rs6commit() at _RNvNtCs1_9ktrace_rs6commit+0x1/frame 0xfe\n";
+        assert_eq!(Judge::default().judge(text, &[]).counted.len(), 1);
+    }
+
+    #[test]
+    fn two_reports_in_a_row_are_two() {
+        let text = format!("{STOCK}{OURS}");
+        let subjects: Vec<_> = all(&text).into_iter().map(|found| found.subject).collect();
+        assert_eq!(subjects.len(), 2);
+        assert!(subjects[1].starts_with("acquiring duplicate lock"), "{subjects:?}");
+    }
+
+    #[test]
+    fn the_boot_banner_is_no_complaint() {
+        assert!(all("WARNING: WITNESS option enabled, expect reduced performance.\n").is_empty());
+    }
+
+    #[test]
+    fn leaked_memory_counts_by_name() {
+        let text = "Warning: memory type ktrace_rs leaked memory on destroy (1 allocations).\n";
+        assert_eq!(Judge::default().judge(text, &[]).counted.len(), 1);
+    }
+
+    #[test]
+    fn other_reports_are_complaints_too() {
+        let text = "uma_zalloc_debug: zone \"128\" with the following non-sleepable locks held:\n\
+            exclusive sleep mutex ktrace_rs queue (ktrace_rs) r = 0 (0xff) locked @ x.c:1\n\
+            stack backtrace:\n#0 0xffffffff80c4fcd7 at witness_warn+0x1\n";
+        let judgement = Judge::default().judge(text, &[]);
+        assert_eq!(judgement.counted.len(), 1);
+        assert_eq!(judgement.counted[0].text, text.trim_end());
+    }
+
+    #[test]
+    fn the_stock_kernels_reports_are_listed_the_modules_counted() {
+        let judgement = Judge::default().judge(&format!("{STOCK}{OURS}"), &[]);
+        assert_eq!((judgement.listed.len(), judgement.counted.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_frame_in_the_module_counts_without_a_name() {
+        let text = STOCK.replace(" at lockmgr_slock+0x1ac", "").replace("ffff80bb4", "ffff82001");
+        assert!(Judge::default().judge(&text, &[]).counted.is_empty());
+        assert_eq!(Judge::default().judge(&text, &[RANGE]).counted.len(), 1);
+    }
+
+    #[test]
+    fn what_the_stock_kernel_has_shown_before_is_not_held_against_the_module() {
+        let through_module = STOCK.replace("lockmgr_slock", "ktrace_rs_commit");
+        let mut judge = Judge::default();
+        assert_eq!(judge.judge(&through_module, &[]).counted.len(), 1);
+        judge.judge(STOCK, &[]);
+        let judgement = judge.judge(&through_module, &[]);
+        assert_eq!((judgement.listed.len(), judgement.counted.len()), (1, 0));
+    }
+}

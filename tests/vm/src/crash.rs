@@ -1,0 +1,64 @@
+//! Signs in the console's stream that the guest's kernel has died.
+
+/// A kernel that has died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crash {
+    /// The line that says so.
+    pub line: String,
+    /// Whether the kernel now waits for commands to its debugger.
+    pub in_debugger: bool,
+}
+
+/// The first sign of a crash in `text`, which starts after the guest has booted. A line
+/// counts once it is whole.
+pub fn find(text: &str) -> Option<Crash> {
+    let in_debugger = text.lines().any(|line| line.starts_with(DEBUGGER));
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let line = whole.lines().find(|line| SIGNS.iter().any(|sign| line.contains(sign)));
+    match line {
+        Some(line) => Some(Crash { line: line.trim().into(), in_debugger }),
+        None => in_debugger.then(|| Crash { line: DEBUGGER.trim().into(), in_debugger }),
+    }
+}
+
+/// The last is the first line of a kernel that boots: the old one has gone.
+const SIGNS: &[&str] = &["panic: ", "Fatal trap ", "KDB: enter: ", "---<<BOOT>>---"];
+
+const DEBUGGER: &str = "db> ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sign_is_seen() {
+        for text in [
+            "x\npanic: ktrace_rs: queue not empty\ncpuid = 1\n",
+            "a user's line panic: mid-line\n",
+            "\n\nFatal trap 12: page fault while in kernel mode\n",
+            "KDB: enter: panic\n",
+            "db> ",
+            "---<<BOOT>>---\n",
+        ] {
+            assert!(find(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ordinary_lines_are_no_sign() {
+        assert_eq!(find("panics: 0\nadb> x\nno trap\nsysctl debug.kdb.panic\n"), None);
+    }
+
+    #[test]
+    fn a_line_is_waited_for_until_it_is_whole() {
+        assert_eq!(find("panic: kt"), None);
+        assert_eq!(find("panic: ktrace_rs\n").unwrap().line, "panic: ktrace_rs");
+    }
+
+    #[test]
+    fn tells_the_first_line_and_whether_the_debugger_waits() {
+        let text = "panic: boom\nKDB: stack backtrace:\nKDB: enter: panic\n[ thread pid 1 ]\ndb> ";
+        let crash = find(text).unwrap();
+        assert_eq!((crash.line.as_str(), crash.in_debugger), ("panic: boom", true));
+    }
+}

@@ -1,0 +1,63 @@
+//! `ktrace-vm exec`: runs one command in a guest.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::guest::{Guest, Limits, Trouble};
+use crate::image::Image;
+use crate::machine::Machine;
+use crate::payload::Payload;
+use crate::suite::Test;
+
+/// Status where the guest got into trouble, so that the command has none.
+const TROUBLE: u8 = 125;
+
+/// The command's name among the guest's tests.
+const NAME: &str = "_exec";
+
+/// Runs `command` by sh, as a guest test would run, and prints what it says. Returns
+/// its status.
+pub fn run(
+    image: &Image,
+    payload: &Payload,
+    command: String,
+    limit: Duration,
+    limits: Limits,
+    out: &Path,
+) -> Result<u8> {
+    let mut payload = payload.clone();
+    payload.scripts.push((NAME.into(), command));
+    let out = out.join("exec");
+    let machine = Machine::start(image, &payload, &out.join("console.log"))?;
+    let mut guest = match Guest::boot(machine, limits) {
+        Ok(guest) => guest,
+        Err(failure) => {
+            complain(&failure.trouble, &failure.console);
+            return Ok(TROUBLE);
+        }
+    };
+    match guest.run(&Test { name: NAME.into(), limit }, &out) {
+        Ok(ended) => {
+            io::stdout().write_all(ended.results.log.as_bytes())?;
+            eprint!("{}", ended.results.notes);
+            Ok(ended.end.status)
+        }
+        Err(trouble) => {
+            guest.post_mortem(&trouble);
+            io::stdout().write_all(guest.live_log().as_bytes())?;
+            complain(&trouble, &guest.console_tail());
+            Ok(TROUBLE)
+        }
+    }
+}
+
+/// Prints what went wrong, and the console's end.
+pub fn complain(trouble: &Trouble, console: &[String]) {
+    eprintln!("ktrace-vm: {trouble}");
+    for line in console {
+        eprintln!("    {line}");
+    }
+}

@@ -1,0 +1,158 @@
+//! A virtual machine: one QEMU process, its disks and its console.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::console::Console;
+use crate::image::Image;
+use crate::payload::Payload;
+use crate::results;
+
+/// A machine that runs until it is dropped, or its system powers off or reboots.
+#[derive(Debug)]
+pub struct Machine {
+    qemu: Child,
+    watchdog: Child,
+    input: ChildStdin,
+    console: Console,
+    console_log: PathBuf,
+    dir: TempDir,
+}
+
+impl Machine {
+    /// Switches a machine on that boots `image`. The copy of its console goes to the
+    /// file `console_log`.
+    pub fn start(image: &Image, payload: &Payload, console_log: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("ktrace-vm-").tempdir()?;
+        payload.write(&dir.path().join(PAYLOAD))?;
+        results::create_disk(&dir.path().join(RESULTS))?;
+
+        let log = create(console_log).with_context(|| format!("cannot write {}", console_log.display()))?;
+        let (reader, writer) = std::io::pipe()?;
+        let mut command = qemu(image, dir.path())?;
+        // What QEMU itself has to say belongs to the console's story.
+        command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut qemu =
+            command.spawn().with_context(|| format!("cannot start {program} (is QEMU installed?)"))?;
+        // It holds our end of the pipe that QEMU writes to, which must close with QEMU.
+        drop(command);
+        let input = qemu.stdin.take().context("QEMU has no input")?;
+        let watchdog = watchdog(qemu.id(), dir.path())?;
+        let console = Console::start(reader, log);
+        Ok(Self { qemu, watchdog, input, console, console_log: console_log.into(), dir })
+    }
+
+    /// The machine's console.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// The file with the copy of the console.
+    pub fn console_log(&self) -> &Path {
+        &self.console_log
+    }
+
+    /// Types `text` on the console. Where the machine is off, nothing happens: the
+    /// console has closed, and whoever waits for an answer sees that.
+    pub fn type_in(&mut self, text: impl AsRef<[u8]>) {
+        let _ = self.input.write_all(text.as_ref()).and_then(|()| self.input.flush());
+    }
+
+    /// The disk that the guest writes results to.
+    pub fn results_disk(&self) -> PathBuf {
+        self.dir.path().join(RESULTS)
+    }
+
+    /// What has come from the second serial port.
+    pub fn live_log(&self) -> String {
+        let bytes = fs::read(self.dir.path().join(LIVE)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\r', "")
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // The watchdog first: it knows QEMU by a process id that is free afterwards.
+        for child in [&mut self.watchdog, &mut self.qemu] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+const PAYLOAD: &str = "payload.tar";
+const RESULTS: &str = "results.tar";
+const LIVE: &str = "live.log";
+
+/// Always the same machine, so that figures and races compare between hosts; only
+/// `KTRACE_VM_ACCEL=kvm` leaves emulation. Without "fast string" instructions the
+/// kernel copies memory in the way that emulation is good at.
+fn qemu(image: &Image, dir: &Path) -> std::io::Result<Command> {
+    let program = env::var_os("KTRACE_VM_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into());
+    let accel = match env::var_os("KTRACE_VM_ACCEL") {
+        Some(accel) if accel == "kvm" => "kvm",
+        _ => "tcg,thread=multi",
+    };
+    let mut qemu = Command::new(program);
+    qemu.args(["-accel", accel, "-cpu", "max,-erms,-fsrm", "-smp", "2", "-m", "2048"])
+        .args(["-display", "none", "-monitor", "none", "-no-reboot", "-net", "none"])
+        .args(["-serial", "stdio", "-serial"])
+        .arg(format!("file:{}", dir.join(LIVE).display()))
+        .arg("-drive")
+        .arg(drive(&image.path.canonicalize()?, image.format.name(), "snapshot=on"))
+        .arg("-drive")
+        .arg(drive(&dir.join(PAYLOAD), "raw", "read-only=on"))
+        .arg("-drive")
+        .arg(drive(&dir.join(RESULTS), "raw", "cache=unsafe"));
+    Ok(qemu)
+}
+
+fn create(path: &Path) -> std::io::Result<File> {
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    File::create(path)
+}
+
+/// A virtio disk; QEMU wants a comma in a file's name doubled.
+fn drive(path: &Path, format: &str, option: &str) -> String {
+    let path = path.to_string_lossy().replace(',', ",,");
+    format!("if=virtio,format={format},{option},file={path}")
+}
+
+/// Ends QEMU and removes its directory when this process ends without having done so:
+/// the pipe closes then.
+fn watchdog(qemu: u32, dir: &Path) -> Result<Child> {
+    Command::new("sh")
+        .arg("-c")
+        .arg("trap '' HUP INT TERM; read -r _; kill -9 \"$1\" 2>/dev/null; rm -rf \"$2\"")
+        .args(["sh", &qemu.to_string()])
+        .arg(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot start sh")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Format;
+
+    #[test]
+    fn the_image_is_never_written_to() {
+        let file = tempfile::NamedTempFile::with_prefix("a,b").unwrap();
+        let image = Image { path: file.path().into(), format: Format::Qcow2 };
+        let command = qemu(&image, Path::new("/tmp")).unwrap();
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+        let disks: Vec<_> = args.iter().filter(|arg| arg.starts_with("if=virtio")).collect();
+        assert_eq!(disks.len(), 3);
+        assert!(disks[0].contains("format=qcow2,snapshot=on") && disks[0].contains("a,,b"));
+        assert!(args.iter().any(|arg| arg == "-no-reboot"));
+    }
+}

@@ -1,0 +1,105 @@
+//! What the user reads of a run: one line for each test, and the sums.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// How a test ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is well.
+    Ok,
+    /// It does not apply; says why.
+    Skip(String),
+    /// It failed; these lines tell about it.
+    Fail(Vec<String>),
+}
+
+/// Prints verdicts and counts them.
+#[derive(Debug)]
+pub struct Report<W> {
+    out: W,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl<W: Write> Report<W> {
+    /// Nothing has run so far.
+    pub fn new(out: W) -> Self {
+        Self { out, passed: 0, failed: 0, skipped: 0 }
+    }
+
+    /// A line that is about no single test.
+    pub fn say(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.out, "{line}")?;
+        self.out.flush()
+    }
+
+    /// The verdict on test `name`, which took so long.
+    pub fn verdict(&mut self, name: &str, took: Duration, verdict: &Verdict) -> io::Result<()> {
+        match verdict {
+            Verdict::Ok => {
+                self.passed += 1;
+                writeln!(self.out, "ok {name} ({:.1} s)", took.as_secs_f64())?;
+            }
+            Verdict::Skip(reason) => {
+                self.skipped += 1;
+                writeln!(self.out, "skip {name}: {reason}")?;
+            }
+            Verdict::Fail(lines) => {
+                self.failed += 1;
+                writeln!(self.out, "FAIL {name} ({:.1} s)", took.as_secs_f64())?;
+                for line in lines {
+                    writeln!(self.out, "    {line}")?;
+                }
+            }
+        }
+        self.out.flush()
+    }
+
+    /// Prints the sums; true if nothing has failed.
+    pub fn finish(mut self) -> io::Result<bool> {
+        let Self { passed, failed, skipped, .. } = self;
+        self.say(&format!("{passed} passed, {failed} failed, {skipped} skipped"))?;
+        Ok(failed == 0)
+    }
+}
+
+/// The last `count` lines of `text`.
+pub fn tail(text: &str, count: usize) -> Vec<String> {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let mut tail: Vec<String> =
+        lines[lines.len().saturating_sub(count)..].iter().map(|&line| line.into()).collect();
+    if lines.len() > count {
+        tail.insert(0, format!("... {} lines before", lines.len() - count));
+    }
+    tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_for_each_and_the_sums() {
+        let mut out = Vec::new();
+        let mut report = Report::new(&mut out);
+        let took = Duration::from_millis(1240);
+        report.verdict("a", took, &Verdict::Ok).unwrap();
+        report.verdict("b", took, &Verdict::Skip("no module".into())).unwrap();
+        report.verdict("c", took, &Verdict::Fail(vec!["status 1".into()])).unwrap();
+        assert!(!report.finish().unwrap());
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "ok a (1.2 s)\nskip b: no module\nFAIL c (1.2 s)\n    status 1\n\
+             1 passed, 1 failed, 1 skipped\n"
+        );
+    }
+
+    #[test]
+    fn the_tail_says_what_it_leaves_out() {
+        assert_eq!(tail("1\n2\n3\n", 2), ["... 1 lines before", "2", "3"]);
+        assert_eq!(tail("1\n", 2), ["1"]);
+        assert!(tail("", 2).is_empty());
+    }
+}

@@ -1,0 +1,343 @@
+//! The program as its user meets it, with a stand-in for QEMU and the guest.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use sha2::{Digest, Sha512};
+use tempfile::TempDir;
+
+/// A directory with an image, a module and guest tests, to run the program in.
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new(tests: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Self { dir };
+        fs::create_dir_all(place.path("target/guest/tests")).unwrap();
+        fs::write(place.path("target/ktrace_rs.ko"), "module").unwrap();
+        fs::write(place.path("my.img"), [0; 512]).unwrap();
+        for test in tests {
+            let script = place.path(&format!("target/guest/tests/{test}.sh"));
+            fs::write(script, "# timeout: 1\n").unwrap();
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ktrace-vm"));
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("KTRACE_VM_QEMU", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-qemu.sh"));
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran::from(self.command(args).output().unwrap())
+    }
+
+    fn check(&self) -> Ran {
+        self.run(&["check", "--image", "my.img", "--grace", "1"])
+    }
+}
+
+struct Ran {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Ran {
+    /// The lines that begin at the margin, without times.
+    fn verdicts(&self) -> Vec<&str> {
+        let own = self.out.lines().filter(|line| !line.starts_with([' ', '=']));
+        own.map(|line| line.split(" (").next().unwrap()).collect()
+    }
+
+    #[track_caller]
+    fn says(&self, what: &str) {
+        assert!(self.out.contains(what) || self.err.contains(what), "{}{}", self.out, self.err);
+    }
+}
+
+#[test]
+fn all_ok() {
+    let ran = Place::new(&["a-ok", "b-skip", "c-ok"]).check();
+    assert_eq!(
+        ran.verdicts(),
+        ["ok a-ok", "skip b-skip: why it is skipped", "ok c-ok", "2 passed, 0 failed, 1 skipped"]
+    );
+    assert_eq!(ran.status, 0);
+    ran.says("== my.img: FreeBSD 14.2-FAKE GENERIC, up after");
+}
+
+#[test]
+fn failures_come_with_their_log() {
+    let place = Place::new(&["a-fail", "b-late", "c-traced", "d-stuck", "e-ok"]);
+    let ran = place.check();
+    assert_eq!(
+        ran.verdicts(),
+        [
+            "FAIL a-fail",
+            "FAIL b-late",
+            "FAIL c-traced",
+            "FAIL d-stuck",
+            "ok e-ok",
+            "1 passed, 4 failed, 0 skipped"
+        ]
+    );
+    assert_eq!(ran.status, 1);
+    for what in ["status 3", "    log of a-fail", "timed out", "left traced processes", "cleaned up"] {
+        ran.says(what);
+    }
+    assert_eq!(ran.out.matches("== my.img").count(), 2, "a stuck guest is replaced");
+    assert_eq!(fs::read_to_string(place.path("target/vm/my/a-fail/log")).unwrap(), "log of a-fail\n");
+}
+
+#[test]
+fn after_a_panic_the_next_test_runs_on_a_new_machine() {
+    let place = Place::new(&["a-ok", "b-panic", "c-ok", "d-off", "e-ok"]);
+    let ran = place.check();
+    assert_eq!(
+        ran.verdicts(),
+        ["ok a-ok", "FAIL b-panic", "ok c-ok", "FAIL d-off", "ok e-ok", "3 passed, 2 failed, 0 skipped"]
+    );
+    for what in ["the kernel died: panic: boom", "    step one", "    cpuid = 0", "went off or rebooted"] {
+        ran.says(what);
+    }
+    assert_eq!(ran.out.matches("== my.img").count(), 3);
+    let log = fs::read_to_string(place.path("target/vm/my/console-1.log")).unwrap();
+    assert!(log.contains("panic: boom"));
+    assert_eq!(fs::read_to_string(place.path("target/vm/my/b-panic/log")).unwrap(), "step one\n");
+}
+
+#[test]
+fn a_kernel_debugger_is_asked_where_it_stands() {
+    let ran = Place::new(&["a-ddb", "b-ok"]).check();
+    assert_eq!(ran.verdicts(), ["FAIL a-ddb", "ok b-ok", "1 passed, 1 failed, 0 skipped"]);
+    ran.says("the kernel died: panic: boom");
+    ran.says("the debugger on bt");
+}
+
+#[test]
+fn a_panic_between_tests_is_not_lost() {
+    let ran = Place::new(&["a-dies-later", "b-ok", "c-dies-later"]).check();
+    assert_eq!(ran.verdicts().last(), Some(&"2 passed, 2 failed, 0 skipped"));
+    ran.says("FAIL b-ok");
+    ran.says("this test had not begun yet; the one before was a-dies-later");
+    ran.says("FAIL end");
+}
+
+#[test]
+fn an_image_may_ask_for_an_empty_password_but_not_for_another() {
+    let place = Place::new(&["a-ok"]);
+    for (fake, status) in [("password", 0), ("refuses", 1)] {
+        let output = place.command(&["check", "--image", "my.img"]).env("FAKE_QEMU", fake).output();
+        let ran = Ran::from(output.unwrap());
+        assert_eq!(ran.status, status, "{}", ran.out);
+        assert_eq!(ran.out.contains("root cannot log in without a password"), status == 1);
+    }
+}
+
+#[test]
+fn no_qemu_survives_the_program() {
+    let place = Place::new(&["a-hang"]);
+    let mut child = place
+        .command(&["check", "--image", "my.img"])
+        .env("TMPDIR", place.path("target"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let left = || fs::read_dir(place.path("target")).unwrap().count();
+    // The guest has booted when the report says so.
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(left(), 4, "guest, vm, ktrace_rs.ko, and the machine's directory");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for _ in 0..200 {
+        if left() == 3 {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the watchdog has not cleaned up");
+}
+
+#[test]
+fn a_hang_is_told_from_a_lost_marker() {
+    let ran = Place::new(&["a-lost", "b-hang", "c-ok"]).check();
+    assert_eq!(ran.verdicts(), ["ok a-lost", "FAIL b-hang", "ok c-ok", "2 passed, 1 failed, 0 skipped"]);
+    ran.says("the system hangs: b-hang has not ended after 1 s");
+}
+
+#[test]
+fn lock_order_reversals_count_where_the_module_has_a_part() {
+    let ran = Place::new(&["a-stock-lor", "b-module", "c-our-lor", "d-stock-lor"]).check();
+    assert_eq!(ran.verdicts()[..4], ["ok a-stock-lor", "ok b-module", "FAIL c-our-lor", "ok d-stock-lor"]);
+    ran.says("complaints of the stock kernel, not counted:\n    lock order reversal: ufs");
+    ran.says("    lock order reversal:\n     1st 0xfffff80003c7a068 vnode");
+}
+
+#[test]
+fn an_image_that_does_not_boot_fails_every_test() {
+    let place = Place::new(&["a-ok", "b-ok"]);
+    let output = place.command(&["check", "--image", "my.img"]).env("FAKE_QEMU", "broken").output();
+    let ran = Ran::from(output.unwrap());
+    assert_eq!(ran.verdicts(), ["FAIL a-ok", "FAIL b-ok", "0 passed, 2 failed, 0 skipped"]);
+    ran.says("does not boot");
+    ran.says("Could not open disk");
+    assert_eq!(ran.status, 1);
+}
+
+#[test]
+fn several_machines_share_the_tests() {
+    let place = Place::new(&["a-ok", "b-panic", "c-ok", "d-skip"]);
+    let ran = place.run(&["check", "--image", "my.img", "--jobs", "3"]);
+    assert_eq!(ran.out.lines().last(), Some("2 passed, 1 failed, 1 skipped"), "{}", ran.out);
+}
+
+#[test]
+fn without_an_image_one_line_says_so() {
+    let ran = Place::new(&["a-ok"]).run(&["check"]);
+    assert_eq!((ran.status, ran.out.lines().count(), ran.err.as_str()), (0, 1, ""));
+    ran.says("VM tests skipped: no image at ");
+    ran.says("make vm-image");
+}
+
+#[test]
+fn the_default_images_are_both_used() {
+    let place = Place::new(&["a-ok", "b-ok"]);
+    fs::create_dir_all(place.path("cache/ktrace_rs")).unwrap();
+    for image in ["freebsd.img", "freebsd-debug.img"] {
+        fs::write(place.path("cache/ktrace_rs").join(image), [0; 512]).unwrap();
+    }
+    let ran = place.run(&["check", "--only", "a*"]);
+    assert_eq!(ran.verdicts(), ["ok a-ok", "ok a-ok", "2 passed, 0 failed, 0 skipped"]);
+    ran.says("/freebsd.img: FreeBSD");
+    ran.says("/freebsd-debug.img: FreeBSD");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let place = Place::new(&["a-ok"]);
+    place.run(&["check", "--image", "none.img"]).says("cannot open image none.img");
+    place.run(&["check", "--image", "my.img", "--only", "x"]).says("no test in");
+    place.run(&["shell"]).says("no image at ");
+    fs::remove_file(place.path("target/ktrace_rs.ko")).unwrap();
+    let ran = place.check();
+    ran.says("no module at target/ktrace_rs.ko: build it (make), or say --no-module");
+    assert_eq!(ran.status, 1);
+    let output = place.command(&["check", "--image", "my.img", "--no-module"]).output().unwrap();
+    assert_eq!(Ran::from(output).status, 0);
+    let output = place
+        .command(&["check", "--image", "my.img", "--no-module"])
+        .env("KTRACE_VM_QEMU", "/nonexistent/qemu")
+        .output()
+        .unwrap();
+    Ran::from(output).says("cannot start /nonexistent/qemu (is QEMU installed?)");
+}
+
+#[test]
+fn exec_prints_the_output_and_takes_the_status() {
+    let ran = Place::new(&[]).run(&["exec", "--image", "my.img", "--", "uname", "-a"]);
+    assert_eq!((ran.status, ran.out.as_str()), (5, "output of the command\n"), "{}", ran.err);
+}
+
+#[test]
+fn the_shell_passes_on_what_is_typed_and_ends_with_the_guests() {
+    let place = Place::new(&[]);
+    let mut child = place
+        .command(&["shell", "--image", "my.img"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"uname -a\n").unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    ran.says("shell got: uname -a");
+    ran.says("kldload ./ktrace_rs.ko");
+    assert_eq!(ran.status, 0);
+}
+
+/// Publishes `image` as `NAME.xz` with a checksum of `summed`, and fetches it.
+fn fetch(place: &Place, image: &[u8], summed: Option<&[u8]>) -> Ran {
+    let site = place.path("site");
+    fs::create_dir_all(&site).unwrap();
+    let mut packer = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    packer.write_all(image).unwrap();
+    let packed = packer.finish().unwrap();
+    let sum: String =
+        Sha512::digest(summed.unwrap_or(&packed)).iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(site.join("disk.raw.xz"), packed).unwrap();
+    fs::write(site.join("CHECKSUM.SHA512"), format!("SHA512 (disk.raw.xz) = {sum}\n")).unwrap();
+    place.run(&["fetch", "--url", &format!("file://{}/disk.raw.xz", site.display())])
+}
+
+#[test]
+fn fetch_checks_and_unpacks() {
+    let place = Place::new(&[]);
+    let mut image = vec![0; 100_000];
+    image[70_000] = 7;
+    let ran = fetch(&place, &image, None);
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    let cache = place.path("cache/ktrace_rs");
+    assert_eq!(fs::read(cache.join("freebsd.img")).unwrap(), image);
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 1, "nothing else is left");
+    place.run(&["fetch"]).says("exists already");
+}
+
+#[test]
+fn fetch_refuses_a_wrong_checksum() {
+    let place = Place::new(&[]);
+    let ran = fetch(&place, b"image", Some(b"another"));
+    assert_eq!(ran.status, 1);
+    ran.says("but CHECKSUM.SHA512 says");
+    assert_eq!(fs::read_dir(place.path("cache/ktrace_rs")).unwrap().count(), 0);
+}
+
+#[test]
+fn fetch_goes_on_with_what_it_has() {
+    let place = Place::new(&[]);
+    fetch(&place, b"image", None);
+    let cache = place.path("cache/ktrace_rs");
+    fs::remove_file(cache.join("freebsd.img")).unwrap();
+    let packed = fs::read(place.path("site/disk.raw.xz")).unwrap();
+    for have in [&packed[..10], &packed] {
+        fs::write(cache.join("disk.raw.xz.part"), have).unwrap();
+        let ran = fetch(&place, b"image", None);
+        assert_eq!(ran.status, 0, "{}", ran.err);
+        assert_eq!(fs::read(cache.join("freebsd.img")).unwrap(), b"image");
+        fs::remove_file(cache.join("freebsd.img")).unwrap();
+    }
+}
+
+#[test]
+fn fetch_says_what_is_not_there() {
+    let place = Place::new(&[]);
+    let ran = place.run(&["fetch", "--url", "file:///nonexistent/disk.raw.xz"]);
+    assert_eq!(ran.status, 1);
+    ran.says("cannot download file:///nonexistent/CHECKSUM.SHA512");
+}

@@ -1,0 +1,95 @@
+#!/bin/sh
+# Stands in for QEMU and the guest: boots, takes the login, and answers requests as
+# guest/run.sh does. What a test does depends on its name alone.
+
+for arg; do
+	case $arg in
+	*cache=unsafe,file=*)	results=${arg#*file=} ;;
+	file:*)			live=${arg#file:} ;;
+	esac
+done
+
+say() {
+	printf '\r\n@@KT:%s@@\r\n' "$1" "$1"
+}
+
+log() {
+	dir=$(mktemp -d)
+	mkdir "$dir/$name"
+	echo "$1" >"$dir/$name/log"
+	tar -cf "$results" -C "$dir" "$name"
+	rm -r "$dir"
+}
+
+end() {
+	log "${3-log of $name}"
+	last=end:$name:$1:${2:--}
+	say "$last"
+}
+
+reversal() {
+	echo "lock order reversal:"
+	echo " 1st 0xfffff80003c7a068 $1 ($1, lockmgr) @ vfs.c:1"
+	echo " 2nd 0xfffffe0005d41b78 $2 ($2, sleep mutex) @ vfs.c:2"
+	echo "#0 0xffffffff80c4f6ad at witness_checkorder+0x46d"
+	echo "#1 0xffffffff82001234 at commit+0x1c"
+}
+
+debugger() {
+	while read -r command; do
+		printf 'the debugger on %s\ndb> ' "$command"
+	done
+}
+
+run() {
+	last=
+	say "begin:$name"
+	case $name in
+	*ok)		end 0 ;;
+	*skip)		end 77 - "why it is skipped" ;;
+	*fail)		end 3 ;;
+	*late)		end 124 ;;
+	*traced)	end 0 traced ;;
+	*stuck)		end 0 module,stuck ;;
+	*lost)		log lost; last=end:$name:0:-; printf '@@KT:end:%s:kernel message\n0:-@@\n' "$name" ;;
+	*panic)		echo "step one" >>"$live"; echo "panic: boom"; echo "cpuid = 0"; exit ;;
+	*ddb)		echo "panic: boom"; echo "KDB: enter: panic"; printf 'db> '; debugger ;;
+	*dies-later)	end 0; sleep 0.3; echo "panic: late"; exit ;;
+	*off)		exit ;;
+	*hang)		: ;;
+	*stock-lor)	reversal ufs bufwait; end 0 ;;
+	*module)	say module:ffffffff82000000:3000; end 0 ;;
+	*our-lor)	reversal vnode stream; end 0 ;;
+	_exec)		end 5 - "output of the command" ;;
+	esac
+}
+
+if [ "${FAKE_QEMU-}" = broken ]; then
+	echo "Could not open disk" >&2
+	exit 1
+fi
+printf 'Booting...\r\n---<<BOOT>>---\r\nFreeBSD/amd64 (fake) (ttyu0)\r\n\r\nlogin: '
+read -r user
+[ "$user" = root ] || exit 1
+if [ "${FAKE_QEMU-}" = password ]; then
+	printf 'Password:'
+	read -r password
+	[ -z "$password" ] || exit 1
+elif [ "${FAKE_QEMU-}" = refuses ]; then
+	printf 'Login incorrect\r\nlogin: '
+	read -r user
+fi
+printf 'root@fake:~ # '
+while read -r line; do
+	case $line in
+	*vtbd1*)	break ;;
+	esac
+done
+say ready:14.2-FAKE:GENERIC:plain
+while read -r verb name rest; do
+	case $verb in
+	run)	run ;;
+	again)	[ -z "$last" ] || say "$last" ;;
+	shell)	read -r line; echo "shell got: $line"; say bye ;;
+	esac
+done
