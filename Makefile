@@ -29,6 +29,11 @@ check-vm: all
 	@sh scripts/guest.sh
 	@sh scripts/vm.sh check $(IMAGE)
 
+# The loads of the VM tier at full length, and the table of their figures.
+stress: all
+	@sh scripts/guest.sh
+	@sh scripts/vm.sh stress $(IMAGE)
+
 vm-shell: all
 	@sh scripts/guest.sh
 	@sh scripts/vm.sh shell $(IMAGE)
@@ -39,4 +44,4 @@ vm-image: setup
 clean:
 	rm -rf target
 
-.PHONY: all setup lint demo check check-host check-vm vm-shell vm-image clean
+.PHONY: all setup lint demo check check-host check-vm stress vm-shell vm-image clean

@@ -1,5 +1,6 @@
 #!/bin/sh
-# vm.sh check|shell|fetch [IMAGE]: the VM runner with what the Makefile was given.
+# vm.sh check|stress|shell|fetch [IMAGE]: the VM runner with what the Makefile was given;
+# stress is check at full length.
 #
 # A kernel with INVARIANTS, in freebsd-debug.img beside the default image, gets the module with
 # its own assertions on.
@@ -10,8 +11,14 @@ command=$1
 image=${2:-}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs
 
+full=
+if [ "$command" = stress ]; then
+	command=check
+	full=--full
+fi
+
 run() {
-	cargo run -q -p ktrace-vm -- "$command" "$@" ${ONLY:+--only "$ONLY"}
+	cargo run -q -p ktrace-vm -- "$command" $full "$@" ${ONLY:+--only "$ONLY"}
 }
 
 if [ "$command" != check ] || [ -n "$image" ]; then

@@ -2,6 +2,7 @@
 #
 #	#!/bin/sh
 #	# timeout: 300            (optional, seconds; 120 where it is left out)
+#	# full timeout: 1800      (optional, where the test runs at full length)
 #	. "$KT/lib.sh"
 #
 # runs as root in a fresh directory, and ends with status 0 (ok), 77 (skipped,
@@ -11,6 +12,7 @@
 #	KT_MODULE  path of ktrace_rs.ko, empty where there is none
 #	KT_BACKEND module, or stock where the whole run is to use the stock backend:
 #	           module_load does nothing then
+#	KT_LENGTH  short, or full for make stress: see scaled
 #	KT_BIN     the compiled test programs
 #	KT_ATF     the ATF programs
 #	KT_OUT     a directory whose files end up on the host beside the test's log
@@ -38,6 +40,11 @@ at_exit() {
 	_at_exit="$1
 $_at_exit"
 	trap '_status=$?; set +e; eval "$_at_exit"; exit $_status' EXIT
+}
+
+# scaled SHORT FULL: the one that goes with the length of this run.
+scaled() {
+	[ "$KT_LENGTH" = full ] && echo "$2" || echo "$1"
 }
 
 # module_is_loaded: true while the module is in the kernel.

@@ -26,7 +26,8 @@ KT_MODULE=$KT/ktrace_rs.ko
 KT_BIN=$KT/bin
 KT_ATF=$KT/atf
 read -r KT_BACKEND <"$KT/backend"
-export KT KT_MODULE KT_BIN KT_ATF KT_BACKEND
+read -r KT_LENGTH <"$KT/length"
+export KT KT_MODULE KT_BIN KT_ATF KT_BACKEND KT_LENGTH
 
 RESULTS=/dev/vtbd2
 LIVE=/dev/cuau1

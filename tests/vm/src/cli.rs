@@ -92,6 +92,9 @@ struct Common {
     /// What a test wants of both backends, it shows here of the stock one.
     #[arg(long, conflicts_with = "module")]
     stock: bool,
+    /// Run the tests at full length (make stress).
+    #[arg(long)]
+    full: bool,
     /// A tree to hand in, with tests/, bin/ and atf/.
     #[arg(long, value_name = "DIR", default_value = "target/guest")]
     files: PathBuf,
@@ -117,7 +120,7 @@ impl Common {
             bail!("no module at {}: build it (make), or say --no-module", module.display());
         }
         let files = Some(self.files.clone()).filter(|files| files.is_dir());
-        Ok(Payload { module, files, stock: self.stock, scripts: Vec::new() })
+        Ok(Payload { module, files, stock: self.stock, full: self.full, scripts: Vec::new() })
     }
 }
 
@@ -144,7 +147,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 &check::Options {
                     images: images.iter().map(|path| Image::probe(path)).collect::<Result<_>>()?,
                     payload: common.payload()?,
-                    tests: suite::find(&common.files, &only)?,
+                    tests: suite::find(&common.files, &only, common.full)?,
                     jobs,
                     limits: common.limits(),
                     out: common.out,

@@ -16,6 +16,8 @@ pub struct Payload {
     pub files: Option<PathBuf>,
     /// Whether tests are to leave the module out, and trace with the stock backend.
     pub stock: bool,
+    /// Whether tests are to run at full length, and leave figures.
+    pub full: bool,
     /// Guest tests beside those of the tree, by name.
     pub scripts: Vec<(String, String)>,
 }
@@ -45,6 +47,7 @@ impl Payload {
             append(&mut tar, name, text)?;
         }
         append(&mut tar, "backend", if self.stock { "stock\n" } else { "module\n" })?;
+        append(&mut tar, "length", if self.full { "full\n" } else { "short\n" })?;
         for (name, text) in &self.scripts {
             append(&mut tar, &format!("tests/{name}.sh"), text)?;
         }
@@ -82,6 +85,7 @@ mod tests {
             module: Some(module),
             files: Some(files),
             stock: true,
+            full: true,
             scripts: vec![("_exec".into(), "uname".into())],
         };
         payload.write(&disk).unwrap();
@@ -95,7 +99,7 @@ mod tests {
             .filter(|name| !name.ends_with('/'))
             .collect();
         names.sort();
-        let wanted = ["backend", "bin/prog", "ktrace_rs.ko", "lib.sh", "run.sh", "tests/_exec.sh"];
+        let wanted = ["backend", "bin/prog", "ktrace_rs.ko", "length", "lib.sh", "run.sh", "tests/_exec.sh"];
         for name in wanted {
             assert!(names.iter().any(|found| found.trim_start_matches("./") == name), "{names:?}");
         }

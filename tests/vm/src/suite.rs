@@ -20,8 +20,9 @@ pub struct Test {
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
 /// The tests in `tests/*.sh` below `files`, in the order of their names; only those
-/// whose name matches one of the patterns in `only`, if there are any.
-pub fn find(files: &Path, only: &[Pattern]) -> Result<Vec<Test>> {
+/// whose name matches one of the patterns in `only`, if there are any. `full` asks for the
+/// limits of their full length.
+pub fn find(files: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
     let dir = files.join("tests");
     let entries = fs::read_dir(&dir).with_context(|| format!("no tests in {}", dir.display()))?;
     let mut tests = Vec::new();
@@ -37,7 +38,7 @@ pub fn find(files: &Path, only: &[Pattern]) -> Result<Vec<Test>> {
         if only.is_empty() || only.iter().any(|pattern| pattern.matches(&name)) {
             let text =
                 fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let limit = limit(&text).with_context(|| path.display().to_string())?;
+            let limit = limit(&text, full).with_context(|| path.display().to_string())?;
             tests.push(Test { name, limit });
         }
     }
@@ -48,16 +49,19 @@ pub fn find(files: &Path, only: &[Pattern]) -> Result<Vec<Test>> {
     Ok(tests)
 }
 
-/// The limit that a script sets in a header line `# timeout: SECONDS`.
-fn limit(script: &str) -> Result<Duration> {
-    let header = script.lines().take_while(|line| line.starts_with('#') || line.is_empty());
-    for line in header {
-        if let Some(value) = line.trim_start_matches('#').trim().strip_prefix("timeout:") {
-            let seconds = value.trim().parse().context("`# timeout:` wants a number of seconds")?;
-            return Ok(Duration::from_secs(seconds));
-        }
-    }
-    Ok(DEFAULT_LIMIT)
+/// The limit that a script sets in a header line `# timeout: SECONDS`, and for its full length
+/// in `# full timeout: SECONDS`.
+fn limit(script: &str, full: bool) -> Result<Duration> {
+    let header = |key| {
+        script
+            .lines()
+            .take_while(|line| line.starts_with('#') || line.is_empty())
+            .find_map(|line| line.trim_start_matches('#').trim().strip_prefix(key))
+    };
+    let value = Some("full timeout:").filter(|_| full).and_then(header).or_else(|| header("timeout:"));
+    let Some(value) = value else { return Ok(DEFAULT_LIMIT) };
+    let seconds = value.trim().parse().context("`# timeout:` wants a number of seconds")?;
+    Ok(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]
@@ -80,23 +84,34 @@ mod tests {
             ("10-a.sh", "#!/bin/sh\necho\n# timeout: 7\n"),
             ("README", ""),
         ]);
-        let found = find(dir.path(), &[]).unwrap();
+        let found = find(dir.path(), &[], false).unwrap();
         let found: Vec<_> = found.iter().map(|test| (test.name.as_str(), test.limit.as_secs())).collect();
         assert_eq!(found, [("10-a", 120), ("20-b", 300)]);
     }
 
     #[test]
+    fn the_full_length_has_a_limit_of_its_own() {
+        let dir = tree(&[("a.sh", "# timeout: 9\n# full timeout: 900\n"), ("b.sh", "# timeout: 8\n")]);
+        let limits = |full| {
+            let found = find(dir.path(), &[], full).unwrap();
+            found.iter().map(|test| test.limit.as_secs()).collect::<Vec<_>>()
+        };
+        assert_eq!(limits(false), [9, 8]);
+        assert_eq!(limits(true), [900, 8]);
+    }
+
+    #[test]
     fn patterns_choose() {
         let dir = tree(&[("load.sh", ""), ("unload.sh", ""), ("bench.sh", "")]);
-        let found = find(dir.path(), &[Pattern::new("*load").unwrap()]).unwrap();
+        let found = find(dir.path(), &[Pattern::new("*load").unwrap()], false).unwrap();
         assert_eq!(found.len(), 2);
-        assert!(find(dir.path(), &[Pattern::new("x*").unwrap()]).is_err());
+        assert!(find(dir.path(), &[Pattern::new("x*").unwrap()], false).is_err());
     }
 
     #[test]
     fn bad_trees_are_refused() {
-        assert!(find(Path::new("/nonexistent"), &[]).is_err());
-        assert!(find(tree(&[("a b.sh", "")]).path(), &[]).is_err());
-        assert!(find(tree(&[("a.sh", "# timeout: soon\n")]).path(), &[]).is_err());
+        assert!(find(Path::new("/nonexistent"), &[], false).is_err());
+        assert!(find(tree(&[("a b.sh", "")]).path(), &[], false).is_err());
+        assert!(find(tree(&[("a.sh", "# timeout: soon\n")]).path(), &[], false).is_err());
     }
 }
