@@ -66,16 +66,13 @@ fn procctor(p: Proc) {
     if p.traceflag() & sys::KTRFAC_MASK == 0 {
         return;
     }
-    procctor_locked(&p.lock());
-}
-
-/// Queues the `KTR_PROCCTOR` record of a process, for its first thread to drain.
-pub(crate) fn procctor_locked(p: &ProcLocked) {
+    let locked = p.lock();
     let Some(_inside) = InKtrace::enter() else { return };
-    queue_procctor(p);
+    queue_procctor(&locked);
 }
 
-/// As [`procctor_locked`], by a thread that is inside the tracer.
+/// Queues the `KTR_PROCCTOR` record of a process, for its first thread to drain. The current
+/// thread is inside the tracer.
 pub(crate) fn queue_procctor(p: &ProcLocked) {
     if p.proc().traceflag() & Kind::ProcCtor.facility() == 0 {
         return;

@@ -19,6 +19,7 @@ use ktrace_format::{
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::log;
 use crate::kernel::proc::{Proc, ProcLocked, Thread};
+use crate::platform::Trace;
 use crate::settings::{filesize_limit_signal, genio_size};
 
 /// Most bytes of one system call's data that a record holds, whatever
@@ -330,19 +331,30 @@ fn commit(record: Synchronous<'_>) {
     }
 }
 
-/// Ends the tracing of a process whose trace could not be written.
+/// The trace of the current process could not be written: ends its tracing, unless it goes to
+/// another file by now.
 pub(crate) fn write_failed(p: Proc, errno: i32) {
-    log::write_failed(errno, p.pid());
     let locked = p.lock();
-    stop_if_without_file(&locked);
+    let goes_on = goes_on(&locked);
     if errno == sys::EFBIG.cast_signed() && filesize_limit_signal() {
         locked.signal(sys::SIGXFSZ);
     }
+    drop(locked);
+    log::write_failed(errno, p.pid(), goes_on);
 }
 
-/// Clears the trace points of a process whose file was taken off.
-pub(crate) fn stop_if_without_file(p: &ProcLocked) {
-    if p.trace().is_none_or(|trace| !trace.is_traced()) {
+/// As [`write_failed`], where another thread wrote for the process `pid`, which may be gone by
+/// now. Nothing is locked.
+pub(crate) fn write_failed_for(pid: i32, errno: i32) {
+    let goes_on = ProcLocked::find(pid).is_some_and(|locked| goes_on(&locked));
+    log::write_failed(errno, pid, goes_on);
+}
+
+/// Whether the process is traced to a file; clears its trace points where that was taken off.
+fn goes_on(p: &ProcLocked) -> bool {
+    let goes_on = p.trace().is_some_and(Trace::is_traced);
+    if !goes_on {
         p.set_traceflag(0);
     }
+    goes_on
 }

@@ -10,13 +10,12 @@ use ktrace_format::{Kind, Payload};
 
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::lock::SxShared;
-use crate::kernel::log;
 use crate::kernel::proc::{Proc, ProcLocked, Thread, all_processes, family, members};
 use crate::kernel::vnode::TraceVnode;
 use crate::life::queue_procctor;
 use crate::module;
 use crate::platform::{File, Trace};
-use crate::points::{encoded, prepared, stop_if_without_file};
+use crate::points::{encoded, prepared, write_failed_for};
 
 const EBUSY: Errno = Errno(sys::EBUSY.cast_signed());
 const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
@@ -267,10 +266,7 @@ impl Change {
     fn finish(self) {
         for Ended { pid, room, trace, file } in self.ended {
             if let Err(failed) = trace.drain(self.may_sleep, room) {
-                log::write_failed(failed.0.0, pid);
-                if let Some(locked) = ProcLocked::find(pid) {
-                    stop_if_without_file(&locked);
-                }
+                write_failed_for(pid, failed.0.0);
             }
             drop(file);
         }

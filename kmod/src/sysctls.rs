@@ -9,9 +9,8 @@ use core::mem::MaybeUninit;
 
 use kernel_sys as sys;
 use ktrace_engine::{Counter, Errno, Stats};
-use ktrace_format::{Kind, PerKind};
+use ktrace_format::Kind;
 
-use crate::kernel::counter::CpuCounter;
 use crate::platform::{Engine, Kernel};
 
 const READ_ONLY: u32 = sys::CTLFLAG_RD | sys::CTLFLAG_MPSAFE;
@@ -113,8 +112,8 @@ impl Sysctls {
             let name = CString::new(kind.name()).unwrap_or_default();
             let node = tree.node(types, &name, c"Statistics of one record type");
             let number = usize::from(kind as u16);
-            tree.counter(node, c"records", c"Records written", engine, number, stat_records);
-            tree.counter(node, c"dropped", c"Records dropped", engine, number, stat_dropped);
+            tree.counter(node, c"records", c"Records written", engine, number, stat_of_type::<false>);
+            tree.counter(node, c"dropped", c"Records dropped", engine, number, stat_of_type::<true>);
         }
         tree
     }
@@ -256,41 +255,22 @@ unsafe extern "C" fn stat(
     reply(oid, req, value.map_or(0, |value| (value.read)(engine)))
 }
 
-/// Records written of one type.
+/// Records of one type: written, or `DROPPED`.
 ///
 /// # Safety
 ///
 /// A handler of sysctl(9); `arg1` is the engine, `arg2` the number of the type.
-unsafe extern "C" fn stat_records(
+unsafe extern "C" fn stat_of_type<const DROPPED: bool>(
     oid: *mut sys::sysctl_oid,
     arg1: *mut c_void,
     arg2: sys::intmax_t,
     req: *mut sys::sysctl_req,
 ) -> c_int {
     // SAFETY: the engine outlives the tree.
-    let engine = unsafe { &*arg1.cast::<Engine>() };
-    reply(oid, req, of_type(&engine.stats.records, arg2))
-}
-
-/// Records dropped of one type.
-///
-/// # Safety
-///
-/// As for [`stat_records`].
-unsafe extern "C" fn stat_dropped(
-    oid: *mut sys::sysctl_oid,
-    arg1: *mut c_void,
-    arg2: sys::intmax_t,
-    req: *mut sys::sysctl_req,
-) -> c_int {
-    // SAFETY: the engine outlives the tree.
-    let engine = unsafe { &*arg1.cast::<Engine>() };
-    reply(oid, req, of_type(&engine.stats.dropped, arg2))
-}
-
-fn of_type(counters: &PerKind<CpuCounter>, number: sys::intmax_t) -> u64 {
-    let kind = u16::try_from(number).ok().and_then(Kind::from_number);
-    kind.map_or(0, |kind| counters.get(kind).fetch())
+    let stats = unsafe { &(*arg1.cast::<Engine>()).stats };
+    let counters = if DROPPED { &stats.dropped } else { &stats.records };
+    let kind = u16::try_from(arg2).ok().and_then(Kind::from_number);
+    reply(oid, req, kind.map_or(0, |kind| counters.get(kind).fetch()))
 }
 
 fn reply(oid: *mut sys::sysctl_oid, req: *mut sys::sysctl_req, mut value: u64) -> c_int {

@@ -136,18 +136,17 @@ impl<P: Platform> ProcTrace<P> {
         record: Synchronous<'_>,
     ) -> Result<(), WriteFailed> {
         self.commit.with(may_sleep, |writer| {
-            let (queued, bytes, file, header) = self.with_room(may_sleep, room, &mut writer.free, |queue| {
+            let (queued, file, header) = self.with_room(may_sleep, room, &mut writer.free, |queue| {
                 let file = queue.file().cloned();
-                let bytes = queue.bytes();
                 let header = Header {
                     time: P::now(),
                     drop: queue.take_drop_mark(),
                     ..header::<P>(origin, record.kind())
                 };
-                (queue.take(), bytes, file, header)
+                (queue.take(), file, header)
             });
             let mut failed = Vec::new();
-            let drained = self.write_queued(may_sleep, &mut writer.free, queued, bytes, &mut failed);
+            let drained = self.write_queued(may_sleep, &mut writer.free, queued, &mut failed);
             let Some(file) = file else { return drained };
             if failed.iter().any(|failed| Arc::ptr_eq(failed, &file)) && !self.traces_to(&file) {
                 self.engine.stats.drop_one(record.kind());
@@ -160,11 +159,8 @@ impl<P: Platform> ProcTrace<P> {
     /// Writes what is queued. May sleep; locks as [`ProcTrace::commit`].
     pub fn drain(&self, may_sleep: P::MaySleep, room: usize) -> Result<(), WriteFailed> {
         self.commit.with(may_sleep, |writer| {
-            let (queued, bytes) = self.with_room(may_sleep, room, &mut writer.free, |queue| {
-                let bytes = queue.bytes();
-                (queue.take(), bytes)
-            });
-            self.write_queued(may_sleep, &mut writer.free, queued, bytes, &mut Vec::new())
+            let queued = self.with_room(may_sleep, room, &mut writer.free, Queue::take);
+            self.write_queued(may_sleep, &mut writer.free, queued, &mut Vec::new())
         })
     }
 
@@ -211,8 +207,7 @@ impl<P: Platform> ProcTrace<P> {
         &self,
         may_sleep: P::MaySleep,
         free: &mut Stack<P>,
-        mut segments: Stack<P>,
-        bytes: usize,
+        (mut segments, bytes): (Stack<P>, usize),
         failed: &mut Vec<Arc<TraceFile<P>>>,
     ) -> Result<(), WriteFailed> {
         let mut result = Ok(());

@@ -116,14 +116,13 @@ impl<P: Platform> Queue<P> {
         Ok(len)
     }
 
-    /// Takes all records out, the oldest segment on top.
-    pub(crate) fn take(&mut self) -> Stack<P> {
+    /// Takes all records out, the oldest segment on top; and how many bytes they are.
+    pub(crate) fn take(&mut self) -> (Stack<P>, usize) {
         let mut all = core::mem::replace(&mut self.full, Stack::new());
         if let Some(last) = self.last.take() {
             all.push(last);
         }
-        self.bytes = 0;
-        all.reversed()
+        (all.reversed(), core::mem::take(&mut self.bytes))
     }
 
     /// Bytes that are queued.

@@ -19,15 +19,13 @@ pub(crate) fn print(text: fmt::Arguments<'_>) {
     }
 }
 
-/// The line of the stock backend for a trace that could not be written.
-pub(crate) fn write_failed(errno: i32, pid: i32) {
-    // SAFETY: the format asks for two ints.
-    unsafe {
-        sys::log(
-            sys::LOG_NOTICE.cast_signed(),
-            c"ktrace write failed, errno %d, tracing stopped for pid %d\n".as_ptr(),
-            errno,
-            pid,
-        );
-    }
+/// A trace could not be written: the line of the stock backend, which says that tracing
+/// stopped; or, where the process is traced to another file meanwhile, that records are lost.
+pub(crate) fn write_failed(errno: i32, pid: i32, goes_on: bool) {
+    let format = match goes_on {
+        false => c"ktrace write failed, errno %d, tracing stopped for pid %d\n",
+        true => c"ktrace write failed, errno %d, earlier records lost for pid %d\n",
+    };
+    // SAFETY: the formats ask for two ints.
+    unsafe { sys::log(sys::LOG_NOTICE.cast_signed(), format.as_ptr(), errno, pid) };
 }
