@@ -26,6 +26,9 @@ const FUNCTIONS: &[&str] = &[
     "panic",
     "pause_sbt",
     "printf",
+    "wakeup",
+    // sys/kthread.h
+    "kproc_(create|exit)",
     // sys/counter.h
     "counter_u64_(alloc|free|fetch)",
     // sys/linker.h

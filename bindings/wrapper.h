@@ -11,6 +11,7 @@
 #include <sys/eventhandler.h>
 #include <sys/fcntl.h>
 #include <sys/kernel.h>
+#include <sys/kthread.h>
 #include <sys/ktrace.h>
 #include <sys/linker.h>
 #include <sys/lock.h>

@@ -39,6 +39,8 @@ int ktrace_rs_modevent(struct module *mod, int what, void *arg);
 void ktrace_rs_mtx_destroy(struct mtx *mtx);
 void ktrace_rs_mtx_init(struct mtx *mtx, const char *name);
 void ktrace_rs_mtx_lock(struct mtx *mtx);
+void ktrace_rs_mtx_sleep(const void *channel, struct mtx *mtx,
+    const char *wmesg, sbintime_t timeout);
 void ktrace_rs_mtx_unlock(struct mtx *mtx);
 
 /* namei.c */

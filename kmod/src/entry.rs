@@ -22,6 +22,17 @@ pub(crate) fn count_with(counter: &CpuCounter) {
     INSIDE.store(counter.as_ptr(), Ordering::Release);
 }
 
+/// Runs `work` with the thread counted as one inside the module, as the entries do.
+pub(crate) fn counted<R>(work: impl FnOnce() -> R) -> R {
+    let counter = INSIDE.load(Ordering::Acquire);
+    // SAFETY: count_with() was called before any thread comes here.
+    unsafe { sys::ktrace_rs_counter_u64_add(counter, 1) };
+    let result = work();
+    // SAFETY: as above; the counter lives until the count is zero.
+    unsafe { sys::ktrace_rs_counter_u64_add(counter, -1) };
+    result
+}
+
 /// A function of the kernel that is redirected.
 pub(crate) struct Entry {
     /// Its name.

@@ -8,6 +8,7 @@
 //!   `kern_ktrace.c` to the entries of [`entry`], and [`sysctls`].
 //! - [`points`], [`life`] and [`syscalls`] are the new functions: trace points, process
 //!   life cycle, ktrace(2) and utrace(2).
+//! - [`helper`] writes for processes that stay in the kernel.
 //! - [`platform`] is what the engine asks for, made of [`kernel`], the one layer that
 //!   talks to the kernel.
 //!
@@ -19,11 +20,13 @@
 //! | process lock | `p_traceflag` (to and from zero), `p_ktrioparms` | never over a write |
 //! | commit lock of a process | see `ktrace_engine` | before vnode locks |
 //! | queue lock of a process | see `ktrace_engine` | last, but for the lock of a credential's count |
+//! | worker's lock | the sleep of the [`helper`] | last |
 #![no_std]
 
 extern crate alloc;
 
 mod entry;
+mod helper;
 mod kernel;
 mod life;
 mod module;

@@ -11,7 +11,7 @@ use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::proc::{Proc, ProcLocked, Thread};
 use crate::module;
 use crate::platform::Trace;
-use crate::points::write_failed;
+use crate::points::{enqueue, write_failed};
 
 /// A child is born. May sleep; nothing is locked, and the child does not run yet.
 ///
@@ -79,9 +79,7 @@ pub(crate) fn queue_procctor(p: &ProcLocked) {
     }
     let (Some(trace), Some(thread)) = (p.trace(), p.first_thread()) else { return };
     let payload = Payload::ProcCtor(ProcCtor { sv_flags: p.proc().sv_flags() });
-    if trace.enqueue(&thread.origin(), &payload) {
-        thread.schedule_drain();
-    }
+    enqueue(trace, thread, &payload);
 }
 
 /// The process executes a set-id program: ends tracing, unless whoever began it is

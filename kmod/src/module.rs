@@ -11,6 +11,7 @@ use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
 
 use crate::entry::{AST_HANDLER, count_with};
+use crate::helper::Helper;
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
@@ -96,6 +97,7 @@ struct Loaded {
     take_over: TakeOver,
     handlers: Option<Handlers>,
     _sysctls: Sysctls,
+    _helper: Helper,
     inside: CpuCounter,
     _engine: Arc<Engine>,
 }
@@ -110,13 +112,17 @@ fn load(may_sleep: MaySleep) -> Result<(), Errno> {
     let engine = Arc::new(Engine::new());
     let inside = CpuCounter::new();
     count_with(&inside);
+    let helper = Helper::start(may_sleep).inspect_err(|errno| {
+        log::print(format_args!("no process for the helper (errno {}): load again", errno.0));
+    })?;
     let sysctls = Sysctls::register(&engine, VERSION, target_release());
     take_over.install(may_sleep)?;
     // Only now: they take what hangs on a process for a trace of this backend.
     let handlers = Some(Handlers::register());
     ENGINE.store(Arc::as_ptr(&engine).cast_mut(), Ordering::Release);
     LEAVING.store(false, Ordering::Release);
-    let loaded = Box::new(Loaded { take_over, handlers, _sysctls: sysctls, inside, _engine: engine });
+    let loaded =
+        Box::new(Loaded { take_over, handlers, _sysctls: sysctls, _helper: helper, inside, _engine: engine });
     LOADED.store(Box::into_raw(loaded), Ordering::Release);
     Ok(())
 }

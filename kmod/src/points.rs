@@ -8,14 +8,16 @@
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ptr;
 
 use kernel_sys as sys;
-use ktrace_engine::Synchronous;
+use ktrace_engine::{Pending, Synchronous};
 use ktrace_format::{
     CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Kind, Payload, Psig, Struct, StructArray,
     Syscall, Sysret,
 };
 
+use crate::helper;
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::log;
 use crate::kernel::proc::{Proc, ProcLocked, Thread};
@@ -296,8 +298,18 @@ fn asynchronous(payload: &Payload<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace() else { return };
     let thread = inside.thread();
-    if trace.enqueue(&thread.origin(), payload) {
-        thread.schedule_drain();
+    enqueue(trace, thread, payload);
+}
+
+/// Queues a record of a thread, and sees to it that it is written. May not sleep.
+pub(crate) fn enqueue(trace: &Trace, thread: Thread, payload: &Payload<'_>) {
+    match trace.enqueue(&thread.origin(), payload) {
+        Pending::Nothing => {}
+        Pending::Drain => thread.schedule_drain(),
+        Pending::Help => {
+            thread.schedule_drain();
+            helper::wake();
+        }
     }
 }
 
@@ -331,30 +343,29 @@ fn commit(record: Synchronous<'_>) {
     }
 }
 
-/// The trace of the current process could not be written: ends its tracing, unless it goes to
-/// another file by now.
+/// The trace of the current process could not be written. Nothing is locked.
 pub(crate) fn write_failed(p: Proc, errno: i32) {
-    let locked = p.lock();
-    let goes_on = goes_on(&locked);
-    if errno == sys::EFBIG.cast_signed() && filesize_limit_signal() {
-        locked.signal(sys::SIGXFSZ);
-    }
-    drop(locked);
+    let goes_on = failed(&p.lock(), errno);
     log::write_failed(errno, p.pid(), goes_on);
 }
 
-/// As [`write_failed`], where another thread wrote for the process `pid`, which may be gone by
-/// now. Nothing is locked.
-pub(crate) fn write_failed_for(pid: i32, errno: i32) {
-    let goes_on = ProcLocked::find(pid).is_some_and(|locked| goes_on(&locked));
+/// As [`write_failed`], where another thread wrote the trace of the process that had the number
+/// `pid`, and may be gone by now.
+pub(crate) fn write_failed_for(pid: i32, trace: &Trace, errno: i32) {
+    let locked = ProcLocked::find(pid).filter(|p| p.trace().is_some_and(|its| ptr::eq(its, trace)));
+    let goes_on = locked.is_some_and(|p| failed(&p, errno));
     log::write_failed(errno, pid, goes_on);
 }
 
-/// Whether the process is traced to a file; clears its trace points where that was taken off.
-fn goes_on(p: &ProcLocked) -> bool {
+/// Ends the tracing of a process, unless it goes to another file by now, and returns whether it
+/// does.
+fn failed(p: &ProcLocked, errno: i32) -> bool {
     let goes_on = p.trace().is_some_and(Trace::is_traced);
     if !goes_on {
         p.set_traceflag(0);
+    }
+    if errno == sys::EFBIG.cast_signed() && filesize_limit_signal() {
+        p.signal(sys::SIGXFSZ);
     }
     goes_on
 }

@@ -8,6 +8,7 @@ use kernel_sys as sys;
 use ktrace_engine::Errno;
 use ktrace_format::{Kind, Payload};
 
+use crate::helper;
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::lock::SxShared;
 use crate::kernel::proc::{Proc, ProcLocked, Thread, all_processes, family, members};
@@ -56,7 +57,9 @@ fn ktrace(may_sleep: MaySleep, td: Thread, uap: &sys::ktrace_args) -> Result<(),
         (sys::KTROP_CLEARFILE, Some(file)) => change.clear_file(file),
         (sys::KTROP_SET, Some(file)) => {
             let file = change.shared(file);
-            change.by_id(uap.pid, descend, Some(&file))
+            let result = change.by_id(uap.pid, descend, Some(&file));
+            helper::wake();
+            result
         }
         // Any other number clears, too, but asks for a file.
         _ => change.by_id(uap.pid, descend, None),
@@ -266,7 +269,7 @@ impl Change {
     fn finish(self) {
         for Ended { pid, room, trace, file } in self.ended {
             if let Err(failed) = trace.drain(self.may_sleep, room) {
-                write_failed_for(pid, failed.0.0);
+                write_failed_for(pid, &trace, failed.0.0);
             }
             drop(file);
         }

@@ -11,7 +11,10 @@ use kernel_sys as sys;
 use ktrace_engine::{Counter, Errno, Stats};
 use ktrace_format::Kind;
 
+use crate::helper;
 use crate::platform::{Engine, Kernel};
+
+const ENOENT: c_int = sys::ENOENT.cast_signed();
 
 const READ_ONLY: u32 = sys::CTLFLAG_RD | sys::CTLFLAG_MPSAFE;
 
@@ -28,6 +31,29 @@ pub(crate) struct Sysctls {
     _engine: Arc<Engine>,
 }
 
+/// A setting of `kern.ktrace_rs`, loader tunable too.
+struct Setting {
+    name: &'static CStr,
+    description: &'static CStr,
+    get: fn(&Engine) -> u32,
+    set: fn(&Engine, u32) -> Result<(), Errno>,
+}
+
+static SETTINGS: [Setting; 2] = [
+    Setting {
+        name: c"queue_limit",
+        description: c"Most bytes of records that one process may have queued",
+        get: |engine| u32::try_from(engine.queue_limit()).unwrap_or(u32::MAX),
+        set: |engine, bytes| engine.set_queue_limit(bytes as usize),
+    },
+    Setting {
+        name: c"latency",
+        description: c"Milliseconds until the records of a process that stays in the kernel are written",
+        get: Engine::latency,
+        set: Engine::set_latency,
+    },
+];
+
 /// A value of `kern.ktrace_rs.stats`, and its number for the handler.
 struct Value {
     name: &'static CStr,
@@ -35,7 +61,7 @@ struct Value {
     read: fn(&Engine) -> u64,
 }
 
-static VALUES: [Value; 8] = [
+static VALUES: [Value; 9] = [
     Value {
         name: c"records",
         description: c"Records written to trace files",
@@ -55,6 +81,11 @@ static VALUES: [Value; 8] = [
         name: c"dropped",
         description: c"Records that were made and are in no trace file",
         read: |engine| Stats::<Kernel>::total(&engine.stats.dropped),
+    },
+    Value {
+        name: c"helped",
+        description: c"Times that the helper wrote for a process that stayed in the kernel",
+        read: |engine| engine.stats.helped.fetch(),
     },
     Value {
         name: c"queued",
@@ -93,16 +124,18 @@ impl Sysctls {
         let root = tree.node(kern, c"ktrace_rs", c"ktrace(4) backend");
         tree.text(root, c"version", c"Version of the module", version);
         tree.text(root, c"target", c"FreeBSD release that the module was built for", &tree.target);
-        tree.leaf(
-            root,
-            c"queue_limit",
-            c"Most bytes of records that one process may have queued",
-            sys::CTLTYPE_UINT | sys::CTLFLAG_RWTUN | sys::CTLFLAG_MPSAFE,
-            engine.cast_mut().cast(),
-            0,
-            queue_limit,
-            c"IU",
-        );
+        for (number, setting) in SETTINGS.iter().enumerate() {
+            tree.leaf(
+                root,
+                setting.name,
+                setting.description,
+                sys::CTLTYPE_UINT | sys::CTLFLAG_RWTUN | sys::CTLFLAG_MPSAFE,
+                engine.cast_mut().cast(),
+                number as sys::intmax_t,
+                set,
+                c"IU",
+            );
+        }
         let stats = tree.node(root, c"stats", c"Statistics since load");
         for (number, value) in VALUES.iter().enumerate() {
             tree.counter(stats, value.name, value.description, engine, number, stat);
@@ -212,28 +245,33 @@ impl Drop for Sysctls {
     }
 }
 
-/// `kern.ktrace_rs.queue_limit`: `EINVAL` for a value out of range.
+/// A setting of [`SETTINGS`]: `EINVAL` for a value out of range.
 ///
 /// # Safety
 ///
-/// A handler of sysctl(9); `arg1` is the engine.
-unsafe extern "C" fn queue_limit(
+/// A handler of sysctl(9); `arg1` is the engine, `arg2` the number of the setting.
+unsafe extern "C" fn set(
     oid: *mut sys::sysctl_oid,
     arg1: *mut c_void,
-    _: sys::intmax_t,
+    arg2: sys::intmax_t,
     req: *mut sys::sysctl_req,
 ) -> c_int {
+    let setting = usize::try_from(arg2).ok().and_then(|number| SETTINGS.get(number));
+    let Some(setting) = setting else { return ENOENT };
     // SAFETY: the engine outlives the tree.
     let engine = unsafe { &*arg1.cast::<Engine>() };
-    let mut value = u32::try_from(engine.queue_limit()).unwrap_or(u32::MAX);
+    let mut value = (setting.get)(engine);
     // SAFETY: handles the u_int that it is given.
     let error = unsafe { sys::sysctl_handle_int(oid, (&raw mut value).cast(), 0, req) };
     // SAFETY: the request is valid while the handler runs.
     if error != 0 || unsafe { (*req).newptr.is_null() } {
         return error;
     }
-    match engine.set_queue_limit(value as usize) {
-        Ok(()) => 0,
+    match (setting.set)(engine, value) {
+        Ok(()) => {
+            helper::wake();
+            0
+        }
         Err(Errno(errno)) => errno,
     }
 }

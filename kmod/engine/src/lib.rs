@@ -5,7 +5,8 @@
 //!   records that are made where sleeping is not allowed, and a commit lock under
 //!   which the queue and, after it, a synchronous record are written.
 //!
-//! There is no worker thread, no queue and no lock that two processes share.
+//! No two processes share a queue or a lock. Whoever makes a record writes it; another thread
+//! may do so for a process that is [overdue](ProcTrace::is_overdue).
 //!
 //! The engine knows no kernel: it is generic over [`Platform`], which the module
 //! implements with mutexes, vnodes and the clock of FreeBSD, and the host simulation
@@ -31,6 +32,8 @@ mod stats;
 
 pub use file::{TraceFile, WriteFailed};
 pub use platform::{Counter, Errno, Mutex, Platform, SleepLock, Storage};
-pub use process::{Origin, ProcTrace, Synchronous};
+pub use process::{Origin, Pending, ProcTrace, Synchronous};
 pub use segment::SEGMENT_LEN;
-pub use stats::{Engine, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX, QUEUE_LIMIT_MIN, Stats};
+pub use stats::{
+    Engine, LATENCY_DEFAULT, LATENCY_MAX, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX, QUEUE_LIMIT_MIN, Stats,
+};

@@ -23,6 +23,18 @@ pub struct Origin {
     pub comm: [u8; MAXCOMLEN + 1],
 }
 
+/// What is to follow when a record was to be queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// Nothing: the process is not traced.
+    Nothing,
+    /// The process is to be drained before it returns to user mode.
+    Drain,
+    /// As [`Pending::Drain`]; and as it may have no room left before, another thread should see
+    /// whether it is overdue.
+    Help,
+}
+
 /// A record that is committed by the thread that makes it.
 pub enum Synchronous<'a> {
     /// To be encoded.
@@ -94,30 +106,30 @@ impl<P: Platform> ProcTrace<P> {
         old
     }
 
-    /// Queues a record that is made where sleeping is not allowed; true if it has to be
-    /// drained. Takes the queue lock.
+    /// Queues a record that is made where sleeping is not allowed, and returns what is to follow.
+    /// Takes the queue lock.
     ///
     /// Where there is no room the record is counted as dropped, and the next one that gets
     /// through carries `KTR_DROP`. If the process is not traced nothing happens.
-    pub fn enqueue(&self, origin: &Origin, payload: &Payload<'_>) -> bool {
+    pub fn enqueue(&self, origin: &Origin, payload: &Payload<'_>) -> Pending {
         let record = Record { header: header::<P>(origin, payload.kind()), payload: *payload };
         let stats = &self.engine.stats;
         let queued = self.queue.with(|queue| {
-            let len = queue.push(record, P::now())?;
+            let pushed = queue.push(record, P::now())?;
             // Before a drain can take the record and count it off.
-            stats.queued.add(i64::try_from(len).unwrap_or(i64::MAX));
-            Ok(queue.bytes())
+            stats.queued.add(i64::try_from(pushed.len).unwrap_or(i64::MAX));
+            Ok((queue.bytes(), pushed.crowded))
         });
         match queued {
-            Ok(bytes) => {
+            Ok((bytes, crowded)) => {
                 stats.note_queued(bytes);
-                true
+                if crowded { Pending::Help } else { Pending::Drain }
             }
             Err(NotQueued::Full) => {
                 stats.drop_one(payload.kind());
-                true
+                Pending::Help
             }
-            Err(NotQueued::NotTraced) => false,
+            Err(NotQueued::NotTraced) => Pending::Nothing,
         }
     }
 
@@ -162,6 +174,13 @@ impl<P: Platform> ProcTrace<P> {
             let queued = self.with_room(may_sleep, room, &mut writer.free, Queue::take);
             self.write_queued(may_sleep, &mut writer.free, queued, &mut Vec::new())
         })
+    }
+
+    /// Whether another thread should [`drain`](ProcTrace::drain) for the process, which does not
+    /// get to it: its queue is more than half full, or what is in it was there at the last call,
+    /// too. Takes the queue lock.
+    pub fn is_overdue(&self) -> bool {
+        self.queue.with(Queue::is_overdue)
     }
 
     /// Bytes that are queued. Takes the queue lock.

@@ -31,6 +31,16 @@ pub(crate) struct Queue<P: Platform> {
     peak: usize,
     /// A record was dropped since the last one that got through.
     dropped: bool,
+    /// What is queued was so when [`Queue::is_overdue`] was asked last.
+    waited: bool,
+}
+
+/// A record that was queued.
+pub(crate) struct Pushed {
+    /// Its length in bytes.
+    pub(crate) len: usize,
+    /// It began another segment of a queue that is more than half full.
+    pub(crate) crowded: bool,
 }
 
 /// Why a record was not queued.
@@ -62,6 +72,7 @@ impl<P: Platform> Queue<P> {
             bytes: 0,
             peak: 0,
             dropped: false,
+            waited: false,
         }
     }
 
@@ -86,8 +97,8 @@ impl<P: Platform> Queue<P> {
         self.dropped = true;
     }
 
-    /// Adds a record with the time `now` and returns the bytes it took.
-    pub(crate) fn push(&mut self, mut record: Record<'_>, now: Timespec) -> Result<usize, NotQueued> {
+    /// Adds a record with the time `now`.
+    pub(crate) fn push(&mut self, mut record: Record<'_>, now: Timespec) -> Result<Pushed, NotQueued> {
         let Some(file) = &self.file else { return Err(NotQueued::NotTraced) };
         record.header.time = now;
         record.header.drop = self.dropped;
@@ -113,7 +124,20 @@ impl<P: Platform> Queue<P> {
         }
         self.dropped = false;
         self.bytes = self.bytes.saturating_add(len);
-        Ok(len)
+        Ok(Pushed { len, crowded: !pushed && self.is_crowded() })
+    }
+
+    /// Whether more than half of the memory is in use.
+    fn is_crowded(&self) -> bool {
+        self.full.len().saturating_add(1) > self.spare.len()
+    }
+
+    /// Whether the queue is more than half full, or something in it was there at the last call,
+    /// too.
+    pub(crate) fn is_overdue(&mut self) -> bool {
+        let pending = self.last.is_some();
+        let waited = core::mem::replace(&mut self.waited, pending);
+        pending && (waited || self.is_crowded())
     }
 
     /// Takes all records out, the oldest segment on top; and how many bytes they are.
@@ -122,6 +146,7 @@ impl<P: Platform> Queue<P> {
         if let Some(last) = self.last.take() {
             all.push(last);
         }
+        self.waited = false;
         (all.reversed(), core::mem::take(&mut self.bytes))
     }
 

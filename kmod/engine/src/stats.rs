@@ -1,6 +1,6 @@
 //! What all traces of the system share: the limit of a queue, and the statistics.
 
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use ktrace_format::{Kind, PerKind};
 
@@ -15,9 +15,18 @@ pub const QUEUE_LIMIT_MIN: usize = SEGMENT_LEN;
 /// Most that the limit can be set to.
 pub const QUEUE_LIMIT_MAX: usize = 16 * 1024 * 1024;
 
+/// Milliseconds in which a process's records are written wherever it is, unless set otherwise.
+pub const LATENCY_DEFAULT: u32 = 50;
+
+/// Most that it can be set to; the least is one.
+pub const LATENCY_MAX: u32 = 10_000;
+
+const EINVAL: Errno = Errno(22);
+
 /// Shared by all traces.
 pub struct Engine<P: Platform> {
     queue_limit: AtomicUsize,
+    latency: AtomicU32,
     /// What has happened so far.
     pub stats: Stats<P>,
 }
@@ -33,6 +42,8 @@ pub struct Stats<P: Platform> {
     pub bytes: P::Counter,
     /// Successful writes to trace files.
     pub commits: P::Counter,
+    /// Times that another thread wrote for a process that was overdue.
+    pub helped: P::Counter,
     /// Bytes that wait in queues now.
     pub queued: P::Counter,
     /// Processes that are traced now.
@@ -47,11 +58,13 @@ impl<P: Platform> Engine<P> {
     pub fn new() -> Self {
         Engine {
             queue_limit: AtomicUsize::new(QUEUE_LIMIT_DEFAULT),
+            latency: AtomicU32::new(LATENCY_DEFAULT),
             stats: Stats {
                 records: PerKind::from_fn(|_| P::Counter::new()),
                 dropped: PerKind::from_fn(|_| P::Counter::new()),
                 bytes: P::Counter::new(),
                 commits: P::Counter::new(),
+                helped: P::Counter::new(),
                 queued: P::Counter::new(),
                 procs: P::Counter::new(),
                 files: P::Counter::new(),
@@ -69,11 +82,27 @@ impl<P: Platform> Engine<P> {
     ///
     /// `EINVAL` (22) outside of [`QUEUE_LIMIT_MIN`] and [`QUEUE_LIMIT_MAX`].
     pub fn set_queue_limit(&self, bytes: usize) -> Result<(), Errno> {
-        const EINVAL: Errno = Errno(22);
         if !(QUEUE_LIMIT_MIN..=QUEUE_LIMIT_MAX).contains(&bytes) {
             return Err(EINVAL);
         }
         self.queue_limit.store(bytes, Relaxed);
+        Ok(())
+    }
+
+    /// Milliseconds after which a record that its process has not written is overdue: see
+    /// [`ProcTrace::is_overdue`](crate::ProcTrace::is_overdue).
+    pub fn latency(&self) -> u32 {
+        self.latency.load(Relaxed)
+    }
+
+    /// Sets the latency.
+    ///
+    /// `EINVAL` (22) for zero and for more than [`LATENCY_MAX`].
+    pub fn set_latency(&self, milliseconds: u32) -> Result<(), Errno> {
+        if !(1..=LATENCY_MAX).contains(&milliseconds) {
+            return Err(EINVAL);
+        }
+        self.latency.store(milliseconds, Relaxed);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 pub(crate) mod counter;
+pub(crate) mod kproc;
 mod layout;
 pub(crate) mod lock;
 pub(crate) mod log;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::panicking;
 
-use ktrace_engine::{Origin, WriteFailed};
+use ktrace_engine::{Origin, Pending, WriteFailed};
 use ktrace_format::{Kind, MAXCOMLEN, Payload, PerKind, ProcCtor};
 
 use crate::{File, MaySleep, System, Trace, context};
@@ -140,7 +140,7 @@ impl Process {
         // SV_LP64 and the number of FreeBSD's own ABI.
         let payload = Payload::ProcCtor(ProcCtor { sv_flags: 0x0002_0009 });
         self.count(Kind::ProcCtor);
-        if trace.enqueue(&origin, &payload) {
+        if trace.enqueue(&origin, &payload) != Pending::Nothing {
             first.drain_wanted.store(true, Ordering::Relaxed);
         }
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ktrace_engine::{Origin, Synchronous};
+use ktrace_engine::{Origin, Pending, Synchronous};
 use ktrace_format::{
     CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Kind, Payload, Psig, Struct, StructArray,
     Syscall, Sysret,
@@ -258,7 +258,7 @@ impl Thread {
         let Some(_inside) = self.enter() else { return };
         let Some(trace) = self.process.trace() else { return };
         self.process.count(payload.kind());
-        if context::sleepless(|| trace.enqueue(&self.origin(), payload)) {
+        if context::sleepless(|| trace.enqueue(&self.origin(), payload)) != Pending::Nothing {
             self.state.drain_wanted.store(true, Ordering::Relaxed);
         }
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ktrace_engine::{
-    Counter as _, Errno, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX, QUEUE_LIMIT_MIN, SEGMENT_LEN, Synchronous,
+    Counter as _, Errno, LATENCY_DEFAULT, LATENCY_MAX, Pending, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX,
+    QUEUE_LIMIT_MIN, SEGMENT_LEN, Synchronous,
 };
 use ktrace_format::{Kind, Payload};
 use ktrace_sim::{Disk, Engine, MaySleep};
@@ -189,4 +190,55 @@ fn the_bytes_that_are_queued_never_count_below_zero() {
         || traced.fault(1),
     );
     assert_eq!(engine.stats.queued.fetch(), 0);
+}
+
+#[test]
+fn a_queue_is_overdue_when_it_is_found_twice() {
+    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let traced = Traced::to(&engine, 1, disk.open());
+    assert!(!traced.trace().is_overdue(), "there is nothing to write");
+    traced.fault(0);
+    assert!(!traced.trace().is_overdue(), "its process may be about to write it");
+    assert!(traced.trace().is_overdue());
+    assert_eq!(traced.drain(), Ok(()));
+    traced.fault(1);
+    assert!(!traced.trace().is_overdue(), "another record begins from the start");
+}
+
+#[test]
+fn a_queue_asks_for_help_before_it_is_full() {
+    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let traced = Traced::to(&engine, 1, disk.open());
+    let mut number = 0;
+    while traced.pending_fault(number) == Pending::Drain {
+        number += 1;
+        assert_eq!(dropped(&engine, Kind::Fault), 0, "a record was dropped before there was any help");
+    }
+    assert!(traced.trace().is_overdue(), "help comes and finds nothing to do");
+    assert_eq!(traced.drain(), Ok(()));
+    assert_eq!(traced.pending_fault(number), Pending::Drain);
+    assert_eq!(dropped(&engine, Kind::Fault), 0);
+}
+
+#[test]
+fn a_dropped_record_asks_for_help() {
+    let (engine, disk) = (engine_with_limit(QUEUE_LIMIT_MIN), Disk::new());
+    let traced = Traced::to(&engine, 1, disk.open());
+    fill(&engine, &traced);
+    assert_eq!(traced.pending_fault(0), Pending::Help);
+    traced.clear();
+    assert_eq!(traced.pending_fault(0), Pending::Nothing);
+}
+
+#[test]
+fn latencies_out_of_range_are_refused() {
+    let engine = Engine::new();
+    for latency in [0, LATENCY_MAX + 1, u32::MAX] {
+        assert_eq!(engine.set_latency(latency), Err(Errno(22)));
+        assert_eq!(engine.latency(), LATENCY_DEFAULT);
+    }
+    for latency in [1, LATENCY_MAX] {
+        assert_eq!(engine.set_latency(latency), Ok(()));
+        assert_eq!(engine.latency(), latency);
+    }
 }

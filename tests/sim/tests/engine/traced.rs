@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ktrace_engine::{Origin, Synchronous, WriteFailed};
+use ktrace_engine::{Origin, Pending, Synchronous, WriteFailed};
 use ktrace_format::{CapData, CapFail, Csw, Fault, Payload};
 use ktrace_sim::{Engine, File, MaySleep, OpenFile, Trace, context};
 
@@ -43,10 +43,19 @@ impl Traced {
 
     /// Queues a record of 80 bytes with a number; true if it is to be drained.
     pub(crate) fn fault(&self, number: u64) -> bool {
-        self.enqueue(&Payload::Fault(Fault { vaddr: number, fault_type: 1 }))
+        self.pending_fault(number) != Pending::Nothing
+    }
+
+    /// As [`Traced::fault`], and returns what is to follow.
+    pub(crate) fn pending_fault(&self, number: u64) -> Pending {
+        self.pending(&Payload::Fault(Fault { vaddr: number, fault_type: 1 }))
     }
 
     pub(crate) fn enqueue(&self, payload: &Payload<'_>) -> bool {
+        self.pending(payload) != Pending::Nothing
+    }
+
+    fn pending(&self, payload: &Payload<'_>) -> Pending {
         context::sleepless(|| self.trace.enqueue(&self.origin, payload))
     }
 

@@ -1,0 +1,102 @@
+//! The helper: writes for processes that cannot do it themselves.
+//!
+//! Whoever makes a record writes it, at the latest when it returns to user mode. A process that
+//! stays in the kernel does not get there: asleep, its last records would reach the file when it
+//! wakes up; busy, its queue could become full. The helper writes for these, and for nobody else.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use ktrace_engine::{Counter as _, Errno};
+
+use crate::entry::counted;
+use crate::kernel::context::{InKtrace, MaySleep};
+use crate::kernel::kproc::Worker;
+use crate::kernel::lock::SxShared;
+use crate::kernel::proc::all_processes;
+use crate::module;
+use crate::platform::{Engine, Trace};
+use crate::points::write_failed_for;
+
+/// The worker of the helper that runs; null where there is none.
+static WORKER: AtomicPtr<Worker> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The helper, from load to unload.
+///
+/// Dropping it waits until it is gone. May sleep. No other thread may be inside the module.
+pub(crate) struct Helper {
+    _worker: Box<Worker>,
+}
+
+impl Helper {
+    /// Starts the helper, which has nothing to do until [`module::engine`] returns something. An
+    /// errno of kproc_create(9) if that fails. May sleep.
+    pub(crate) fn start(may_sleep: MaySleep) -> Result<Helper, Errno> {
+        let worker = Box::new(Worker::start(may_sleep, c"ktrace_rs", work)?);
+        WORKER.store((&raw const *worker).cast_mut(), Ordering::Release);
+        Ok(Helper { _worker: worker })
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        WORKER.store(core::ptr::null_mut(), Ordering::Release);
+    }
+}
+
+/// Has the helper look for something to do: a process begins to be traced, or a queue fills up
+/// faster than its process empties it. Default mutexes may be held.
+pub(crate) fn wake() {
+    // SAFETY: the worker stays until no thread is inside the module.
+    if let Some(worker) = unsafe { WORKER.load(Ordering::Acquire).as_ref() } {
+        worker.wake();
+    }
+}
+
+/// Writes whatever is overdue. While nobody is traced it need not look again.
+fn work(may_sleep: MaySleep) -> Option<u32> {
+    // The module does not leave while this thread is counted; where it is about to, there is
+    // no engine.
+    counted(|| {
+        let engine = module::engine()?;
+        let _inside = InKtrace::enter()?;
+        if engine.stats.queued.fetch() != 0 {
+            write_overdue(may_sleep, &engine);
+        }
+        // Something is overdue when it is found twice.
+        (engine.stats.procs.fetch() != 0).then(|| engine.latency().div_ceil(2))
+    })
+}
+
+/// A process whose queue is to be written.
+struct Overdue {
+    pid: i32,
+    room: usize,
+    trace: Arc<Trace>,
+}
+
+fn write_overdue(may_sleep: MaySleep, engine: &Engine) {
+    let mut all = Vec::new();
+    {
+        let _allproc = SxShared::allproc(may_sleep);
+        // SAFETY: the list is locked.
+        for p in unsafe { all_processes() }.filter(|p| p.has_trace()) {
+            // Before the process is locked.
+            all.reserve(1);
+            let locked = p.lock();
+            if locked.trace().is_some_and(Trace::is_overdue)
+                && let Some(trace) = locked.clone_trace()
+            {
+                all.push(Overdue { pid: p.pid(), room: p.queue_room(), trace });
+            }
+        }
+    }
+    for Overdue { pid, room, trace } in all {
+        engine.stats.helped.add(1);
+        if let Err(failed) = trace.drain(may_sleep, room) {
+            write_failed_for(pid, &trace, failed.0.0);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+/*
+ * One system call with many context switches: write(2) of MEGABYTES to a
+ * socket, which has room for some kilobytes, while a child reads it.
+ *
+ *	push MEGABYTES
+ */
+
+#include <sys/param.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <err.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int
+main(int argc, char *argv[])
+{
+	size_t len = (size_t)(argc > 1 ? atol(argv[1]) : 1) << 20;
+	const int room = 4096;
+	char buf[512], *p;
+	int fds[2], status;
+
+	p = mmap(NULL, len, PROT_READ, MAP_ANON, -1, 0);
+	if (p == MAP_FAILED || socketpair(AF_UNIX, SOCK_STREAM, 0, fds) != 0)
+		err(2, "setup");
+	for (int i = 0; i < 2; i++)
+		if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room,
+			sizeof(room)) != 0 ||
+		    setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &room,
+			sizeof(room)) != 0)
+			err(2, "setsockopt");
+	switch (fork()) {
+	case -1:
+		err(2, "fork");
+	case 0:
+		close(fds[1]);
+		while (read(fds[0], buf, sizeof(buf)) > 0)
+			;
+		_exit(0);
+	}
+	if (write(fds[1], p, len) != (ssize_t)len)
+		err(1, "write");
+	close(fds[1]);
+	wait(&status);
+	return (status != 0);
+}

@@ -1,0 +1,52 @@
+#!/bin/sh
+# Records of a process that stays in the kernel are written for it: what it sleeps in while it
+# sleeps; and the context switches of one system call, more than its queue has room for, all of
+# them. Who does so is a kernel process named ktrace_rs, which comes and goes with the module.
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+
+helpers() {
+	ps -ax -o comm= | grep -c '^ktrace_rs$'
+}
+has() {
+	[ "$(records "$@")" -ge 1 ]
+}
+
+check_eq "$(helpers)" 0 "kernel processes before"
+module_load
+check_eq "$(helpers)" 1 "kernel processes"
+helped=$(ktrace_rs_stat helped)
+
+note "asleep"
+spawn ktrace -t cw -f asleep.out sleep 1000
+wait_for 20 has asleep.out "^CSW pid=$spawned .* out=1 user=0 wmesg=nanslp"
+check_eq "$(records asleep.out '^SYSRET .* code=240 ')" 0 "returns of nanosleep"
+check_eq "$(ktrace_rs_stat queued)" 0 "bytes queued"
+check_ge "$(ktrace_rs_stat helped)" $((helped + 1)) "times that it helped"
+untrace "$spawned"
+
+note "busy in one system call"
+ktrace -t w -f busy.out "$KT_BIN/push" 16 || fail "push: status $?"
+check_ge "$(records busy.out '^CSW .* wmesg=sb')" 1000 "context switches"
+check_eq "$(records busy.out ' drop=1')" 0 "drops"
+check_ge "$(ktrace_rs_stat helped)" $((helped + 2)) "times that it helped"
+
+note "latency"
+latency=kern.ktrace_rs.latency
+check_eq "$(sysctl -n $latency)" 50 $latency
+for bad in 0 -1 10001 x; do
+	! sysctl "$latency=$bad" >/dev/null 2>&1 || fail "$latency=$bad is accepted"
+	check_eq "$(sysctl -n $latency)" 50 "$latency after the refusal of '$bad'"
+done
+sysctl $latency=10000
+spawn ktrace -t cw -f later.out sleep 1000
+wait_for 5 test -s later.out
+check_eq "$(records later.out '^CSW .* wmesg=nanslp')" 0 "records of a sleep that has just begun"
+sysctl $latency=50
+untrace "$spawned"
+check_eq "$(records later.out '^CSW .* out=1 user=0 wmesg=nanslp')" 1 "records when tracing has ended"
+
+wait_for 5 idle
+module_unload
+check_eq "$(helpers)" 0 "kernel processes after"
