@@ -18,6 +18,7 @@ const FUNCTIONS: &[&str] = &[
     "p_candebug",
     "p_cansee",
     "kern_psignal",
+    "kern_yield",
     "pfind",
     "pgfind",
     // sys/systm.h

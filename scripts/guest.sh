@@ -40,9 +40,11 @@ for source in "$progs32"/*.c; do
 done
 
 # What a refused load looks like: the module built for another release, and under another
-# name, to find the entries redirected already.
+# name, to find the entries redirected already. And one that has a thread inside a function that
+# is redirected.
 sh scripts/module.sh -f test-other-release -o "$guest/ktrace_rs_other.ko"
 sh scripts/module.sh -f test-other-name -o "$guest/ktrace_rs_twin.ko"
+sh scripts/module.sh -f test-park -o "$guest/ktrace_rs_park.ko"
 
 rm -rf "$guest/tests" "$guest/atf"
 cp -R tests/vm/guest/tests "$guest/tests"

@@ -30,6 +30,8 @@ mod helper;
 mod kernel;
 mod life;
 mod module;
+#[cfg(feature = "test-park")]
+mod park;
 mod platform;
 mod points;
 mod settings;

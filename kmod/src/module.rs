@@ -96,6 +96,8 @@ unsafe extern "C" fn ktrace_rs_modevent(_: *mut sys::module, what: c_int, _: *mu
 struct Loaded {
     take_over: TakeOver,
     handlers: Option<Handlers>,
+    #[cfg(feature = "test-park")]
+    parked: crate::park::Parked,
     _sysctls: Sysctls,
     _helper: Helper,
     inside: CpuCounter,
@@ -116,13 +118,25 @@ fn load(may_sleep: MaySleep) -> Result<(), Errno> {
         log::print(format_args!("no process for the helper (errno {}): load again", errno.0));
     })?;
     let sysctls = Sysctls::register(&engine, VERSION, target_release());
+    #[cfg(feature = "test-park")]
+    let parked = crate::park::Parked::start(may_sleep)?;
     take_over.install(may_sleep)?;
+    #[cfg(feature = "test-park")]
+    parked.report("load");
     // Only now: they take what hangs on a process for a trace of this backend.
     let handlers = Some(Handlers::register());
     ENGINE.store(Arc::as_ptr(&engine).cast_mut(), Ordering::Release);
     LEAVING.store(false, Ordering::Release);
-    let loaded =
-        Box::new(Loaded { take_over, handlers, _sysctls: sysctls, _helper: helper, inside, _engine: engine });
+    let loaded = Box::new(Loaded {
+        take_over,
+        handlers,
+        #[cfg(feature = "test-park")]
+        parked,
+        _sysctls: sysctls,
+        _helper: helper,
+        inside,
+        _engine: engine,
+    });
     LOADED.store(Box::into_raw(loaded), Ordering::Release);
     Ok(())
 }
@@ -178,6 +192,8 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
     loaded.handlers = None;
     match loaded.take_over.remove(may_sleep, &loaded.inside) {
         Ok(traces) => {
+            #[cfg(feature = "test-park")]
+            loaded.parked.report("unload");
             // A set-id exec may have left something at the last moment; nobody else has these.
             for trace in traces {
                 let file = trace.set_file(None);

@@ -127,6 +127,8 @@ impl TakeOver {
                 ));
                 return Err(EBUSY);
             }
+            #[cfg(feature = "test-park")]
+            crate::park::note_refusal();
             pause();
         }
         log::print(format_args!("cannot take over: threads are inside the stock backend; try again later"));
@@ -194,6 +196,8 @@ impl TakeOver {
             if done {
                 return Ok(traces);
             }
+            #[cfg(feature = "test-park")]
+            crate::park::note_refusal();
             pause();
         }
         log::print(format_args!("cannot unload: threads are inside the module; try again later"));
@@ -211,7 +215,7 @@ fn module_is_in_use(stopped: &Stopped) -> bool {
 }
 
 /// Lets other threads run for a while.
-fn pause() {
+pub(crate) fn pause() {
     // SAFETY: called by the functions above, which may sleep.
     unsafe { sys::pause_sbt(c"ktrswch".as_ptr(), PAUSE, 0, 0) };
 }
