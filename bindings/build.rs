@@ -128,7 +128,7 @@ const VARIABLES: &[&str] = &[
     "CTL_AUTO_START",
     "ASTR_ASTF_REQUIRED",
     "SIGXFSZ",
-    "V_WAIT",
+    "V_(NO)?WAIT",
     "KTRACE_RS_TARGET",
 ];
 

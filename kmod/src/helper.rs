@@ -17,7 +17,7 @@ use crate::kernel::kproc::Worker;
 use crate::kernel::lock::SxShared;
 use crate::kernel::proc::all_processes;
 use crate::module;
-use crate::platform::{Engine, Trace};
+use crate::platform::Trace;
 use crate::points::write_failed_for;
 
 /// The worker of the helper that runs; null where there is none.
@@ -63,7 +63,7 @@ fn work(may_sleep: MaySleep) -> Option<u32> {
         let engine = module::engine()?;
         let _inside = InKtrace::enter()?;
         if engine.stats.queued.fetch() != 0 {
-            write_overdue(may_sleep, &engine);
+            write_overdue(may_sleep);
         }
         // Something is overdue when it is found twice.
         (engine.stats.procs.fetch() != 0).then(|| engine.latency().div_ceil(2))
@@ -77,7 +77,7 @@ struct Overdue {
     trace: Arc<Trace>,
 }
 
-fn write_overdue(may_sleep: MaySleep, engine: &Engine) {
+fn write_overdue(may_sleep: MaySleep) {
     let mut all = Vec::new();
     {
         let _allproc = SxShared::allproc(may_sleep);
@@ -94,8 +94,7 @@ fn write_overdue(may_sleep: MaySleep, engine: &Engine) {
         }
     }
     for Overdue { pid, room, trace } in all {
-        engine.stats.helped.add(1);
-        if let Err(failed) = trace.drain(may_sleep, room) {
+        if let Err(failed) = trace.help(may_sleep, room) {
             write_failed_for(pid, &trace, failed.0.0);
         }
     }

@@ -14,6 +14,9 @@ pub struct TraceFile<P: Platform> {
     engine: Arc<Engine<P>>,
 }
 
+/// Leave to write to a file.
+pub(crate) type Leave<P> = <<P as Platform>::Storage as Storage<<P as Platform>::MaySleep>>::Leave;
+
 /// A record could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteFailed(pub Errno);
@@ -33,20 +36,20 @@ impl<P: Platform> TraceFile<P> {
     /// Appends whole records with one write. If that fails for more than one record, they
     /// are written one by one, so that all are in the file for which there is room; those
     /// that are not are counted as dropped. May sleep.
-    pub(crate) fn commit(&self, may_sleep: P::MaySleep, records: &[u8]) -> Result<(), WriteFailed> {
-        match self.append(may_sleep, records) {
+    pub(crate) fn commit(&self, leave: &Leave<P>, records: &[u8]) -> Result<(), WriteFailed> {
+        match self.append(leave, records) {
             Err(failed) if split_record(records).is_some_and(|(_, _, rest)| rest.is_empty()) => {
                 self.discard(records);
                 Err(failed)
             }
-            Err(_) => self.commit_one_by_one(may_sleep, records),
+            Err(_) => self.commit_one_by_one(leave, records),
             Ok(()) => Ok(()),
         }
     }
 
-    fn commit_one_by_one(&self, may_sleep: P::MaySleep, mut records: &[u8]) -> Result<(), WriteFailed> {
+    fn commit_one_by_one(&self, leave: &Leave<P>, mut records: &[u8]) -> Result<(), WriteFailed> {
         while let Some((_, record, rest)) = split_record(records) {
-            if let Err(failed) = self.append(may_sleep, record) {
+            if let Err(failed) = self.append(leave, record) {
                 self.discard(records);
                 return Err(failed);
             }
@@ -63,8 +66,8 @@ impl<P: Platform> TraceFile<P> {
         }
     }
 
-    fn append(&self, may_sleep: P::MaySleep, mut records: &[u8]) -> Result<(), WriteFailed> {
-        self.storage.append(may_sleep, records).map_err(WriteFailed)?;
+    fn append(&self, leave: &Leave<P>, mut records: &[u8]) -> Result<(), WriteFailed> {
+        self.storage.append(leave, records).map_err(WriteFailed)?;
         let stats = &self.engine.stats;
         stats.commits.add(1);
         stats.bytes.add(i64::try_from(records.len()).unwrap_or(i64::MAX));

@@ -52,8 +52,18 @@ pub trait SleepLock<T, MaySleep>: Send + Sync {
 ///
 /// Dropping it closes the file, which may sleep.
 pub trait Storage<MaySleep>: Send + Sync {
+    /// Leave to write (vn_start_write(9)): while it is there, the file system does not get
+    /// suspended.
+    type Leave;
+
+    /// Waits while the file system is suspended. May sleep.
+    fn start_write(&self, may_sleep: MaySleep) -> Self::Leave;
+
+    /// As [`Storage::start_write`], but `None` where the file system is suspended. May sleep.
+    fn try_start_write(&self, may_sleep: MaySleep) -> Option<Self::Leave>;
+
     /// Appends all of `bytes`, or nothing and returns why. May sleep.
-    fn append(&self, may_sleep: MaySleep, bytes: &[u8]) -> Result<(), Errno>;
+    fn append(&self, leave: &Self::Leave, bytes: &[u8]) -> Result<(), Errno>;
 }
 
 /// A counter that many CPUs add to at once (counter(9)).

@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use ktrace_format::{HEADER_LEN, Header, Kind, MAXCOMLEN, Payload, Record, Timespec, encode_header};
 
+use crate::file::Leave;
 use crate::queue::{Balance, NotQueued, Queue, SPARE_MIN};
 use crate::segment::{Segment, Stack};
-use crate::{Counter, Engine, Mutex, Platform, SleepLock, TraceFile, WriteFailed};
+use crate::{Counter, Engine, Mutex, Platform, SleepLock, Storage, TraceFile, WriteFailed};
 
 /// Capacity that the buffer for synchronous records keeps from one to the next.
 const SCRATCH_LEN: usize = 4096;
@@ -158,7 +159,7 @@ impl<P: Platform> ProcTrace<P> {
                 (queue.take(), file, header)
             });
             let mut failed = Vec::new();
-            let drained = self.write_queued(may_sleep, &mut writer.free, queued, &mut failed);
+            let drained = self.write_queued(may_sleep, None, &mut writer.free, queued, &mut failed);
             let Some(file) = file else { return drained };
             if failed.iter().any(|failed| Arc::ptr_eq(failed, &file)) && !self.traces_to(&file) {
                 self.engine.stats.drop_one(record.kind());
@@ -172,12 +173,32 @@ impl<P: Platform> ProcTrace<P> {
     pub fn drain(&self, may_sleep: P::MaySleep, room: usize) -> Result<(), WriteFailed> {
         self.commit.with(may_sleep, |writer| {
             let queued = self.with_room(may_sleep, room, &mut writer.free, Queue::take);
-            self.write_queued(may_sleep, &mut writer.free, queued, &mut Vec::new())
+            self.write_queued(may_sleep, None, &mut writer.free, queued, &mut Vec::new())
         })
     }
 
-    /// Whether another thread should [`drain`](ProcTrace::drain) for the process, which does not
-    /// get to it: its queue is more than half full, or what is in it was there at the last call,
+    /// Writes what is queued, for a process that does not get to it. May sleep; locks as
+    /// [`ProcTrace::commit`].
+    ///
+    /// Where the file system is suspended nothing happens: it may be the process that suspended it,
+    /// and to go on it must not have to wait for this thread. Nor where records go to several
+    /// files: who set another one is about to write those for the first.
+    pub fn help(&self, may_sleep: P::MaySleep, room: usize) -> Result<(), WriteFailed> {
+        self.commit.with(may_sleep, |writer| {
+            let Some(file) = self.queue.with(|queue| queue.only_file().cloned()) else { return Ok(()) };
+            let Some(leave) = file.storage().try_start_write(may_sleep) else { return Ok(()) };
+            let queued = self.with_room(may_sleep, room, &mut writer.free, |queue| {
+                // Only this thread takes records out, but some for another file may have come.
+                queue.only_file().is_some().then(|| queue.take())
+            });
+            let Some(queued) = queued else { return Ok(()) };
+            self.engine.stats.helped.add(1);
+            self.write_queued(may_sleep, Some(&leave), &mut writer.free, queued, &mut Vec::new())
+        })
+    }
+
+    /// Whether another thread should [`help`](ProcTrace::help) the process, which does not get
+    /// to writing: its queue is more than half full, or what is in it was there at the last call,
     /// too. Takes the queue lock.
     pub fn is_overdue(&self) -> bool {
         self.queue.with(Queue::is_overdue)
@@ -221,10 +242,12 @@ impl<P: Platform> ProcTrace<P> {
     }
 
     /// Writes segments that were taken from the queue, and keeps some of their memory in `free`.
-    /// Files that could not be written are put into `failed`.
+    /// `leave` is for the file of all of them, if there is any. Files that could not be written are
+    /// put into `failed`.
     fn write_queued(
         &self,
         may_sleep: P::MaySleep,
+        leave: Option<&Leave<P>>,
         free: &mut Stack<P>,
         (mut segments, bytes): (Stack<P>, usize),
         failed: &mut Vec<Arc<TraceFile<P>>>,
@@ -234,7 +257,10 @@ impl<P: Platform> ProcTrace<P> {
             if let Some(file) = segment.file() {
                 if failed.iter().any(|failed| Arc::ptr_eq(failed, file)) {
                     file.discard(segment.bytes());
-                } else if let Err(error) = file.commit(may_sleep, segment.bytes()) {
+                } else if let Err(error) = match leave {
+                    Some(leave) => file.commit(leave, segment.bytes()),
+                    None => file.commit(&file.storage().start_write(may_sleep), segment.bytes()),
+                } {
                     self.abandon(file);
                     failed.push(Arc::clone(file));
                     result = Err(error);
@@ -275,7 +301,7 @@ impl<P: Platform> ProcTrace<P> {
                 }
             }
         };
-        let result = file.commit(may_sleep, bytes);
+        let result = file.commit(&file.storage().start_write(may_sleep), bytes);
         scratch.truncate(SCRATCH_LEN);
         scratch.shrink_to(SCRATCH_LEN);
         if result.is_err() {

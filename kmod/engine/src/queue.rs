@@ -140,6 +140,13 @@ impl<P: Platform> Queue<P> {
         pending && (waited || self.is_crowded())
     }
 
+    /// The file that all records go to; none if they go to several, or there are none.
+    pub(crate) fn only_file(&self) -> Option<&Arc<TraceFile<P>>> {
+        let only = self.last.as_ref()?.file()?;
+        let same = |segment: &Segment<P>| segment.file().is_some_and(|file| Arc::ptr_eq(file, only));
+        self.full.iter().all(same).then_some(only)
+    }
+
     /// Takes all records out, the oldest segment on top; and how many bytes they are.
     pub(crate) fn take(&mut self) -> (Stack<P>, usize) {
         let mut all = core::mem::replace(&mut self.full, Stack::new());

@@ -95,6 +95,11 @@ impl<P: Platform> Stack<P> {
         Some(segment)
     }
 
+    /// The segments, from the top.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Segment<P>> {
+        core::iter::successors(self.top.as_deref(), |segment| segment.below.as_deref())
+    }
+
     /// The same segments, the lowest on top.
     pub(crate) fn reversed(mut self) -> Self {
         let mut reversed = Stack::new();

@@ -89,23 +89,40 @@ impl TraceVnode {
     }
 }
 
+/// What vn_start_write(9) returned. The current thread drops it.
+pub(crate) struct WriteLeave(*mut sys::mount);
+
+impl Drop for WriteLeave {
+    fn drop(&mut self) {
+        // SAFETY: from vn_start_write(9), by this thread.
+        unsafe { sys::vn_finished_write(self.0) };
+    }
+}
+
 impl Storage<MaySleep> for TraceVnode {
-    /// Waits, signal or not, while the file system is suspended. The locks taken are those of
-    /// any write: vn_start_write(9), then the vnode.
-    fn append(&self, _: MaySleep, bytes: &[u8]) -> Result<(), Errno> {
+    type Leave = WriteLeave;
+
+    /// Waits, signal or not.
+    fn start_write(&self, _: MaySleep) -> WriteLeave {
         let mut mp = core::ptr::null_mut();
-        // SAFETY: the caller may sleep; the vnode is referenced, and locked while it is
-        // written.
-        unsafe {
-            sys::vn_start_write(self.vp, &raw mut mp, sys::V_WAIT.cast_signed());
-            sys::ktrace_rs_vn_lock(self.vp);
-        }
+        // SAFETY: the caller may sleep; the vnode is referenced. Without V_PCATCH this succeeds.
+        unsafe { sys::vn_start_write(self.vp, &raw mut mp, sys::V_WAIT.cast_signed()) };
+        WriteLeave(mp)
+    }
+
+    fn try_start_write(&self, _: MaySleep) -> Option<WriteLeave> {
+        let mut mp = core::ptr::null_mut();
+        // SAFETY: as above.
+        let error = unsafe { sys::vn_start_write(self.vp, &raw mut mp, sys::V_NOWAIT.cast_signed()) };
+        (error == 0).then_some(WriteLeave(mp))
+    }
+
+    fn append(&self, _: &WriteLeave, bytes: &[u8]) -> Result<(), Errno> {
+        // SAFETY: whoever has leave may sleep; the vnode is referenced.
+        unsafe { sys::ktrace_rs_vn_lock(self.vp) };
         let result = self.append_locked(bytes);
         // SAFETY: taken above.
-        unsafe {
-            sys::ktrace_rs_vn_unlock(self.vp);
-            sys::vn_finished_write(mp);
-        }
+        unsafe { sys::ktrace_rs_vn_unlock(self.vp) };
         result
     }
 }

@@ -28,6 +28,8 @@ pub struct Faults {
     pub capacity: Option<usize>,
     /// The writes, counted from 0 since the file was made, that fail with `EIO`.
     pub broken: Range<u64>,
+    /// The file system is suspended: nobody gets leave to write.
+    pub suspended: bool,
     /// The file is gone: every write fails with `EIO`.
     pub dead: bool,
 }
@@ -141,7 +143,19 @@ impl OpenFile {
 }
 
 impl Storage<MaySleep> for OpenFile {
-    fn append(&self, _: MaySleep, bytes: &[u8]) -> Result<(), Errno> {
+    type Leave = MaySleep;
+
+    /// Does not wait: a test that suspends a file system has nobody else to resume it.
+    fn start_write(&self, may_sleep: MaySleep) -> MaySleep {
+        assert!(!self.disk.state().faults.suspended, "a thread waits for a suspended file system");
+        may_sleep
+    }
+
+    fn try_start_write(&self, may_sleep: MaySleep) -> Option<MaySleep> {
+        (!self.disk.state().faults.suspended).then_some(may_sleep)
+    }
+
+    fn append(&self, _: &MaySleep, bytes: &[u8]) -> Result<(), Errno> {
         assert_may_sleep("a file was written");
         point(Point::Append);
         let result = self.disk.append(self.limit, bytes);

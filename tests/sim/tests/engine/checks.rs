@@ -79,7 +79,7 @@ fn leave_to_sleep_under_a_mutex() {
 fn a_write_under_a_mutex() {
     let (queue, file, may_sleep) = (mutex(), Disk::new().open(), MaySleep::new());
     let found = complaint(|| {
-        let _ = queue.with(|_| file.append(may_sleep, b"x"));
+        let _ = queue.with(|_| file.append(&may_sleep, b"x"));
     });
     assert!(found.contains("a file was written"));
 }

@@ -7,7 +7,7 @@ use ktrace_engine::{
     QUEUE_LIMIT_MIN, SEGMENT_LEN, Synchronous,
 };
 use ktrace_format::{Kind, Payload};
-use ktrace_sim::{Disk, Engine, MaySleep};
+use ktrace_sim::{Disk, Engine, Faults, MaySleep};
 
 use crate::trace_file::{decode, dropped};
 use crate::traced::{Traced, open};
@@ -241,4 +241,43 @@ fn latencies_out_of_range_are_refused() {
         assert_eq!(engine.set_latency(latency), Ok(()));
         assert_eq!(engine.latency(), latency);
     }
+}
+
+#[test]
+fn help_writes_what_is_queued() {
+    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let traced = Traced::to(&engine, 1, disk.open());
+    traced.fault(0);
+    assert_eq!(traced.help(), Ok(()));
+    assert_eq!(decode(&disk.content()).len(), 1);
+    assert_eq!((traced.trace().queued(), engine.stats.helped.fetch()), (0, 1));
+    assert_eq!(traced.help(), Ok(()), "there is nothing left");
+    assert_eq!(engine.stats.helped.fetch(), 1);
+}
+
+#[test]
+fn help_does_not_wait_for_a_suspended_file_system() {
+    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let traced = Traced::to(&engine, 1, disk.open());
+    traced.fault(0);
+    disk.set_faults(Faults { suspended: true, ..Faults::default() });
+    assert_eq!(traced.help(), Ok(()));
+    assert_eq!((disk.size(), decode(&disk.content()).len()), (0, 0));
+    assert_ne!(traced.trace().queued(), 0);
+    disk.set_faults(Faults::default());
+    assert_eq!(traced.drain(), Ok(()));
+    assert_eq!(decode(&disk.content()).len(), 1);
+}
+
+#[test]
+fn help_leaves_the_records_of_two_files_to_who_set_the_second() {
+    let (engine, old, new) = (Arc::new(Engine::new()), Disk::new(), Disk::new());
+    let traced = Traced::to(&engine, 1, old.open());
+    traced.fault(0);
+    traced.set(&open(&engine, new.open()));
+    traced.fault(1);
+    assert_eq!(traced.help(), Ok(()));
+    assert_eq!((old.size(), new.size()), (0, 0));
+    assert_eq!(traced.drain(), Ok(()));
+    assert_eq!((decode(&old.content()).len(), decode(&new.content()).len()), (1, 1));
 }

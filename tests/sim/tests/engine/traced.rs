@@ -66,6 +66,11 @@ impl Traced {
     pub(crate) fn drain(&self) -> Result<(), WriteFailed> {
         self.trace.drain(MaySleep::new(), 0)
     }
+
+    /// Another thread writes what is queued.
+    pub(crate) fn help(&self) -> Result<(), WriteFailed> {
+        self.trace.help(MaySleep::new(), 0)
+    }
 }
 
 impl Drop for Traced {
