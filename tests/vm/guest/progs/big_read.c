@@ -1,6 +1,6 @@
 /*
  * One system call that makes many asynchronous records: read(2) of PAGES pages
- *from /dev/zero to memory that nobody has touched takes a page fault for each.
+ * from /dev/zero to memory that nobody has touched takes a page fault for each.
  *
  *	big_read PAGES
  */

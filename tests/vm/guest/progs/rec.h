@@ -2,15 +2,15 @@
  * What the rec_* programs share.
  *
  * Each of them makes the records of one type and says, line by line, what stock
- *kdump(1) must print for them:
+ * kdump(1) must print for them:
  *
  *	rec_start(KTRFAC_xxx);		trace this process to ./ktrace.out
  *	...; rec_want("CALL", "getppid");
  *	rec_stop();			end tracing, write ./expect and ./times
  *
  * The expected lines are those of `kdump -H -A -c`: pid, tid, command, CPU,
- *type, ABI, and the decoded payload. Nothing between rec_start() and rec_stop()
- *may make a record that is not expected: rec_want() only formats into memory.
+ * type, ABI, and the decoded payload. Nothing between rec_start() and rec_stop()
+ * may make a record that is not expected: rec_want() only formats into memory.
  */
 
 #ifndef REC_H

@@ -5,19 +5,8 @@
 
 #include <sys/mman.h>
 
-#include <setjmp.h>
-#include <signal.h>
-
 #include "rec.h"
-
-static sigjmp_buf back;
-
-static void
-on_trap(int sig)
-{
-	(void)sig;
-	siglongjmp(back, 1);
-}
+#include "trap.h"
 
 int
 main(void)
@@ -29,10 +18,7 @@ main(void)
 	none = mmap(NULL, PAGE_SIZE, PROT_NONE, MAP_ANON, -1, 0);
 	if (page == MAP_FAILED || none == MAP_FAILED)
 		err(2, "mmap");
-	/* Which of the two it is depends on the release that the program was
-	 * built for. */
-	signal(SIGSEGV, on_trap);
-	signal(SIGBUS, on_trap);
+	trap_init();
 	{
 		char pattern[128];
 
@@ -48,8 +34,7 @@ main(void)
 	rec_want("PFLT", "%#lx 0x2<VM_PROT_WRITE>", (long)page + 8);
 	(void)page[PAGE_SIZE + 16];
 	rec_want("PFLT", "%#lx 0x1<VM_PROT_READ>", (long)page + PAGE_SIZE + 16);
-	if (sigsetjmp(back, 1) == 0)
-		none[0] = 1;
+	trap_write(none);
 	rec_want("PFLT", "%#lx 0x2<VM_PROT_WRITE>", (long)none);
 
 	rec_stop();

@@ -1,8 +1,8 @@
 /*
  * Executes PROGRAM under a trace to FILE with faults, where execve(2) itself
- *takes a page fault (its argument lies on a page that is not mapped at the
- *moment): that record is queued when PROGRAM, if it is set-id, ends tracing.
- *Prints the address of the fault.
+ * takes a page fault (its argument lies on a page that is not mapped at the
+ * moment): that record is queued when PROGRAM, if it is set-id, ends tracing.
+ * Prints the address of the fault.
  *
  *	setid_exec FILE PROGRAM
  */

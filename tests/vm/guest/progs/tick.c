@@ -2,7 +2,7 @@
  * A process to be traced: utrace("tick"), then 10 ms of sleep, again and again.
  *
  *	tick [-c] [COUNT]	-c: a child does the same; without COUNT until
- *killed
+ * killed
  */
 
 #include <sys/param.h>
