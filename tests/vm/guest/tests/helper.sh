@@ -9,9 +9,6 @@ need_module
 helpers() {
 	ps -ax -o comm= | grep -c '^ktrace_rs$'
 }
-has() {
-	[ "$(records "$@")" -ge 1 ]
-}
 
 check_eq "$(helpers)" 0 "kernel processes before"
 module_load
@@ -41,7 +38,7 @@ for bad in 0 -1 10001 x; do
 done
 sysctl $latency=10000
 spawn ktrace -t cw -f later.out sleep 1000
-wait_for 5 test -s later.out
+wait_for 20 sleeps "$spawned"
 check_eq "$(records later.out '^CSW .* wmesg=nanslp')" 0 "records of a sleep that has just begun"
 sysctl $latency=50
 untrace "$spawned"

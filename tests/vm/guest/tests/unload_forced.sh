@@ -7,6 +7,8 @@
 need_module
 
 module_load
+# Nobody writes for them before.
+sysctl kern.ktrace_rs.latency=10000
 for i in 1 2 3 4 5; do
 	spawn ktrace -t cw -f "sleep$i.out" sleep 60
 	eval "sleeper$i=$spawned"
@@ -15,7 +17,11 @@ spawn ktrace -t cuw -f tick.out "$KT_BIN/tick"
 tick=$spawned
 spawn ktrace -i -t c -f crowd.out "$KT_BIN/crowd" call 4 1000000
 crowd=$spawned
-sleep 1
+for i in 1 2 3 4 5; do
+	eval "wait_for 20 sleeps \$sleeper$i"
+done
+wait_for 20 has tick.out '^USER .*'
+wait_for 20 test -s crowd.out
 quiet
 kldunload -f ktrace_rs || fail "kldunload -f: status $?"
 ! module_is_loaded || fail "still loaded"
@@ -29,7 +35,7 @@ for i in 1 2 3 4 5; do
 	check_eq "$(tail -1 raw.out | cut -d ' ' -f 1)" CSW "last record of $pid"
 done
 check_ok rests tick.out
-check_ge "$(records tick.out)" 100 "records of tick"
+check_ge "$(records tick.out)" 3 "records of tick"
 check_eq "$(records tick.out ' drop=1')" 0 "drops"
 kill -0 "$tick" || fail "tick is gone"
 raw -q crowd.out
