@@ -102,9 +102,12 @@ impl<P: Platform> ProcTrace<P> {
     #[must_use = "the last reference must be dropped where sleeping is allowed"]
     pub fn set_file(&self, file: Option<Arc<TraceFile<P>>>) -> Option<Arc<TraceFile<P>>> {
         let begins = file.is_some();
-        let old = self.queue.with(|queue| queue.set_file(file));
-        self.engine.stats.procs.add(i64::from(begins).saturating_sub(i64::from(old.is_some())));
-        old
+        self.queue.with(|queue| {
+            let old = queue.set_file(file);
+            // Before a failed write can end tracing to the new file and count it off.
+            self.engine.stats.procs.add(i64::from(begins).saturating_sub(i64::from(old.is_some())));
+            old
+        })
     }
 
     /// Queues a record that is made where sleeping is not allowed, and returns what is to follow.
@@ -321,11 +324,13 @@ impl<P: Platform> ProcTrace<P> {
     fn abandon(&self, file: &Arc<TraceFile<P>>) {
         let old = self.queue.with(|queue| {
             let current = queue.file().is_some_and(|current| Arc::ptr_eq(current, file));
-            if current { queue.set_file(None) } else { None }
-        });
-        if old.is_some() {
+            if !current {
+                return None;
+            }
             self.engine.stats.procs.add(-1);
-        }
+            queue.set_file(None)
+        });
+        drop(old);
     }
 }
 
