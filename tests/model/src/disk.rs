@@ -1,0 +1,150 @@
+//! Files that can be full or broken.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::MaySleep;
+use crate::context::assert_may_lock;
+use crate::flaw::{self, Flaw};
+use crate::point::Point;
+use ktrace_engine::{Errno, Storage};
+
+/// `EIO` of intro(2): what a write to a broken file returns.
+pub const EIO: Errno = Errno(5);
+/// `ENOSPC`: there is no room left.
+pub const ENOSPC: Errno = Errno(28);
+
+/// How a file misbehaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Most bytes that the file may have; a write that needs more fails as a whole.
+    pub capacity: Option<usize>,
+    /// The writes, counted from 0, that fail with `EIO`.
+    pub broken: Range<u64>,
+}
+
+impl Faults {
+    /// A file that works.
+    pub const NONE: Faults = Faults { capacity: None, broken: 0..0 };
+}
+
+/// A file, whoever has it open.
+pub struct Disk {
+    faults: Faults,
+    point: Point,
+    /// Nobody is switched to in a write, as if a vnode's lock was held.
+    state: Mutex<State>,
+    open: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    writes: Vec<Vec<u8>>,
+    /// A write that others overtake.
+    waiting: Option<Vec<u8>>,
+    size: usize,
+    attempts: u64,
+    failures: u64,
+}
+
+impl Disk {
+    pub(crate) fn new(faults: Faults) -> Arc<Self> {
+        Arc::new(Disk { faults, point: Point::new(), state: Mutex::default(), open: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn open(self: &Arc<Self>) -> OpenFile {
+        self.open.fetch_add(1, Relaxed);
+        OpenFile(Arc::clone(self))
+    }
+
+    /// Most bytes that it may have.
+    pub(crate) fn capacity(&self) -> Option<usize> {
+        self.faults.capacity
+    }
+
+    /// All bytes that are in it.
+    pub(crate) fn content(&self) -> Vec<u8> {
+        let mut state = self.state();
+        let waiting = state.waiting.take();
+        state.writes.extend(waiting);
+        state.writes.concat()
+    }
+
+    /// Whether a write has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state().failures != 0
+    }
+
+    /// Number of writes that succeeded.
+    pub(crate) fn appends(&self) -> u64 {
+        let state = self.state();
+        state.attempts - state.failures
+    }
+
+    /// How many have it open.
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.try_lock().expect("nobody is switched to in a write")
+    }
+
+    fn append(&self, bytes: &[u8]) -> Result<(), Errno> {
+        self.point.pass();
+        let mut state = self.state();
+        let attempt = state.attempts;
+        state.attempts += 1;
+        if self.faults.broken.contains(&attempt) {
+            state.failures += 1;
+            return Err(EIO);
+        }
+        let room = self.faults.capacity.map_or(usize::MAX, |capacity| capacity - state.size);
+        if bytes.len() > room {
+            state.failures += 1;
+            if flaw::is(Flaw::HalfBatch) {
+                state.writes.push(bytes[..room].to_vec());
+            }
+            return Err(ENOSPC);
+        }
+        state.size += bytes.len();
+        if flaw::is(Flaw::ForgottenWrite) && attempt == 1 {
+            return Ok(());
+        }
+        if flaw::is(Flaw::WritesOvertake) {
+            match state.waiting.take() {
+                None => state.waiting = Some(bytes.to_vec()),
+                Some(overtaken) => state.writes.extend([bytes.to_vec(), overtaken]),
+            }
+            return Ok(());
+        }
+        if flaw::is(Flaw::TornWrites) {
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            state.writes.push(first.to_vec());
+            drop(state);
+            self.point.pass();
+            self.state().writes.push(second.to_vec());
+            return Ok(());
+        }
+        state.writes.push(bytes.to_vec());
+        Ok(())
+    }
+}
+
+/// A file that one ktrace(2) call opened.
+pub struct OpenFile(Arc<Disk>);
+
+impl Storage<MaySleep> for OpenFile {
+    fn append(&self, _: MaySleep, bytes: &[u8]) -> Result<(), Errno> {
+        assert_may_lock("a file was written");
+        self.0.append(bytes)
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        assert_may_lock("a file was closed");
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}

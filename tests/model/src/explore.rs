@@ -1,0 +1,103 @@
+//! The schedules that are tried.
+//!
+//! MODEL_ITERATIONS=N     schedules of each scenario and scheduler
+//! MODEL_SCHEDULE=TEXT    only this one, as a failure has printed it
+
+use std::cell::RefCell;
+use std::env;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+
+use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
+use shuttle::{Config, FailurePersistence, Runner};
+
+use crate::{Flaw, Scenario, World, flaw, point};
+
+/// Schedules of each scenario and scheduler, unless set otherwise.
+const ITERATIONS: usize = 1000;
+
+/// Where the schedulers start: the same schedules are tried each time.
+const SEED: u64 = 2005;
+
+/// Switches from the thread of the highest priority that a schedule may have.
+const DEPTH: usize = 4;
+
+/// Tries a scenario in random schedules, and in those in which few threads are preempted.
+pub fn explore(scenario: Scenario) {
+    let scenario = Arc::new(scenario);
+    if let Ok(schedule) = env::var("MODEL_SCHEDULE") {
+        run(ReplayScheduler::new_from_encoded(&schedule), &scenario);
+        return;
+    }
+    run(RandomScheduler::new_from_seed(SEED, iterations()), &scenario);
+    run(PctScheduler::new_from_seed(SEED, DEPTH, iterations()), &scenario);
+}
+
+/// Tries a scenario in every schedule that it has, and returns how many those are. So that they are
+/// not too many the processes exit at the end, and nobody comes between counters.
+pub fn exhaustive(scenario: Scenario) -> usize {
+    point::set_counting(false);
+    let scenario = Arc::new(scenario.with_late_exit());
+    let schedules = run(DfsScheduler::new(None, false), &scenario);
+    point::set_counting(true);
+    schedules
+}
+
+/// What is found wrong with a scenario that has a flaw; nothing if nothing is found.
+pub fn failure(flaw: Flaw, scenario: Scenario) -> String {
+    let scenario = Arc::new(scenario);
+    flaw::set(Some(flaw));
+    let found = failure_of(move || World::run(&scenario));
+    flaw::set(None);
+    found
+}
+
+/// As [`failure`], of any program.
+pub fn failure_of(program: impl Fn() + Send + Sync + 'static) -> String {
+    let scheduler = RandomScheduler::new_from_seed(SEED, ITERATIONS);
+    let runner = Runner::new(scheduler, config(FailurePersistence::None));
+    note_panics();
+    FIRST_PANIC.take();
+    match catch_unwind(AssertUnwindSafe(|| runner.run(program))) {
+        Ok(_) => String::new(),
+        Err(_) => FIRST_PANIC.take().unwrap_or_default(),
+    }
+}
+
+thread_local! {
+    /// What the first panic of the host's thread said. What the scheduler makes of one in another
+    /// task than the first does not say.
+    static FIRST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Has all panics noted from now on.
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            FIRST_PANIC.with_borrow_mut(|first| {
+                first.get_or_insert_with(|| info.to_string());
+            });
+            print(info);
+        }));
+    });
+}
+
+fn run(scheduler: impl Scheduler + 'static, scenario: &Arc<Scenario>) -> usize {
+    let scenario = Arc::clone(scenario);
+    Runner::new(scheduler, config(FailurePersistence::Print)).run(move || World::run(&scenario))
+}
+
+fn config(persistence: FailurePersistence) -> Config {
+    let mut config = Config::new();
+    config.failure_persistence = persistence;
+    config.silence_warnings = true;
+    config.ungraceful_shutdown_config.immediately_return_on_panic = true;
+    config
+}
+
+fn iterations() -> usize {
+    let set = env::var("MODEL_ITERATIONS").ok();
+    set.map_or(ITERATIONS, |text| text.parse().expect("MODEL_ITERATIONS is a number"))
+}

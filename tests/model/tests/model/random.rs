@@ -1,0 +1,167 @@
+//! Scenarios with more schedules than can be tried.
+
+use ktrace_model::Action::{Clear, Flush, Limit, Look, Set};
+use ktrace_model::Step::{Async, Return, Sync};
+use ktrace_model::{Faults, Scenario, Step, explore};
+
+/// A thread whose records fill the smallest queue.
+const BURST: &[Step] = &[Async, Async, Async, Async, Return, Async];
+
+/// A thread that makes records of both kinds.
+const MIXED: &[Step] = &[Sync, Async, Async, Sync, Async, Return, Async];
+
+/// The write that fails; no other does.
+fn broken(write: u64) -> Faults {
+    Faults { broken: write..write + 1, ..Faults::NONE }
+}
+
+/// This write and all after it fail.
+fn broken_from(write: u64) -> Faults {
+    Faults { broken: write..u64::MAX, ..Faults::NONE }
+}
+
+fn full(capacity: usize) -> Faults {
+    Faults { capacity: Some(capacity), ..Faults::NONE }
+}
+
+#[test]
+fn threads_of_one_process() {
+    explore(Scenario::of_threads([MIXED, MIXED, BURST]));
+}
+
+#[test]
+fn threads_with_room_for_all_they_make() {
+    explore(Scenario::of_threads([MIXED, BURST, &[Sync, Sync]]).with_limit(8));
+}
+
+#[test]
+fn a_thread_that_is_not_the_owner_drains() {
+    explore(
+        Scenario::of_threads([BURST, MIXED])
+            .and_other(&[Look(0), Flush(0), Flush(0), Look(0), Flush(0)])
+            .and_other(&[Flush(0), Look(0)]),
+    );
+}
+
+#[test]
+fn tracing_is_ended_by_another_process() {
+    explore(Scenario::of_threads([MIXED, BURST]).and_other(&[Clear(0)]).and_other(&[Flush(0)]));
+}
+
+#[test]
+fn the_file_changes() {
+    explore(
+        Scenario::of_threads([MIXED, BURST])
+            .and_file(Faults::NONE)
+            .and_other(&[Set(0, 1), Set(0, 0)])
+            .and_other(&[Flush(0), Set(0, 1), Clear(0)]),
+    );
+}
+
+#[test]
+fn the_limit_changes() {
+    explore(Scenario::of_threads([MIXED, BURST]).and_other(&[Limit(3), Limit(1), Limit(2)]).and_other(&[
+        Flush(0),
+        Look(0),
+        Flush(0),
+    ]));
+}
+
+#[test]
+fn processes_share_a_file() {
+    explore(
+        Scenario::of_threads([MIXED, BURST])
+            .and_process(0, [MIXED, &[Sync, Async]])
+            .and_other(&[Flush(0), Flush(1)]),
+    );
+}
+
+#[test]
+fn one_of_the_processes_that_share_a_file_is_cleared() {
+    explore(
+        Scenario::of_threads([MIXED])
+            .and_process(0, [BURST])
+            .and_other(&[Clear(0), Set(0, 0)])
+            .and_other(&[Flush(1), Clear(1)]),
+    );
+}
+
+#[test]
+fn the_process_exits_while_others_look_at_it() {
+    explore(
+        Scenario::of_threads([&[Async]])
+            .and_file(Faults::NONE)
+            .and_other(&[Flush(0), Look(0)])
+            .and_other(&[Set(0, 1)])
+            .and_other(&[Clear(0)]),
+    );
+}
+
+#[test]
+fn one_write_fails() {
+    // Whichever of them it is: a batch, one of its records, or a record of its own.
+    for write in 0..5 {
+        explore(Scenario::of_threads([MIXED, BURST]).with_faults(broken(write)).and_other(&[Flush(0)]));
+    }
+}
+
+#[test]
+fn the_file_is_broken_from_a_write_on() {
+    for write in 0..4 {
+        explore(
+            Scenario::of_threads([MIXED, BURST])
+                .with_faults(broken_from(write))
+                .and_file(Faults::NONE)
+                .and_process(1, [&[Sync, Async]])
+                .and_other(&[Flush(0), Set(0, 1), Flush(0)]),
+        );
+    }
+}
+
+#[test]
+fn the_file_that_is_changed_to_is_broken() {
+    explore(
+        Scenario::of_threads([&[Async, Async], &[Sync]])
+            .and_file(broken_from(0))
+            .and_other(&[Clear(0), Set(0, 1)])
+            .and_other(&[Flush(0), Flush(0)]),
+    );
+}
+
+#[test]
+fn the_file_is_full_inside_a_batch() {
+    for records in 0..4 {
+        explore(
+            Scenario::of_threads([BURST, MIXED])
+                .with_faults(full(records * 1104 + 500))
+                .and_other(&[Flush(0), Look(0)]),
+        );
+    }
+}
+
+#[test]
+fn a_full_file_is_shared() {
+    for records in [1, 3] {
+        explore(
+            Scenario::of_threads([BURST])
+                .and_process(0, [MIXED])
+                .with_faults(full(records * 1104 + 500))
+                .and_file(Faults::NONE)
+                .and_other(&[Flush(0), Set(1, 1), Flush(1)])
+                .and_other(&[Clear(0)]),
+        );
+    }
+}
+
+#[test]
+fn everything_at_once() {
+    explore(
+        Scenario::of_threads([MIXED, BURST])
+            .and_process(1, [MIXED])
+            .with_faults(broken_from(6))
+            .and_file(full(4 * 1104))
+            .and_file(Faults::NONE)
+            .and_other(&[Set(0, 2), Limit(2), Set(1, 0), Clear(0)])
+            .and_other(&[Flush(0), Flush(1), Set(0, 1), Look(1)]),
+    );
+}
