@@ -7,6 +7,8 @@
 ZIGLANG=0.15.2
 ZIG_DIR=target/ziglang-$ZIGLANG
 GENERATED=target/headers
+# A nightly that has Miri.
+MIRI_TOOLCHAIN=nightly-2026-05-20
 
 die() {
 	echo "$0: $*" >&2

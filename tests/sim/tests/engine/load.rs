@@ -94,6 +94,16 @@ fn total_dropped(system: &System) -> u64 {
     Kind::ALL.into_iter().map(|kind| dropped(system.engine(), kind)).sum()
 }
 
+/// Small enough for Miri, which needs no load to see a race.
+#[test]
+fn nothing_is_lost_in_a_small_load() {
+    let (system, disk) = (System::boot(), Disk::new());
+    let disks = vec![Arc::clone(&disk); 2];
+    let processes = run(&system, &disks, 2, Load { system_calls: 2, asynchronous: 2 });
+    assert_conserved(&system, &[&disk], &processes);
+    assert_eq!(total_dropped(&system), 0);
+}
+
 #[test]
 fn nothing_is_lost_in_one_file() {
     let (system, disk) = (System::boot(), Disk::new());

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Runs tests of the format and the engine under Miri, which sees races and undefined behaviour. Those
+# that make thousands of records take too long there.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+
+if [ "$(uname -s)" = FreeBSD ]; then
+	echo "miri: skipped: there is no Miri for FreeBSD"
+	exit 0
+fi
+
+# No backtraces: they take longer than the tests that panic.
+export RUST_BACKTRACE=0 MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=1
+
+miri() {
+	cargo "+$MIRI_TOOLCHAIN" miri test -q --target-dir target/miri "$@"
+}
+
+miri -p ktrace-format --lib
+miri -p ktrace-format --test golden
+miri -p ktrace-format --test round_trip -- bytes::
+miri -p ktrace-sim --test engine -- checks:: failures::a_file_that_ failures::the_old_file_ \
+    failures::a_batch_ failures::processes_ processes::a_child_inherits_ processes::every_type_ \
+    queue::after_ queue::the_bytes_ queue::what_ load::nothing_is_lost_in_a_small_load
+miri -p ktrace-sim --test memory -- a_lowered_limit_
