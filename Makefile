@@ -24,15 +24,21 @@ check: lint check-host check-vm
 
 check-host: setup
 	cargo test -q
+	@sh scripts/fuzz.sh
+	@sh scripts/miri.sh
 
 check-vm: all
 	@sh scripts/guest.sh
 	@sh scripts/vm.sh check $(IMAGE)
 
 # The loads of the VM tier at full length, and the table of their figures.
-stress: all
+stress: all stress-host
 	@sh scripts/guest.sh
 	@sh scripts/vm.sh stress $(IMAGE)
+
+# The tests of the host with many more schedules and inputs, and the model on a broken engine.
+stress-host: setup
+	@sh scripts/stress_host.sh
 
 vm-shell: all
 	@sh scripts/guest.sh
@@ -44,4 +50,4 @@ vm-image: setup
 clean:
 	rm -rf target
 
-.PHONY: all setup lint demo check check-host check-vm stress vm-shell vm-image clean
+.PHONY: all setup lint demo check check-host check-vm stress stress-host vm-shell vm-image clean

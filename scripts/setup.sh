@@ -37,6 +37,7 @@ if [ "$(uname -s)" = FreeBSD ]; then
 	libclang || packages="$packages llvm"
 else
 	need clang clang
+	need c++ g++
 	need ld.lld lld
 	need clang-format clang-format
 	need bmake bmake
@@ -64,6 +65,13 @@ case $installed in
 	rustup target add x86_64-unknown-none
 	;;
 esac
+
+# Rust for FreeBSD comes without Miri.
+if [ "$(uname -s)" != FreeBSD ] &&
+    ! rustup component list --installed --toolchain "$MIRI_TOOLCHAIN" 2>/dev/null | grep -q '^miri'; then
+	say "adding the Rust toolchain $MIRI_TOOLCHAIN, which has Miri"
+	rustup toolchain install "$MIRI_TOOLCHAIN" --profile minimal --component miri,rust-src
+fi
 
 if [ "$(uname -s)" != FreeBSD ] && [ ! -d "$ZIG_DIR" ]; then
 	say "unpacking FreeBSD headers and zig cc from the PyPI package ziglang $ZIGLANG"

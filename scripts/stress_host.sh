@@ -1,0 +1,13 @@
+#!/bin/sh
+# stress_host.sh: the tests of the host at length, and the proof that the model can fail.
+#
+# MODEL_ITERATIONS=N   schedules of each scenario and scheduler
+# PROPTEST_CASES=N     inputs of each property
+# FUZZ_RUNS=N          inputs of the decoder
+set -eu
+cd "$(dirname "$0")/.."
+
+MODEL_ITERATIONS=${MODEL_ITERATIONS:-20000} cargo test -q -p ktrace-model
+PROPTEST_CASES=${PROPTEST_CASES:-10000} cargo test -q -p ktrace-format -p ktrace-sim
+FUZZ_RUNS=${FUZZ_RUNS:-50000000} sh scripts/fuzz.sh
+sh scripts/mutants.sh
