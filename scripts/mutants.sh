@@ -42,18 +42,17 @@ mutant() {
 
 mutant "a drain writes after it let go of the commit lock" process.rs '
 	/pub fn drain(/,/^    }/{
-		s/^        self.commit.with(/        let (queued, bytes) = self.commit.with(/
-		s/^            let (queued, bytes) = self.with_room(/            self.with_room(/
-		s/^            });$/            })/
-		s/^            self.write_queued(may_sleep, &mut writer.free,/        }); self.write_queued(may_sleep, \&mut Stack::new(),/
+		s/^        self.commit.with(/        let queued = self.commit.with(/
+		s/^            let queued = self.with_room(/            self.with_room(/
+		s/Queue::take);$/Queue::take)/
+		s/^            self.write_queued(may_sleep, None, &mut writer.free,/        }); self.write_queued(may_sleep, None, \&mut Stack::new(),/
 		s/^        })$//
 	}'
 mutant "the time of a written record is read before its place is known" process.rs '
 	s/^        self.commit.with(may_sleep, |writer| {/        let now = P::now(); &/
 	s/time: P::now(),/time: now,/'
 mutant "what is queued is counted after others can write it" process.rs '
-	/stats.queued.add(i64::try_from(len)/d
-	s/^            let len = queue.push/            queue.push/
+	/stats.queued.add(i64::try_from(pushed.len)/d
 	s/stats.note_queued(bytes);/stats.queued.add(Record::encoded_len(payload) as i64); &/'
 mutant "a process is counted as traced after others can end that" process.rs '
 	/pub fn set_file(/,/^    }/{
@@ -73,7 +72,7 @@ mutant "the newest records are written first" queue.rs 's/all.reversed()/all/'
 mutant "a full segment is forgotten" queue.rs 's/self.full.push(last);/drop(last);/'
 mutant "the limit is not looked at" queue.rs 's/\.max(SPARE_MIN)\.min(most)/.max(SPARE_MIN + 0 * most)/'
 mutant "what failed as a batch is written as a batch" file.rs \
-    's/if let Err(failed) = self.append(may_sleep, record) {/let _ = record; if let Err(failed) = self.append(may_sleep, records) {/'
+    's/if let Err(failed) = self.append(leave, record) {/let _ = record; if let Err(failed) = self.append(leave, records) {/'
 mutant "what failed is not counted" file.rs 's/self.engine.stats.drop_one(kind);/let _ = kind;/'
 
 if [ -n "$missed" ]; then

@@ -136,7 +136,18 @@ impl Disk {
 pub struct OpenFile(Arc<Disk>);
 
 impl Storage<MaySleep> for OpenFile {
-    fn append(&self, _: MaySleep, bytes: &[u8]) -> Result<(), Errno> {
+    type Leave = MaySleep;
+
+    fn start_write(&self, may_sleep: MaySleep) -> MaySleep {
+        assert_may_lock("leave to write was taken");
+        may_sleep
+    }
+
+    fn try_start_write(&self, may_sleep: MaySleep) -> Option<MaySleep> {
+        Some(self.start_write(may_sleep))
+    }
+
+    fn append(&self, _: &MaySleep, bytes: &[u8]) -> Result<(), Errno> {
         assert_may_lock("a file was written");
         self.0.append(bytes)
     }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::panicking;
 
-use ktrace_engine::{Origin, Synchronous, WriteFailed};
+use ktrace_engine::{Origin, Pending, Synchronous, WriteFailed};
 use ktrace_format::{CapData, CapFail, Kind, Payload};
 use shuttle::sync::{Mutex, MutexGuard};
 
@@ -148,7 +148,7 @@ fn asynchronous(world: &World, trace: &Handle, process: usize) -> bool {
     let text = format!("{number:07}");
     let data = CapData::Path(text.as_bytes());
     let payload = Payload::CapFail(CapFail { cap_type: 6, code: 5, svflags: 0, data });
-    let (wants_drain, seen) = watch(|| trace.enqueue(&origin(process), &payload));
+    let (pending, seen) = watch(|| trace.enqueue(&origin(process), &payload));
     let fate = if seen.queued {
         Fate::Taken
     } else if seen.counted(world.engine.stats.dropped.get(Kind::CapFail)) {
@@ -156,9 +156,10 @@ fn asynchronous(world: &World, trace: &Handle, process: usize) -> bool {
     } else {
         Fate::Ignored
     };
-    assert_eq!(wants_drain, fate != Fate::Ignored);
+    assert_eq!(pending == Pending::Nothing, fate == Fate::Ignored);
+    assert!(pending == Pending::Help || fate != Fate::NoRoom);
     note(world, process, number, fate, &seen);
-    wants_drain
+    pending != Pending::Nothing
 }
 
 /// Makes a record where sleeping is allowed, and writes it.
@@ -189,6 +190,14 @@ fn note(world: &World, process: usize, number: u64, fate: Fate, seen: &Seen) {
 pub(crate) fn drain(world: &World, trace: &Handle) -> Result<(), WriteFailed> {
     let drained = trace.drain(MaySleep::new(), 0);
     drained.inspect_err(|failed| write_failed(world, trace, *failed))
+}
+
+/// Writes what is queued for a process that does not get to it.
+pub(crate) fn help(world: &World, trace: &Handle) {
+    trace.is_overdue();
+    if let Err(failed) = trace.help(MaySleep::new(), 0) {
+        write_failed(world, trace, failed);
+    }
 }
 
 fn write_failed(world: &World, trace: &Handle, WriteFailed(errno): WriteFailed) {

@@ -21,8 +21,8 @@ pub enum Action {
     /// Has a process traced to a file that is opened anew, which queues a record, and writes what
     /// is queued for the file before.
     Set(usize, usize),
-    /// Writes what is queued.
-    Flush(usize),
+    /// Writes what is queued for a process that does not get to it.
+    Help(usize),
     /// Sets how many segments a queue may have.
     Limit(usize),
     /// Looks at a process's trace.

@@ -9,7 +9,7 @@ use shuttle::thread;
 
 use crate::flaw::{self, Flaw};
 use crate::history::History;
-use crate::process::{Process, drain};
+use crate::process::{Process, help};
 use crate::{Action, Disk, EIO, ENOSPC, Engine, File, Scenario, clock, context};
 
 /// Segments that a trace may keep besides those of its queue's limit and those that are written:
@@ -106,9 +106,9 @@ impl World {
         match action {
             Action::Clear(process) => processes[process].set(self, None),
             Action::Set(process, file) => processes[process].set(self, Some(file)),
-            Action::Flush(process) => {
+            Action::Help(process) => {
                 if let Some(trace) = processes[process].trace() {
-                    let _ = drain(self, &trace);
+                    help(self, &trace);
                 }
             }
             Action::Limit(segments) => self.set_limit(segments),

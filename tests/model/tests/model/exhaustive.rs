@@ -1,6 +1,6 @@
 //! Scenarios so small that every schedule is tried.
 
-use ktrace_model::Action::{Clear, Flush, Limit, Set};
+use ktrace_model::Action::{Clear, Help, Limit, Set};
 use ktrace_model::Step::{Async, Return, Sync};
 use ktrace_model::{Faults, Scenario, exhaustive};
 
@@ -13,7 +13,7 @@ fn check(scenario: Scenario) {
 
 #[test]
 fn a_record_against_a_flush() {
-    check(Scenario::of_threads([&[Async, Return, Async]]).and_other(&[Flush(0)]));
+    check(Scenario::of_threads([&[Async, Return, Async]]).and_other(&[Help(0)]));
 }
 
 #[test]
@@ -38,13 +38,13 @@ fn a_written_record_against_a_change_of_file() {
 
 #[test]
 fn a_full_queue_against_a_flush() {
-    check(Scenario::of_threads([&[Async; 5]]).and_other(&[Flush(0)]));
+    check(Scenario::of_threads([&[Async; 5]]).and_other(&[Help(0)]));
 }
 
 #[test]
 fn a_full_queue_against_a_limit() {
     check(
-        Scenario::of_threads([&[Async, Async, Async, Async, Return, Async]]).and_other(&[Limit(2), Flush(0)]),
+        Scenario::of_threads([&[Async, Async, Async, Async, Return, Async]]).and_other(&[Limit(2), Help(0)]),
     );
 }
 
@@ -55,7 +55,7 @@ fn records_of_two_threads() {
 
 #[test]
 fn records_of_two_threads_against_a_flush() {
-    check(Scenario::of_threads([&[Async], &[Sync]]).and_other(&[Flush(0)]));
+    check(Scenario::of_threads([&[Async], &[Sync]]).and_other(&[Help(0)]));
 }
 
 #[test]
@@ -74,5 +74,5 @@ fn a_broken_file_against_a_change_of_file() {
 #[test]
 fn a_full_file_against_a_flush() {
     let full = Faults { capacity: Some(1500), ..Faults::NONE };
-    check(Scenario::of_threads([&[Async, Async]]).with_faults(full).and_other(&[Flush(0)]));
+    check(Scenario::of_threads([&[Async, Async]]).with_faults(full).and_other(&[Help(0)]));
 }

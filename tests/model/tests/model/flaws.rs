@@ -1,7 +1,7 @@
 //! The model finds what is wrong: a model that finds nothing proves nothing.
 
 use ktrace_engine::SleepLock as _;
-use ktrace_model::Action::{Clear, Flush, Look, Set};
+use ktrace_model::Action::{Clear, Help, Look, Set};
 use ktrace_model::Step::{Async, Sync};
 use ktrace_model::{CommitLock, Faults, Flaw, MaySleep, Scenario, failure};
 
@@ -61,7 +61,7 @@ fn a_mutex_that_is_taken_twice() {
 
 #[test]
 fn a_limit_that_nobody_set() {
-    let scenario = Scenario::of_threads([&[Async; 4]]).and_other(&[Flush(0)]);
+    let scenario = Scenario::of_threads([&[Async; 4]]).and_other(&[Help(0)]);
     assert_found(Flaw::HigherLimit, scenario, "assertion failed: stats.queued_max()");
 }
 

@@ -1,6 +1,6 @@
 //! Scenarios with more schedules than can be tried.
 
-use ktrace_model::Action::{Clear, Flush, Limit, Look, Set};
+use ktrace_model::Action::{Clear, Help, Limit, Look, Set};
 use ktrace_model::Step::{Async, Return, Sync};
 use ktrace_model::{Faults, Scenario, Step, explore};
 
@@ -38,14 +38,14 @@ fn threads_with_room_for_all_they_make() {
 fn a_thread_that_is_not_the_owner_drains() {
     explore(
         Scenario::of_threads([BURST, MIXED])
-            .and_other(&[Look(0), Flush(0), Flush(0), Look(0), Flush(0)])
-            .and_other(&[Flush(0), Look(0)]),
+            .and_other(&[Look(0), Help(0), Help(0), Look(0), Help(0)])
+            .and_other(&[Help(0), Look(0)]),
     );
 }
 
 #[test]
 fn tracing_is_ended_by_another_process() {
-    explore(Scenario::of_threads([MIXED, BURST]).and_other(&[Clear(0)]).and_other(&[Flush(0)]));
+    explore(Scenario::of_threads([MIXED, BURST]).and_other(&[Clear(0)]).and_other(&[Help(0)]));
 }
 
 #[test]
@@ -54,16 +54,16 @@ fn the_file_changes() {
         Scenario::of_threads([MIXED, BURST])
             .and_file(Faults::NONE)
             .and_other(&[Set(0, 1), Set(0, 0)])
-            .and_other(&[Flush(0), Set(0, 1), Clear(0)]),
+            .and_other(&[Help(0), Set(0, 1), Clear(0)]),
     );
 }
 
 #[test]
 fn the_limit_changes() {
     explore(Scenario::of_threads([MIXED, BURST]).and_other(&[Limit(3), Limit(1), Limit(2)]).and_other(&[
-        Flush(0),
+        Help(0),
         Look(0),
-        Flush(0),
+        Help(0),
     ]));
 }
 
@@ -72,7 +72,7 @@ fn processes_share_a_file() {
     explore(
         Scenario::of_threads([MIXED, BURST])
             .and_process(0, [MIXED, &[Sync, Async]])
-            .and_other(&[Flush(0), Flush(1)]),
+            .and_other(&[Help(0), Help(1)]),
     );
 }
 
@@ -82,7 +82,7 @@ fn one_of_the_processes_that_share_a_file_is_cleared() {
         Scenario::of_threads([MIXED])
             .and_process(0, [BURST])
             .and_other(&[Clear(0), Set(0, 0)])
-            .and_other(&[Flush(1), Clear(1)]),
+            .and_other(&[Help(1), Clear(1)]),
     );
 }
 
@@ -91,7 +91,7 @@ fn the_process_exits_while_others_look_at_it() {
     explore(
         Scenario::of_threads([&[Async]])
             .and_file(Faults::NONE)
-            .and_other(&[Flush(0), Look(0)])
+            .and_other(&[Help(0), Look(0)])
             .and_other(&[Set(0, 1)])
             .and_other(&[Clear(0)]),
     );
@@ -101,7 +101,7 @@ fn the_process_exits_while_others_look_at_it() {
 fn one_write_fails() {
     // Whichever of them it is: a batch, one of its records, or a record of its own.
     for write in 0..5 {
-        explore(Scenario::of_threads([MIXED, BURST]).with_faults(broken(write)).and_other(&[Flush(0)]));
+        explore(Scenario::of_threads([MIXED, BURST]).with_faults(broken(write)).and_other(&[Help(0)]));
     }
 }
 
@@ -113,7 +113,7 @@ fn the_file_is_broken_from_a_write_on() {
                 .with_faults(broken_from(write))
                 .and_file(Faults::NONE)
                 .and_process(1, [&[Sync, Async]])
-                .and_other(&[Flush(0), Set(0, 1), Flush(0)]),
+                .and_other(&[Help(0), Set(0, 1), Help(0)]),
         );
     }
 }
@@ -124,7 +124,7 @@ fn the_file_that_is_changed_to_is_broken() {
         Scenario::of_threads([&[Async, Async], &[Sync]])
             .and_file(broken_from(0))
             .and_other(&[Clear(0), Set(0, 1)])
-            .and_other(&[Flush(0), Flush(0)]),
+            .and_other(&[Help(0), Help(0)]),
     );
 }
 
@@ -134,7 +134,7 @@ fn the_file_is_full_inside_a_batch() {
         explore(
             Scenario::of_threads([BURST, MIXED])
                 .with_faults(full(records * 1104 + 500))
-                .and_other(&[Flush(0), Look(0)]),
+                .and_other(&[Help(0), Look(0)]),
         );
     }
 }
@@ -147,7 +147,7 @@ fn a_full_file_is_shared() {
                 .and_process(0, [MIXED])
                 .with_faults(full(records * 1104 + 500))
                 .and_file(Faults::NONE)
-                .and_other(&[Flush(0), Set(1, 1), Flush(1)])
+                .and_other(&[Help(0), Set(1, 1), Help(1)])
                 .and_other(&[Clear(0)]),
         );
     }
@@ -162,6 +162,6 @@ fn everything_at_once() {
             .and_file(full(4 * 1104))
             .and_file(Faults::NONE)
             .and_other(&[Set(0, 2), Limit(2), Set(1, 0), Clear(0)])
-            .and_other(&[Flush(0), Flush(1), Set(0, 1), Look(1)]),
+            .and_other(&[Help(0), Help(1), Set(0, 1), Look(1)]),
     );
 }
