@@ -1,6 +1,6 @@
 #!/bin/sh
 # vm.sh check|stress|shell|fetch [IMAGE]: the VM runner with what the Makefile was given;
-# stress is check at full length.
+# stress is check at full length, and leaves the table of figures in tests/RESULTS.md and README.md.
 #
 # A kernel with INVARIANTS, in freebsd-debug.img beside the default image, gets the module with
 # its own assertions on.
@@ -14,7 +14,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs
 full=
 if [ "$command" = stress ]; then
 	command=check
-	full=--full
+	full="--full --results tests/RESULTS.md --readme README.md"
 fi
 
 run() {
@@ -27,8 +27,9 @@ elif [ ! -f "$cache/freebsd-debug.img" ]; then
 	run
 else
 	status=0
-	[ ! -f "$cache/freebsd.img" ] || run --image "$cache/freebsd.img" || status=$?
 	sh scripts/module.sh -d -o target/invariants/ktrace_rs.ko
 	run --image "$cache/freebsd-debug.img" --module target/invariants/ktrace_rs.ko || status=$?
+	# Last, so that a stress run ends with its table.
+	[ ! -f "$cache/freebsd.img" ] || run --image "$cache/freebsd.img" || status=$?
 	exit "$status"
 fi

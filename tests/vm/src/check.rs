@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use crate::complaint::{Complaint, Judge};
+use crate::figures;
 use crate::guest::{Ended, Guest, Limits, Trouble};
 use crate::image::Image;
 use crate::machine::Machine;
-use crate::marker::{self, Marker};
+use crate::marker::{self, Marker, System};
 use crate::payload::Payload;
 use crate::report::{Report, Verdict, tail};
 use crate::suite::Test;
@@ -35,6 +36,10 @@ pub struct Options {
     pub limits: Limits,
     /// Where logs and results go, in a directory for each image.
     pub out: PathBuf,
+    /// All loads that there are, whether they are among the tests or not.
+    pub loads: Vec<Test>,
+    /// Where the table of their figures goes, if all have left some.
+    pub table: Option<figures::Files>,
 }
 
 /// Runs everything and prints the report; true if nothing has failed.
@@ -57,6 +62,8 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
             queue: Mutex::new(options.tests.iter().cloned().collect()),
             judge: Mutex::default(),
             stock_complaints: Mutex::default(),
+            passed: Mutex::default(),
+            system: Mutex::default(),
             boots: AtomicUsize::new(0),
         };
         run.all()?;
@@ -74,6 +81,8 @@ struct ImageRun<'a, W> {
     queue: Mutex<VecDeque<Test>>,
     judge: Mutex<Judge>,
     stock_complaints: Mutex<Vec<String>>,
+    passed: Mutex<Vec<String>>,
+    system: Mutex<Option<System>>,
     boots: AtomicUsize,
 }
 
@@ -95,6 +104,36 @@ impl<W: Write + Send> ImageRun<'_, W> {
             let mut report = lock(self.report);
             report.say("complaints of the stock kernel, not counted:")?;
             complaints.iter().try_for_each(|line| report.say(&format!("    {line}")))?;
+        }
+        self.figures()
+    }
+
+    /// The table of what the loads have measured; of all of them, it goes into the files too. A
+    /// kernel that checks itself is not what it is about.
+    fn figures(&self) -> Result<()> {
+        let system = lock(&self.system);
+        let Some(system) = system.as_ref().filter(|system| !system.witness) else { return Ok(()) };
+        let (mut all, mut missing) = (Vec::new(), Vec::new());
+        for load in &self.options.loads {
+            let passed = lock(&self.passed).contains(&load.name);
+            match figures::take(load, &self.dir)?.filter(|_| passed) {
+                Some(figures) => all.push(figures),
+                None => missing.push(load.name.as_str()),
+            }
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
+        let mut report = lock(self.report);
+        report.say(figures::table(&all).trim_end())?;
+        match &self.options.table {
+            Some(files) if missing.is_empty() => figures::write(files, system, &all)?,
+            Some(files) => report.say(&format!(
+                "{} stays as it was: no figures of {}",
+                files.results.display(),
+                missing.join(", ")
+            ))?,
+            None => {}
         }
         Ok(())
     }
@@ -147,6 +186,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
                     system.ident,
                     begun.elapsed().as_secs_f64()
                 ))?;
+                *lock(&self.system) = Some(system.clone());
                 Ok(Ok(guest))
             }
             Err(failure) => {
@@ -244,6 +284,9 @@ impl<W: Write + Send> ImageRun<'_, W> {
     }
 
     fn verdict(&self, name: &str, took: Duration, verdict: &Verdict) -> Result<()> {
+        if *verdict == Verdict::Ok {
+            lock(&self.passed).push(name.into());
+        }
         Ok(lock(self.report).verdict(name, took, verdict)?)
     }
 }

@@ -9,9 +9,11 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use glob::Pattern;
 
+use crate::figures::Files;
 use crate::guest::Limits;
 use crate::image::{self, Image};
 use crate::payload::Payload;
+use crate::suite::Test;
 use crate::{check, exec, fetch, shell, suite};
 
 /// Runs ktrace_rs in a FreeBSD virtual machine.
@@ -41,6 +43,12 @@ enum Command {
         /// Machines that run at a time.
         #[arg(long, value_name = "N", default_value_t = 1)]
         jobs: usize,
+        /// With --full: the file that the table of the loads' figures goes to.
+        #[arg(long, value_name = "FILE", requires = "readme")]
+        results: Option<PathBuf>,
+        /// With --full: a file that has the same table between two marks.
+        #[arg(long, value_name = "FILE", requires = "results")]
+        readme: Option<PathBuf>,
         #[command(flatten)]
         common: Common,
     },
@@ -137,7 +145,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Check { images, only, jobs, common } => {
+        Command::Check { images, only, jobs, results, readme, common } => {
             let images = if images.is_empty() { image::defaults()? } else { images };
             if images.is_empty() {
                 println!("VM tests skipped: no image at {}; {HOW}", image::default_path()?.display());
@@ -150,6 +158,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
                     tests: suite::find(&common.files, &only, common.full)?,
                     jobs,
                     limits: common.limits(),
+                    loads: loads(&common)?,
+                    table: results.zip(readme).map(|(results, readme)| Files { results, readme }),
                     out: common.out,
                 },
                 io::stdout(),
@@ -178,6 +188,15 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The tests that leave figures, if there are to be some.
+fn loads(common: &Common) -> Result<Vec<Test>> {
+    if !common.full {
+        return Ok(Vec::new());
+    }
+    let tests = suite::find(&common.files, &[], true)?;
+    Ok(tests.into_iter().filter(|test| test.load.is_some()).collect())
 }
 
 const HOW: &str = "get one with `make vm-image`, or name one with --image";

@@ -16,6 +16,7 @@ pub mod console;
 pub mod crash;
 pub mod exec;
 pub mod fetch;
+pub mod figures;
 pub mod guest;
 pub mod image;
 pub mod machine;

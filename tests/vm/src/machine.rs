@@ -91,17 +91,21 @@ const PAYLOAD: &str = "payload.tar";
 const RESULTS: &str = "results.tar";
 const LIVE: &str = "live.log";
 
-/// Always the same machine, so that figures and races compare between hosts; only
-/// `KTRACE_VM_ACCEL=kvm` leaves emulation. Without "fast string" instructions the
-/// kernel copies memory in the way that emulation is good at.
-fn qemu(image: &Image, dir: &Path) -> std::io::Result<Command> {
-    let program = env::var_os("KTRACE_VM_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into());
+/// What the machine is made of, as QEMU's options. Always the same, so that figures and
+/// races compare between hosts; only `KTRACE_VM_ACCEL=kvm` leaves emulation. Without "fast
+/// string" instructions the kernel copies memory in the way that emulation is good at.
+pub fn hardware() -> [&'static str; 8] {
     let accel = match env::var_os("KTRACE_VM_ACCEL") {
         Some(accel) if accel == "kvm" => "kvm",
         _ => "tcg,thread=multi",
     };
+    ["-accel", accel, "-cpu", "max,-erms,-fsrm", "-smp", "2", "-m", "2048"]
+}
+
+fn qemu(image: &Image, dir: &Path) -> std::io::Result<Command> {
+    let program = env::var_os("KTRACE_VM_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into());
     let mut qemu = Command::new(program);
-    qemu.args(["-accel", accel, "-cpu", "max,-erms,-fsrm", "-smp", "2", "-m", "2048"])
+    qemu.args(hardware())
         .args(["-display", "none", "-monitor", "none", "-no-reboot", "-net", "none"])
         .args(["-serial", "stdio", "-serial"])
         .arg(format!("file:{}", dir.join(LIVE).display()))

@@ -14,6 +14,8 @@ pub struct Test {
     pub name: String,
     /// How long it may take.
     pub limit: Duration,
+    /// What its load is, if it leaves figures of one.
+    pub load: Option<String>,
 }
 
 /// How long a test may take that does not say.
@@ -39,7 +41,7 @@ pub fn find(files: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
             let text =
                 fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let limit = limit(&text, full).with_context(|| path.display().to_string())?;
-            tests.push(Test { name, limit });
+            tests.push(Test { name, limit, load: header(&text, "load:") });
         }
     }
     if tests.is_empty() {
@@ -52,16 +54,19 @@ pub fn find(files: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
 /// The limit that a script sets in a header line `# timeout: SECONDS`, and for its full length
 /// in `# full timeout: SECONDS`.
 fn limit(script: &str, full: bool) -> Result<Duration> {
-    let header = |key| {
-        script
-            .lines()
-            .take_while(|line| line.starts_with('#') || line.is_empty())
-            .find_map(|line| line.trim_start_matches('#').trim().strip_prefix(key))
-    };
-    let value = Some("full timeout:").filter(|_| full).and_then(header).or_else(|| header("timeout:"));
-    let Some(value) = value else { return Ok(DEFAULT_LIMIT) };
-    let seconds = value.trim().parse().context("`# timeout:` wants a number of seconds")?;
+    let for_full = if full { header(script, "full timeout:") } else { None };
+    let Some(value) = for_full.or_else(|| header(script, "timeout:")) else { return Ok(DEFAULT_LIMIT) };
+    let seconds = value.parse().context("`# timeout:` wants a number of seconds")?;
     Ok(Duration::from_secs(seconds))
+}
+
+/// What follows `key` in one of the comments that a script begins with.
+fn header(script: &str, key: &str) -> Option<String> {
+    script
+        .lines()
+        .take_while(|line| line.starts_with('#') || line.is_empty())
+        .find_map(|line| line.trim_start_matches('#').trim().strip_prefix(key))
+        .map(|value| value.trim().into())
 }
 
 #[cfg(test)]
@@ -98,6 +103,14 @@ mod tests {
         };
         assert_eq!(limits(false), [9, 8]);
         assert_eq!(limits(true), [900, 8]);
+    }
+
+    #[test]
+    fn a_load_says_what_it_is() {
+        let dir = tree(&[("a.sh", "#!/bin/sh\n# load: 10 processes\n"), ("b.sh", "echo\n# load: no\n")]);
+        let found = find(dir.path(), &[], true).unwrap();
+        let found: Vec<_> = found.iter().map(|test| test.load.as_deref()).collect();
+        assert_eq!(found, [Some("10 processes"), None]);
     }
 
     #[test]

@@ -93,6 +93,30 @@ fn all_ok() {
 }
 
 #[test]
+fn loads_leave_a_table() {
+    let place = Place::new(&["a-ok", "b-load", "c-load"]);
+    for (test, load) in [("b-load", "much"), ("c-load", "more")] {
+        fs::write(place.path(&format!("target/guest/tests/{test}.sh")), format!("# load: {load}\n")).unwrap();
+    }
+    let readme = place.path("README.md");
+    fs::write(&readme, "# it\n<!-- results -->\n<!-- /results -->\n").unwrap();
+    let args = ["check", "--image", "my.img", "--full", "--results", "RESULTS.md", "--readme", "README.md"];
+
+    let ran = place.run(&[&args[..], &["--only", "b*"]].concat());
+    ran.says("| much | 1,000 | 900 | 1,000 | 4 KiB | 2 KiB |");
+    ran.says("RESULTS.md stays as it was: no figures of c-load");
+    assert!(!place.path("RESULTS.md").exists());
+
+    let ran = place.run(&args);
+    assert_eq!(ran.status, 0, "{}", ran.out);
+    for file in [place.path("RESULTS.md"), readme] {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.contains("| much | 1,000 |") && text.contains("| more | 1,000 |"), "{text}");
+    }
+    assert!(!place.check().out.contains("| much"), "no table of a short run");
+}
+
+#[test]
 fn failures_come_with_their_log() {
     let place = Place::new(&["a-fail", "b-late", "c-traced", "d-stuck", "e-ok"]);
     let ran = place.check();

@@ -17,6 +17,7 @@ log() {
 	dir=$(mktemp -d)
 	mkdir "$dir/$name"
 	echo "$1" >"$dir/$name/log"
+	[ -z "${2-}" ] || echo "$2" >"$dir/$name/figures"
 	tar -cf "$results" -C "$dir" "$name"
 	rm -r "$dir"
 }
@@ -46,6 +47,7 @@ run() {
 	say "begin:$name"
 	case $name in
 	*ok)		end 0 ;;
+	*load)		log "a load" 1000,900,1000,4096,2; last=end:$name:0:-; say "$last" ;;
 	*skip)		end 77 - "why it is skipped" ;;
 	*fail)		end 3 ;;
 	*late)		end 124 ;;
