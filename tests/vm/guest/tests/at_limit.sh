@@ -1,0 +1,117 @@
+#!/bin/sh
+# A process at the limit of its queue. What it loses is marked where it is missing, and counted by
+# type: what is in the file and what is counted are together what was made. Its memory stays within
+# the limit, and another process loses nothing and is not slowed down by it.
+# timeout: 120
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/loss.subr"
+need_module
+module_load
+pages=4096 limit=4096
+sysctl kern.ktrace_rs.queue_limit=$limit
+
+# dropped TYPE
+dropped() {
+	ktrace_rs_stat "type.$1.dropped"
+}
+
+note "every fault of one system call is found or counted"
+# However fast the queue is written meanwhile, in the end it is not fast enough.
+lose() {
+	fault=$(dropped fault) faultend=$(dropped faultend) all=$(ktrace_rs_stat dropped)
+	check_ok "$KT_BIN/big_read" $pages 1 out
+	[ "$(ktrace_rs_stat dropped)" -gt "$all" ]
+}
+wait_for 30 lose
+fault=$(($(dropped fault) - fault)) faultend=$(($(dropped faultend) - faultend))
+check_eq $(($(ktrace_rs_stat dropped) - all)) $((fault + faultend)) "drops of all types"
+raw out >raw.out
+cat raw.err
+# 0x100000000000 is FRESH_PAGES. A record that is not the next one that was made says so.
+awk -v pages=$pages -v fault="$fault" -v faultend="$faultend" '
+    function number(hex,   i, n) {
+	n = 0
+	for (i = 3; i <= length(hex); i++) n = n * 16 + index("0123456789abcdef", substr(hex, i, 1)) - 1
+	return n
+    }
+    { drop = / drop=1/; line = $0 }
+    /^FAULT / {
+	sub(/.* vaddr=/, "", line)
+	page = (number(substr(line, 1, index(line, " ") - 1)) - number("0x100000000000")) / 4096
+	if (page < 0 || page >= pages) { print "another page: " $0; bad = 1; exit }
+	expected = !inside && (page == next_page || unknown)
+	next_page = page; inside = 1; faults++; unknown = 0
+    }
+    # Of which page it is, is unknown where something before it is missing.
+    /^FAULTEND / { expected = inside; unknown = drop; inside = 0; next_page++; ends++ }
+    / code=3 .*error=/ { expected = !inside && (next_page == pages || unknown) }
+    /^FAULT|^FAULTEND| code=3 .*error=/ {
+	if (!expected && !drop) { print "lost and not marked: " $0; bad = 1; exit }
+    }
+    drop { marks++ }
+    END {
+	if (bad) exit 1
+	print faults + fault " FAULT made, " faults " found; " ends + faultend " FAULTEND made, " ends " found; " marks " marks"
+	exit !(faults + fault == pages && ends + faultend == pages && marks > 0)
+    }' raw.out || fail "found, lost and counted do not agree"
+check_le "$(ktrace_rs_stat queued_max)" $limit "queued_max"
+
+wait_for 10 idle
+in_use=$(bytes_in_use)
+
+note "what another process notices of that"
+mkfifo said
+exec 3<>said
+spawn ktrace -t +w -f pace.out "$KT_BIN/pace" made >&3
+pace=$spawned
+# Both are the same load for the machine, but only one is at its limit.
+spawn "$KT_BIN/big_read" $pages 0
+untraced=$spawned
+kill -STOP "$untraced"
+spawn "$KT_BIN/big_read" $pages 0 hog.out
+hog=$spawned
+watch_memory
+
+# ask: reads "steps time" of pace into $steps and $time.
+ask() {
+	kill -USR1 "$pace"
+	read -r steps time <&3
+}
+# go PID: lets PID run for a second beside pace; adds to $sum_steps and $sum_ms.
+go() {
+	kill -CONT "$1"
+	ask
+	from_steps=$steps from=$time
+	sleep 1
+	ask
+	kill -STOP "$1"
+	sum_steps=$((sum_steps + steps - from_steps)) sum_ms=$((sum_ms + (time - from) / 1000000))
+}
+wait_for 10 is_traced "$pace"
+all=$(ktrace_rs_stat dropped)
+kill -STOP "$hog"
+beside_untraced=0 beside_untraced_ms=0 beside_hog=0 beside_hog_ms=0
+for round in 1 2 3; do
+	sum_steps=$beside_untraced sum_ms=$beside_untraced_ms
+	go "$untraced"
+	beside_untraced=$sum_steps beside_untraced_ms=$sum_ms
+	sum_steps=$beside_hog sum_ms=$beside_hog_ms
+	go "$hog"
+	beside_hog=$sum_steps beside_hog_ms=$sum_ms
+done
+memory_watched
+check_ge "$(ktrace_rs_stat dropped)" $((all + 1)) "drops meanwhile"
+echo "calls: $((beside_untraced * 1000 / beside_untraced_ms)) a second beside the same load untraced," \
+    "$((beside_hog * 1000 / beside_hog_ms)) beside the process at its limit"
+check_ge $((4 * beside_hog * 1000 / beside_hog_ms)) $((beside_untraced * 1000 / beside_untraced_ms)) \
+    "four times the calls beside the process at its limit"
+check_le "$(ktrace_rs_stat queued_max)" $limit "queued_max"
+check_le "$memory_most" $((in_use + $(memory_bound 2 2))) "bytes of memory"
+kill -USR2 "$pace"
+wait "$pace" || fail "pace: status $?"
+"$KT_BIN/ktr_audit" -m made pace.out || fail "what was lost of another process"
+kill "$untraced" "$hog"
+kill -CONT "$untraced" "$hog"
+wait_for 10 idle
+module_unload

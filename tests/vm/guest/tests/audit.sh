@@ -1,0 +1,62 @@
+#!/bin/sh
+# ktr_audit, on which the loss_*.sh rely, finds every fault that a trace file can have: for each
+# type of record, one that is missing, twice there, in the wrong place, marked KTR_DROP, cut off,
+# or the last one.
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+module_load
+names="SYSCALL SYSRET NAMEI GENIO PSIG CSW USER STRUCT SYSCTL PROCCTOR PROCDTOR CAPFAIL FAULT FAULTEND"
+
+# number_of TYPE: as it is in a record.
+number_of() {
+	_number=1
+	for _name in $names; do
+		[ "$_name" != "$1" ] || break
+		_number=$((_number + 1))
+	done
+	echo $_number
+}
+
+# in_vain TYPE PATTERN FAULT...: fails unless each fault, of the first record of the type that
+# matches, is found.
+in_vain() {
+	type=$1
+	which=$(grep "^$type " raw.out | grep -n -m 1 -e "$2" | cut -d : -f 1)
+	shift 2
+	for fault; do
+		check_ok "$KT_BIN/ktr_damage" "$fault" "$(number_of "$type")" $((which - 1)) out damaged
+		! "$KT_BIN/ktr_audit" -m made damaged >audit.out 2>&1 || fail "$type $fault is not found"
+		check_has audit.out 'violation at|record at byte [0-9]*: cut off'
+		echo "$type $fault: $(grep -E -m 1 'violation at|record at' audit.out)"
+		found=$((found + 1))
+	done
+}
+
+# trace LOAD COUNT
+trace() {
+	rm -f out
+	ktrace -i -t +wf -f out "$KT_BIN/crowd" "$1" 1 "$2" made || fail "crowd $1: status $?"
+	"$KT_BIN/ktr_audit" -m made out || fail "a good file"
+	raw out >raw.out
+}
+
+found=0
+trace signals 5
+child=$(awk '{ print $1; exit }' made)
+for type in SYSCALL SYSRET USER CSW PSIG PROCCTOR; do
+	in_vain $type " pid=$child " remove double swap drop cut end
+done
+# No other record of its thread follows.
+in_vain PROCDTOR " pid=$child " remove double drop cut end
+trace pingpong 5
+in_vain GENIO data=ktrstep remove double swap drop cut end
+trace faults 5
+for type in FAULT FAULTEND; do
+	in_vain $type '' remove double swap drop cut end
+done
+check_eq $found $((9 * 6 + 5)) "faults found"
+# What the program says is compared in both directions.
+awk '$3 == "USER" { $4++ } { print }' made >more
+check_status 1 "$KT_BIN/ktr_audit" -m more out
+awk '$3 == "USER" { $4-- } { print }' made >fewer
+check_status 1 "$KT_BIN/ktr_audit" -m fewer out

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Pairs of processes that wait for each other all the time.
+# load: 64 pairs of processes, 500 times there and back through pipes, `-i -t +w`
+# timeout: 120
+# full timeout: 1200
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/loss.subr"
+is_stock || need_module
+pairs=$(scaled 8 64)
+loss $((2 * pairs + 1)) $((2 * pairs + 1)) -i -t +w -- pingpong "$pairs" $(scaled 200 500)

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Two processes that send each other signals.
+# load: 100,000 signals between two processes, `-i -t +w`
+# timeout: 120
+# full timeout: 1200
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/loss.subr"
+is_stock || need_module
+loss 3 3 -i -t +w -- signals 1 $(scaled 2500 50000)

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Many processes that sleep most of the time: each leaves context switches in its queue.
+# load: 1,000 processes, each sleeps 1 ms 50 times, `-i -t +w`
+# timeout: 120
+# full timeout: 1200
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/loss.subr"
+is_stock || need_module
+processes=$(scaled 100 1000)
+loss $((processes + 1)) $((processes + 1)) -i -t +w -- sleep "$processes" $(scaled 20 50)

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Many threads of one process: they share one queue, and one order of writing.
+# load: 200 threads of one process, each sleeps 1 ms 200 times, `-t +w`
+# timeout: 120
+# full timeout: 1200
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/loss.subr"
+is_stock || need_module
+threads=$(scaled 20 200)
+loss 1 $((threads + 1)) -t +w -- threads "$threads" $(scaled 100 200)
