@@ -15,6 +15,8 @@
 #	KT_LENGTH  short, or full for make stress: see scaled
 #	KT_BIN     the compiled test programs
 #	KT_ATF     the ATF programs
+#	KT_SLOW_DISK
+#	           a disk of 64 MiB that reads and writes 256 KiB a second, with anything on it
 #	KT_OUT     a directory whose files end up on the host beside the test's log
 
 # fail MESSAGE...: ends the test as failed.

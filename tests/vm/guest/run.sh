@@ -27,7 +27,8 @@ KT_BIN=$KT/bin
 KT_ATF=$KT/atf
 read -r KT_BACKEND <"$KT/backend"
 read -r KT_LENGTH <"$KT/length"
-export KT KT_MODULE KT_BIN KT_ATF KT_BACKEND KT_LENGTH
+KT_SLOW_DISK=/dev/vtbd3
+export KT KT_MODULE KT_BIN KT_ATF KT_BACKEND KT_LENGTH KT_SLOW_DISK
 
 RESULTS=/dev/vtbd2
 LIVE=/dev/cuau1

@@ -32,6 +32,7 @@ impl Machine {
         let dir = tempfile::Builder::new().prefix("ktrace-vm-").tempdir()?;
         payload.write(&dir.path().join(PAYLOAD))?;
         results::create_disk(&dir.path().join(RESULTS))?;
+        File::create(dir.path().join(SLOW))?.set_len(SLOW_SIZE)?;
 
         let log = create(console_log).with_context(|| format!("cannot write {}", console_log.display()))?;
         let (reader, writer) = std::io::pipe()?;
@@ -89,7 +90,14 @@ impl Drop for Machine {
 
 const PAYLOAD: &str = "payload.tar";
 const RESULTS: &str = "results.tar";
+const SLOW: &str = "slow.img";
 const LIVE: &str = "live.log";
+
+/// Size of the slow disk: a sparse file.
+const SLOW_SIZE: u64 = 64 << 20;
+
+/// Bytes a second that the slow disk reads and writes; `slow_disk.sh` counts on it.
+const SLOW_RATE: u64 = 256 << 10;
 
 /// What the machine is made of, as QEMU's options. Always the same, so that figures and
 /// races compare between hosts; only `KTRACE_VM_ACCEL=kvm` leaves emulation. Without "fast
@@ -114,7 +122,9 @@ fn qemu(image: &Image, dir: &Path) -> std::io::Result<Command> {
         .arg("-drive")
         .arg(drive(&dir.join(PAYLOAD), "raw", "read-only=on"))
         .arg("-drive")
-        .arg(drive(&dir.join(RESULTS), "raw", "cache=unsafe"));
+        .arg(drive(&dir.join(RESULTS), "raw", "cache=unsafe"))
+        .arg("-drive")
+        .arg(drive(&dir.join(SLOW), "raw", &format!("cache=unsafe,throttling.bps-total={SLOW_RATE}")));
     Ok(qemu)
 }
 
@@ -149,14 +159,15 @@ mod tests {
     use crate::image::Format;
 
     #[test]
-    fn the_image_is_never_written_to() {
+    fn the_image_is_never_written_to_and_the_fourth_disk_is_slow() {
         let file = tempfile::NamedTempFile::with_prefix("a,b").unwrap();
         let image = Image { path: file.path().into(), format: Format::Qcow2 };
         let command = qemu(&image, Path::new("/tmp")).unwrap();
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
         let disks: Vec<_> = args.iter().filter(|arg| arg.starts_with("if=virtio")).collect();
-        assert_eq!(disks.len(), 3);
+        assert_eq!(disks.len(), 4);
         assert!(disks[0].contains("format=qcow2,snapshot=on") && disks[0].contains("a,,b"));
+        assert!(disks[3].contains("throttling.bps-total=262144,file=/tmp/slow.img"));
         assert!(args.iter().any(|arg| arg == "-no-reboot"));
     }
 }
