@@ -61,6 +61,7 @@ void ktrace_rs_sx_destroy(struct sx *sx);
 void ktrace_rs_sx_init(struct sx *sx, const char *name);
 void ktrace_rs_sx_slock(struct sx *sx);
 void ktrace_rs_sx_sunlock(struct sx *sx);
+bool ktrace_rs_sx_try_xlock(struct sx *sx);
 void ktrace_rs_sx_xlock(struct sx *sx);
 void ktrace_rs_sx_xunlock(struct sx *sx);
 

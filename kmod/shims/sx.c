@@ -35,6 +35,12 @@ ktrace_rs_sx_sunlock(struct sx *sx)
 	sx_sunlock(sx);
 }
 
+bool
+ktrace_rs_sx_try_xlock(struct sx *sx)
+{
+	return (sx_try_xlock(sx) != 0);
+}
+
 void
 ktrace_rs_sx_xlock(struct sx *sx)
 {

@@ -46,6 +46,9 @@ pub trait SleepLock<T, MaySleep>: Send + Sync {
 
     /// Runs `critical` with the lock held. May sleep.
     fn with<R>(&self, may_sleep: MaySleep, critical: impl FnOnce(&mut T) -> R) -> R;
+
+    /// As [`SleepLock::with`], but `None`, and `critical` is not run, where a thread has the lock.
+    fn try_with<R>(&self, may_sleep: MaySleep, critical: impl FnOnce(&mut T) -> R) -> Option<R>;
 }
 
 /// A file that records are appended to (a vnode with the credential to write it).

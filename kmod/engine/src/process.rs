@@ -184,10 +184,12 @@ impl<P: Platform> ProcTrace<P> {
     /// [`ProcTrace::commit`].
     ///
     /// Where the file system is suspended nothing happens: it may be the process that suspended it,
-    /// and to go on it must not have to wait for this thread. Nor where records go to several
-    /// files: who set another one is about to write those for the first.
+    /// and to go on it must not have to wait for this thread. Nor where another thread has the
+    /// commit lock: it may wait for the disk, or for a suspended file system, and others need
+    /// help meanwhile. Nor where records go to several files: who set another one is about to
+    /// write those for the first.
     pub fn help(&self, may_sleep: P::MaySleep, room: usize) -> Result<(), WriteFailed> {
-        self.commit.with(may_sleep, |writer| {
+        let helped = self.commit.try_with(may_sleep, |writer| {
             let Some(file) = self.queue.with(|queue| queue.only_file().cloned()) else { return Ok(()) };
             let Some(leave) = file.storage().try_start_write(may_sleep) else { return Ok(()) };
             let queued = self.with_room(may_sleep, room, &mut writer.free, |queue| {
@@ -197,7 +199,8 @@ impl<P: Platform> ProcTrace<P> {
             let Some(queued) = queued else { return Ok(()) };
             self.engine.stats.helped.add(1);
             self.write_queued(may_sleep, Some(&leave), &mut writer.free, queued, &mut Vec::new())
-        })
+        });
+        helped.unwrap_or(Ok(()))
     }
 
     /// Whether another thread should [`help`](ProcTrace::help) the process, which does not get

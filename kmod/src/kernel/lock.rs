@@ -70,10 +70,31 @@ impl<T: Send> ktrace_engine::SleepLock<T, MaySleep> for SxLock<T> {
     fn with<R>(&self, _: MaySleep, critical: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: the lock was initialised by new(), and the caller may sleep.
         unsafe { sys::ktrace_rs_sx_xlock(self.sx.get()) };
-        // SAFETY: the lock is held, and critical() cannot take it again: it would deadlock
-        // before it got a second reference.
-        let result = critical(unsafe { &mut *self.value.get() });
         // SAFETY: taken above.
+        unsafe { self.locked(critical) }
+    }
+
+    fn try_with<R>(&self, _: MaySleep, critical: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // SAFETY: the lock was initialised by new().
+        if !unsafe { sys::ktrace_rs_sx_try_xlock(self.sx.get()) } {
+            return None;
+        }
+        // SAFETY: taken above.
+        Some(unsafe { self.locked(critical) })
+    }
+}
+
+impl<T> SxLock<T> {
+    /// Runs `critical`, and releases the lock.
+    ///
+    /// # Safety
+    ///
+    /// The current thread has just taken the lock.
+    unsafe fn locked<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: the lock is held, and critical() cannot take it again: it would deadlock
+        // before it got a second reference, or not get it.
+        let result = critical(unsafe { &mut *self.value.get() });
+        // SAFETY: the caller's.
         unsafe { sys::ktrace_rs_sx_xunlock(self.sx.get()) };
         result
     }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::MaySleep;
 use crate::context::{self, Entered};
@@ -30,6 +30,26 @@ impl<T> Owned<T> {
     }
 
     fn with<R>(&self, entered: Entered, critical: impl FnOnce(&mut T) -> R) -> R {
+        // A panic in another test thread is reported there.
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        self.locked(value, entered, critical)
+    }
+
+    fn try_with<R>(&self, entered: Entered, critical: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let value = match self.value.try_lock() {
+            Ok(value) => value,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(self.locked(value, entered, critical))
+    }
+
+    fn locked<R>(
+        &self,
+        mut value: MutexGuard<'_, T>,
+        entered: Entered,
+        critical: impl FnOnce(&mut T) -> R,
+    ) -> R {
         /// Says that nobody owns the lock, also when `critical` panics.
         struct Release<'a>(&'a AtomicU64);
         impl Drop for Release<'_> {
@@ -37,8 +57,6 @@ impl<T> Owned<T> {
                 self.0.store(0, Ordering::Relaxed);
             }
         }
-        // A panic in another test thread is reported there.
-        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         self.owner.store(current(), Ordering::Relaxed);
         let _release = Release(&self.owner);
         let result = critical(&mut value);
@@ -91,6 +109,16 @@ impl<T: Send> ktrace_engine::SleepLock<T, MaySleep> for CommitLock<T> {
         point(Point::CommitLock);
         self.0.assert_not_mine();
         let result = self.0.with(context::enter_commit_lock(), |value| {
+            point(Point::CommitLock);
+            critical(value)
+        });
+        point(Point::CommitLock);
+        result
+    }
+
+    fn try_with<R>(&self, _: MaySleep, critical: impl FnOnce(&mut T) -> R) -> Option<R> {
+        point(Point::CommitLock);
+        let result = self.0.try_with(context::enter_commit_lock(), |value| {
             point(Point::CommitLock);
             critical(value)
         });

@@ -1,5 +1,6 @@
 //! The queue of a process: its limit, its drops, and where its records go.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ktrace_engine::{
@@ -7,6 +8,7 @@ use ktrace_engine::{
     QUEUE_LIMIT_MIN, SEGMENT_LEN, Synchronous,
 };
 use ktrace_format::{Kind, Payload};
+use ktrace_sim::interleave::{self, Point};
 use ktrace_sim::{Disk, Engine, Faults, MaySleep};
 
 use crate::trace_file::{decode, dropped};
@@ -267,6 +269,23 @@ fn help_does_not_wait_for_a_suspended_file_system() {
     disk.set_faults(Faults::default());
     assert_eq!(traced.drain(), Ok(()));
     assert_eq!(decode(&disk.content()).len(), 1);
+}
+
+#[test]
+fn help_does_not_wait_for_a_thread_that_writes() {
+    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let traced = Rc::new(Traced::to(&engine, 1, disk.open()));
+    let other = Rc::clone(&traced);
+    let meanwhile = move |point| {
+        if point == Point::Append {
+            assert!(other.fault(0));
+            assert_eq!(other.help(), Ok(()));
+        }
+    };
+    assert_eq!(interleave::with(meanwhile, || traced.commit(&Payload::ProcDtor)), Ok(()));
+    assert_eq!((decode(&disk.content()).len(), engine.stats.helped.fetch()), (1, 0));
+    assert_eq!(traced.help(), Ok(()));
+    assert_eq!((decode(&disk.content()).len(), engine.stats.helped.fetch()), (2, 1));
 }
 
 #[test]
