@@ -44,4 +44,9 @@ impl<T: Send> ktrace_engine::SleepLock<T, MaySleep> for CommitLock<T> {
         context::assert_may_lock("a sleep lock was taken");
         critical(&mut self.0.lock().expect("nobody panics under a lock"))
     }
+
+    fn try_with<R>(&self, _: MaySleep, critical: impl FnOnce(&mut T) -> R) -> Option<R> {
+        context::assert_may_lock("a sleep lock was tried");
+        self.0.try_lock().ok().map(|mut value| critical(&mut value))
+    }
 }
