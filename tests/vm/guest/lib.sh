@@ -3,6 +3,7 @@
 #	#!/bin/sh
 #	# timeout: 300            (optional, seconds; 120 where it is left out)
 #	# full timeout: 1800      (optional, where the test runs at full length)
+#	# reboots                 (optional: it comes last, and ends in a reboot)
 #	. "$KT/lib.sh"
 #
 # runs as root in a fresh directory, and ends with status 0 (ok), 77 (skipped,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use crate::complaint::{Complaint, Judge};
+use crate::crash;
 use crate::figures;
 use crate::guest::{Ended, Guest, Limits, Trouble};
 use crate::image::Image;
@@ -155,7 +156,8 @@ impl<W: Write + Send> ImageRun<'_, W> {
             };
             let begun = Instant::now();
             let (verdict, usable) = match current.run(&test, &self.dir) {
-                Ok(ended) => self.judge(&ended, &current),
+                Ok(ended) => self.judge(&test, &ended, &current),
+                Err(Trouble::Gone) if test.reboots => (self.rebooted(&test.name, &mut current), false),
                 Err(trouble) => (self.in_trouble(&test.name, last.as_deref(), &trouble, &mut current), false),
             };
             self.verdict(&test.name, begun.elapsed(), &verdict)?;
@@ -209,11 +211,12 @@ impl<W: Write + Send> ImageRun<'_, W> {
     }
 
     /// The verdict on a test that has ended, and whether the guest can run another.
-    fn judge(&self, ended: &Ended, guest: &Guest) -> (Verdict, bool) {
+    fn judge(&self, test: &Test, ended: &Ended, guest: &Guest) -> (Verdict, bool) {
         let Ended { end, results, console } = ended;
         let left = |thing: &str| end.left.iter().any(|left| left == thing);
         let mut why = Vec::new();
         match end.status {
+            0 if test.reboots => why.push("the system has not rebooted".into()),
             0 | 77 => {}
             124 => why.push("timed out".to_owned()),
             status => why.push(format!("status {status}")),
@@ -224,9 +227,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
         if left("stuck") {
             why.push("what it left behind could not be cleaned up".into());
         }
-        for complaint in self.judge_console(&end.name, console, guest) {
-            why.extend(complaint.text.lines().map(Into::into));
-        }
+        why.extend(self.complaints(&end.name, console, guest));
         let verdict = if !why.is_empty() {
             why.push(format!("log ({}):", self.dir.join(&end.name).join("log").display()));
             why.extend(tail(&results.log, LOG_LINES));
@@ -244,6 +245,24 @@ impl<W: Write + Send> ImageRun<'_, W> {
         (verdict, !left("stuck"))
     }
 
+    /// The verdict on a test that is to reboot the system, when the machine is off.
+    fn rebooted(&self, name: &str, guest: &mut Guest) -> Verdict {
+        let console = guest.post_mortem(&Trouble::Gone);
+        let mut why = Vec::new();
+        if !crash::is_orderly_reboot(&console) {
+            why.push("the machine has gone off without an orderly reboot".into());
+        }
+        why.extend(console.lines().filter(|line| crash::is_of_tracer(line)).map(Into::into));
+        why.extend(self.complaints(name, &console, guest));
+        let log = self.live_log(name, guest);
+        if why.is_empty() {
+            return Verdict::Ok;
+        }
+        why.extend(log);
+        why.extend(guest.console_tail());
+        Verdict::Fail(why)
+    }
+
     /// The verdict on a test during which the guest got into trouble.
     fn in_trouble(&self, name: &str, last: Option<&str>, trouble: &Trouble, guest: &mut Guest) -> Verdict {
         let console = guest.post_mortem(trouble);
@@ -252,19 +271,30 @@ impl<W: Write + Send> ImageRun<'_, W> {
         if let (false, Some(last)) = (begun, last) {
             why.push(format!("this test had not begun yet; the one before was {last}"));
         }
-        for complaint in self.judge_console(name, &console, guest) {
-            why.extend(complaint.text.lines().map(Into::into));
-        }
-        let live = guest.live_log();
-        if !live.is_empty() {
-            let log = self.dir.join(name).join("log");
-            // A log that cannot be kept is still shown.
-            let _ = fs::create_dir_all(self.dir.join(name)).and_then(|()| fs::write(&log, &live));
-            why.push(format!("the test's output so far ({}):", log.display()));
-            why.extend(tail(&live, LOG_LINES));
-        }
+        why.extend(self.complaints(name, &console, guest));
+        why.extend(self.live_log(name, guest));
         why.extend(guest.console_tail());
         Verdict::Fail(why)
+    }
+
+    /// Keeps what a test has said that has not come to its end, and returns the end of it.
+    fn live_log(&self, name: &str, guest: &Guest) -> Vec<String> {
+        let live = guest.live_log();
+        if live.is_empty() {
+            return Vec::new();
+        }
+        let log = self.dir.join(name).join("log");
+        // A log that cannot be kept is still shown.
+        let _ = fs::create_dir_all(self.dir.join(name)).and_then(|()| fs::write(&log, &live));
+        let mut lines = vec![format!("the test's output so far ({}):", log.display())];
+        lines.extend(tail(&live, LOG_LINES));
+        lines
+    }
+
+    /// The lines of the kernel's complaints that count.
+    fn complaints(&self, during: &str, console: &str, guest: &Guest) -> Vec<String> {
+        let counted = self.judge_console(during, console, guest);
+        counted.iter().flat_map(|complaint| complaint.text.lines()).map(Into::into).collect()
     }
 
     /// Sorts the kernel's complaints; returns those that count.

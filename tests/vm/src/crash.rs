@@ -26,6 +26,19 @@ const SIGNS: &[&str] = &["panic: ", "Fatal trap ", "KDB: enter: ", "---<<BOOT>>-
 
 const DEBUGGER: &str = "db> ";
 
+/// Whether `text` tells of a reboot that was asked for: a machine that resets itself goes off
+/// without these lines.
+pub fn is_orderly_reboot(text: &str) -> bool {
+    let said = |what| text.lines().any(|line| line.trim_end().starts_with(what));
+    said("All buffers synced.") && said("Rebooting...")
+}
+
+/// Whether a line of the console is from the tracer, which has nothing to say while a system
+/// reboots.
+pub fn is_of_tracer(line: &str) -> bool {
+    line.contains("ktrace_rs: ") || line.contains("ktrace write failed")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +66,16 @@ mod tests {
     fn a_line_is_waited_for_until_it_is_whole() {
         assert_eq!(find("panic: kt"), None);
         assert_eq!(find("panic: ktrace_rs\n").unwrap().line, "panic: ktrace_rs");
+    }
+
+    #[test]
+    fn an_orderly_reboot_says_both() {
+        let text =
+            "Syncing disks, vnodes remaining... 0 done\nAll buffers synced.\nUptime: 31s\nRebooting...\n";
+        assert!(is_orderly_reboot(text));
+        for line in ["All buffers synced.", "Rebooting..."] {
+            assert!(!is_orderly_reboot(&text.replace(line, "")), "{line}");
+        }
     }
 
     #[test]

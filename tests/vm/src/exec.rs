@@ -39,7 +39,7 @@ pub fn run(
             return Ok(TROUBLE);
         }
     };
-    match guest.run(&Test { name: NAME.into(), limit, load: None }, &out) {
+    match guest.run(&Test { name: NAME.into(), limit, load: None, reboots: false }, &out) {
         Ok(ended) => {
             io::stdout().write_all(ended.results.log.as_bytes())?;
             eprint!("{}", ended.results.notes);

@@ -159,6 +159,7 @@ mod tests {
             name: name.into(),
             limit: Duration::ZERO,
             load: load.map(Into::into),
+            reboots: false,
         };
         assert!(take(&test("a", Some("load")), dir.path()).unwrap().is_some());
         assert!(take(&test("a", None), dir.path()).unwrap().is_none());

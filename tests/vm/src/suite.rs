@@ -16,13 +16,15 @@ pub struct Test {
     pub limit: Duration,
     /// What its load is, if it leaves figures of one.
     pub load: Option<String>,
+    /// Whether it ends with a reboot of the system: then it must.
+    pub reboots: bool,
 }
 
 /// How long a test may take that does not say.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
-/// The tests in `tests/*.sh` below `files`, in the order of their names; only those
-/// whose name matches one of the patterns in `only`, if there are any. `full` asks for the
+/// The tests in `tests/*.sh` below `files`, in the order of their names, but those last that
+/// have a header line `# reboots`; only those whose name matches one of the patterns in `only`, if there are any. `full` asks for the
 /// limits of their full length.
 pub fn find(files: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
     let dir = files.join("tests");
@@ -41,13 +43,14 @@ pub fn find(files: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
             let text =
                 fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let limit = limit(&text, full).with_context(|| path.display().to_string())?;
-            tests.push(Test { name, limit, load: header(&text, "load:") });
+            let reboots = header(&text, "reboots").as_deref() == Some("");
+            tests.push(Test { name, limit, load: header(&text, "load:"), reboots });
         }
     }
     if tests.is_empty() {
         bail!("no test in {} matches", dir.display());
     }
-    tests.sort_by(|a, b| a.name.cmp(&b.name));
+    tests.sort_by(|a, b| (a.reboots, &a.name).cmp(&(b.reboots, &b.name)));
     Ok(tests)
 }
 
@@ -111,6 +114,14 @@ mod tests {
         let found = find(dir.path(), &[], true).unwrap();
         let found: Vec<_> = found.iter().map(|test| test.load.as_deref()).collect();
         assert_eq!(found, [Some("10 processes"), None]);
+    }
+
+    #[test]
+    fn what_reboots_comes_last() {
+        let dir = tree(&[("a.sh", "# reboots\n"), ("b.sh", ""), ("c.sh", "true\n# reboots\n")]);
+        let found = find(dir.path(), &[], false).unwrap();
+        let found: Vec<_> = found.iter().map(|test| (test.name.as_str(), test.reboots)).collect();
+        assert_eq!(found, [("b", false), ("c", false), ("a", true)]);
     }
 
     #[test]

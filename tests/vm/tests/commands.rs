@@ -24,7 +24,8 @@ impl Place {
         fs::write(place.path("my.img"), [0; 512]).unwrap();
         for test in tests {
             let script = place.path(&format!("target/guest/tests/{test}.sh"));
-            fs::write(script, "# timeout: 1\n").unwrap();
+            let reboots = if test.contains("reboot") { "# reboots\n" } else { "" };
+            fs::write(script, format!("# timeout: 1\n{reboots}")).unwrap();
         }
         place
     }
@@ -214,6 +215,34 @@ fn a_hang_is_told_from_a_lost_marker() {
     let ran = Place::new(&["a-lost", "b-hang", "c-ok"]).check();
     assert_eq!(ran.verdicts(), ["ok a-lost", "FAIL b-hang", "ok c-ok", "2 passed, 1 failed, 0 skipped"]);
     ran.says("the system hangs: b-hang has not ended after 1 s");
+}
+
+#[test]
+fn the_system_is_rebooted_last() {
+    let ran = Place::new(&["a-reboot", "b-ok"]).check();
+    assert_eq!(ran.verdicts(), ["ok b-ok", "ok a-reboot", "2 passed, 0 failed, 0 skipped"], "{}", ran.out);
+    assert_eq!(ran.status, 0);
+}
+
+#[test]
+fn a_reboot_that_is_none_fails() {
+    let names =
+        ["a-reset-reboot", "b-panic-reboot", "c-hang-reboot", "d-reboot-ok", "e-lor-reboot", "f-log-reboot"];
+    let ran = Place::new(&names).check();
+    let mut verdicts: Vec<_> = names.iter().map(|name| format!("FAIL {name}")).collect();
+    verdicts.push("0 passed, 6 failed, 0 skipped".into());
+    assert_eq!(ran.verdicts(), verdicts, "{}", ran.out);
+    for what in [
+        "gone off without an orderly reboot",
+        "the kernel died: panic: boom",
+        "the system hangs: c-hang-reboot",
+        "the system has not rebooted",
+        "    lock order reversal:\n",
+        "    ktrace write failed, errno 5",
+    ] {
+        ran.says(what);
+    }
+    assert_eq!(ran.out.matches("== my.img").count(), 5, "after each but the fourth there is a new machine");
 }
 
 #[test]

@@ -36,6 +36,13 @@ reversal() {
 	echo "#1 0xffffffff82001234 at commit+0x1c"
 }
 
+reboots() {
+	echo "All buffers synced."
+	echo "Uptime: 31s"
+	echo "Rebooting..."
+	exit
+}
+
 debugger() {
 	while read -r command; do
 		printf 'the debugger on %s\ndb> ' "$command"
@@ -46,6 +53,12 @@ run() {
 	last=
 	say "begin:$name"
 	case $name in
+	*reset-reboot)	exit ;;
+	*panic-reboot)	echo "panic: boom"; reboots ;;
+	*hang-reboot)	: ;;
+	*lor-reboot)	say module:ffffffff82000000:3000; reversal vnode stream; reboots ;;
+	*log-reboot)	echo "ktrace write failed, errno 5, tracing stopped for pid 7"; reboots ;;
+	*reboot)	reboots ;;
 	*ok)		end 0 ;;
 	*load)		log "a load" 1000,900,1000,4096,2; last=end:$name:0:-; say "$last" ;;
 	*skip)		end 77 - "why it is skipped" ;;
