@@ -1,30 +1,39 @@
 /*
  * Prints the records of a trace file, strictly: every field of the header and
- *of the payload, one record to a line. Anything that is not a whole, well
- *formed KTR_VERSION1 record ends it with status 1 and a message.
+ * of the payload, one record to a line. Anything that is not a whole, well
+ * formed KTR_VERSION1 record ends it with status 1 and a message.
  *
- *	ktr_raw [-cqz] [-n number] [-p pid] [-t type] file
+ *	ktr_raw [-ckKlqz] [-d letters] [-n number] [-p pid] [-t type] file
  *	-c	prints "pid TYPE count drops" for each process and type instead
+ *	-d	what was written, and what utrace(2) was given, has to be one of
+ *		these letters
+ *	-k	nothing may look like an address of the kernel; with -K, nothing
+ *		but arguments of system calls
+ *	-l	prints only the last record of each process
+ *	-n	of SYSCALL and SYSRET only those of this system call
+ *	-p, -t	only records of this process, of this type (SYSCALL, ...)
  *	-q	prints nothing
  *	-z	whatever holds no information (padding, what follows a string)
- *has to be zero -p, -t	only records of this process, of this type (SYSCALL,
- *...) -n	of SYSCALL and SYSRET only those of this system call
+ *		has to be zero
  *
  * The last line, on standard error, is "records N drops N backwards N
- *backwards-in-thread N": how many records there are in all, how many are marked
- *KTR_DROP, and how many are older than the one before it, in the file and in
- *the thread.
+ * backwards-in-thread N": how many records there are in all, how many are marked
+ * KTR_DROP, and how many are older than the one before it, in the file and in
+ * the thread.
  */
 
 #include <sys/param.h>
 #include <sys/cpuset.h>
+#include <sys/event.h>
 #include <sys/ktrace.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #include <ctype.h>
 #include <err.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,12 +70,14 @@ struct thread {
 struct count {
 	pid_t pid;
 	unsigned long records[NTYPES], drops[NTYPES];
+	size_t last;
 };
 
 static struct thread *threads;
 static struct count *counts;
 static size_t nthreads, ncounts, offset;
-static bool counting, quiet, strict;
+static bool counting, ending, leaks, leaks_but_args, quiet, strict;
+static const char *letters;
 
 static void
 bad(const char *what)
@@ -142,6 +153,76 @@ check_len(int len, size_t want)
 		bad("payload of the wrong length");
 }
 
+/*
+ * The direct map, the kernel's own data, its text and modules. An address may
+ * lie anywhere in bytes, but between arguments, which are words.
+ */
+static void
+check_leaks(const char *p, size_t len, size_t step)
+{
+	uint64_t word;
+
+	for (size_t i = 0; leaks && i + sizeof(word) <= len; i += step) {
+		memcpy(&word, p + i, sizeof(word));
+		if ((word >= 0xfffff80000000000 && word < 0xfffffc0000000000) ||
+		    (word >= 0xfffffe0000000000 && word < 0xffffff0000000000) ||
+		    (word >= 0xffffffff80000000 && word < 0xffffffffc0000000))
+			bad("an address of the kernel");
+	}
+}
+
+static void
+check_letters(const char *p, size_t len)
+{
+	for (size_t i = 0; letters != NULL && i < len; i++)
+		if (p[i] == '\0' || strchr(letters, p[i]) == NULL)
+			bad("data that the process does not have");
+}
+
+static void
+check_struct(const char *p, int len)
+{
+	static const struct {
+		const char *name;
+		size_t size;
+	} known[] = {
+	    {"stat", sizeof(struct stat)},
+	    {"itimerval", sizeof(struct itimerval)},
+	    {"caprights", sizeof(cap_rights_t)},
+	};
+	const char *data = memchr(p, 0, len);
+	size_t size;
+
+	if (data == NULL)
+		bad("name of structure");
+	size = p + len - ++data;
+	for (size_t i = 0; i < nitems(known); i++)
+		if (strcmp(p, known[i].name) == 0 && size != known[i].size)
+			bad("length of structure");
+	if (strcmp(p, "sockaddr") == 0 && size != 0 &&
+	    size != (unsigned char)data[0])
+		bad("length of address");
+	if (strcmp(p, "cpuset_t") == 0 && size > sizeof(cpuset_t))
+		bad("length of cpuset_t");
+}
+
+static void
+check_struct_array(const char *name, size_t size)
+{
+	static const struct {
+		const char *name;
+		size_t size;
+	} known[] = {
+	    {"kevent", sizeof(struct kevent)},
+	    {"freebsd11_kevent", 32},
+	    {"pollfd", sizeof(struct pollfd)},
+	};
+
+	for (size_t i = 0; i < nitems(known); i++)
+		if (strcmp(name, known[i].name) == 0 && size != known[i].size)
+			bad("size of structure");
+}
+
 static void
 print_bytes(const char *label, const char *p, size_t len)
 {
@@ -156,6 +237,8 @@ print_bytes(const char *label, const char *p, size_t len)
 static void
 check_payload(int type, const char *p, int len)
 {
+	if (type != KTR_SYSCALL)
+		check_leaks(p, len, 1);
 	switch (type) {
 	case KTR_SYSCALL: {
 		struct ktr_syscall s;
@@ -166,15 +249,23 @@ check_payload(int type, const char *p, int len)
 		check_len(len, offsetof(struct ktr_syscall, ktr_args) +
 				   s.ktr_narg * sizeof(register_t));
 		check_zero(p + 4, 4, "padding of ktr_syscall");
-		if (s.ktr_narg < 0)
+		if (s.ktr_narg < 0 || s.ktr_narg > 8)
 			bad("ktr_narg");
+		if (!leaks_but_args)
+			check_leaks(p, len, sizeof(register_t));
 		break;
 	}
-	case KTR_SYSRET:
-		check_len(len, sizeof(struct ktr_sysret));
-		check_zero(p + offsetof(struct ktr_sysret, ktr_eosys),
-		    sizeof(short), "ktr_eosys");
+	case KTR_SYSRET: {
+		struct ktr_sysret r;
+
+		check_len(len, sizeof(r));
+		memcpy(&r, p, sizeof(r));
+		if (strict && r.ktr_eosys != 0)
+			bad("ktr_eosys");
+		if (r.ktr_error != 0 && r.ktr_retval != 0)
+			bad("ktr_retval of a call that failed");
 		break;
+	}
 	case KTR_NAMEI:
 		if (len >= MAXPATHLEN || memchr(p, 0, len) != NULL)
 			bad("path");
@@ -182,6 +273,9 @@ check_payload(int type, const char *p, int len)
 	case KTR_GENIO:
 		if ((size_t)len < sizeof(struct ktr_genio))
 			bad("payload too short");
+		if (p[offsetof(struct ktr_genio, ktr_rw)] == UIO_WRITE)
+			check_letters(p + sizeof(struct ktr_genio),
+			    len - sizeof(struct ktr_genio));
 		break;
 	case KTR_PSIG:
 		check_len(len, sizeof(struct ktr_psig));
@@ -201,10 +295,10 @@ check_payload(int type, const char *p, int len)
 	case KTR_USER:
 		if (len > KTR_USER_MAXLEN)
 			bad("payload too long");
+		check_letters(p, len);
 		break;
 	case KTR_STRUCT:
-		if (len == 0 || memchr(p, 0, len) == NULL)
-			bad("name of structure");
+		check_struct(p, len);
 		break;
 	case KTR_SYSCTL:
 		if (len == 0 || memchr(p, 0, len) != p + len - 1)
@@ -283,6 +377,7 @@ check_payload(int type, const char *p, int len)
 			bad("name of structure");
 		if (size == 0 || (p + len - (end + 1)) % size != 0)
 			bad("not a whole number of structures");
+		check_struct_array(p + sizeof(size), size);
 		break;
 	}
 	default:
@@ -370,9 +465,26 @@ print_payload(int type, const char *p, int len)
 }
 
 static void
+print_record(const char *record)
+{
+	struct ktr_header h;
+	int type;
+
+	memcpy(&h, record, sizeof(h));
+	type = (unsigned short)h.ktr_type & ~KTR_TYPE;
+	printf("%s pid=%d tid=%ld cpu=%d comm=%s time=%jd.%09ld len=%d drop=%d",
+	    names[type], h.ktr_pid, h.ktr_tid, h.ktr_cpu, h.ktr_comm,
+	    (intmax_t)h.ktr_time.tv_sec, h.ktr_time.tv_nsec, h.ktr_len,
+	    (h.ktr_type & KTR_DROP) != 0);
+	print_payload(type, record + sizeof(h), h.ktr_len);
+	putchar('\n');
+}
+
+static void
 usage(void)
 {
-	errx(2, "usage: ktr_raw [-cqz] [-n number] [-p pid] [-t type] file");
+	errx(2, "usage: ktr_raw [-ckKlqz] [-d letters] [-n number] [-p pid] "
+		"[-t type] file");
 }
 
 int
@@ -392,10 +504,22 @@ main(int argc, char *argv[])
 	bool drop;
 	int ch, fd, type;
 
-	while ((ch = getopt(argc, argv, "cn:p:qt:z")) != -1)
+	while ((ch = getopt(argc, argv, "cd:kKln:p:qt:z")) != -1)
 		switch (ch) {
 		case 'c':
 			counting = true;
+			break;
+		case 'd':
+			letters = optarg;
+			break;
+		case 'K':
+			leaks_but_args = true;
+			/* FALLTHROUGH */
+		case 'k':
+			leaks = true;
+			break;
+		case 'l':
+			ending = true;
 			break;
 		case 'n':
 			only_code = atoi(optarg);
@@ -453,6 +577,7 @@ main(int argc, char *argv[])
 		    sizeof(h) - offsetof(struct ktr_header, ktr_cpu) -
 			sizeof(int),
 		    "padding of ktr_header");
+		check_leaks((char *)&h, sizeof(h), 1);
 		check_payload(type, data + offset + sizeof(h), h.ktr_len);
 
 		total++;
@@ -475,16 +600,12 @@ main(int argc, char *argv[])
 		c = count_of(h.ktr_pid);
 		c->records[type]++;
 		c->drops[type] += drop;
-		if (quiet || counting)
-			continue;
-		printf("%s pid=%d tid=%ld cpu=%d comm=%s time=%jd.%09ld len=%d "
-		       "drop=%d",
-		    names[type], h.ktr_pid, h.ktr_tid, h.ktr_cpu, h.ktr_comm,
-		    (intmax_t)h.ktr_time.tv_sec, h.ktr_time.tv_nsec, h.ktr_len,
-		    drop);
-		print_payload(type, data + offset + sizeof(h), h.ktr_len);
-		putchar('\n');
+		c->last = offset;
+		if (!quiet && !counting && !ending)
+			print_record(data + offset);
 	}
+	for (size_t i = 0; ending && i < ncounts; i++)
+		print_record(data + counts[i].last);
 	for (size_t i = 0; counting && i < ncounts; i++)
 		for (type = 1; type < NTYPES; type++)
 			if (counts[i].records[type] != 0)
