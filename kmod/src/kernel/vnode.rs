@@ -114,7 +114,8 @@ impl Storage<MaySleep> for TraceVnode {
         let mut mp = core::ptr::null_mut();
         // SAFETY: as above.
         let error = unsafe { sys::vn_start_write(self.vp, &raw mut mp, sys::V_NOWAIT.cast_signed()) };
-        (error == 0).then_some(WriteLeave(mp))
+        // Without leave there is nothing to give back.
+        (error == 0).then(|| WriteLeave(mp))
     }
 
     fn append(&self, _: &WriteLeave, bytes: &[u8]) -> Result<(), Errno> {
