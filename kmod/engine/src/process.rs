@@ -323,16 +323,26 @@ impl<P: Platform> ProcTrace<P> {
         Ok(())
     }
 
-    /// Stops tracing to a file that cannot be written, unless another one was set meanwhile.
+    /// Stops tracing to a file that cannot be written, unless another one was set meanwhile. What
+    /// was queued during the write is dropped: nothing must follow the records that are missing.
     fn abandon(&self, file: &Arc<TraceFile<P>>) {
-        let old = self.queue.with(|queue| {
+        let abandoned = self.queue.with(|queue| {
             let current = queue.file().is_some_and(|current| Arc::ptr_eq(current, file));
             if !current {
                 return None;
             }
             self.engine.stats.procs.add(-1);
-            queue.set_file(None)
+            Some((queue.take_for(file), queue.set_file(None)))
         });
+        let Some(((mut segments, bytes), old)) = abandoned else { return };
+        let mut empty = Stack::new();
+        while let Some(mut segment) = segments.pop() {
+            file.discard(segment.bytes());
+            drop(segment.reset());
+            empty.push(segment);
+        }
+        self.engine.stats.queued.add(i64::try_from(bytes).unwrap_or(i64::MAX).wrapping_neg());
+        self.queue.with(|queue| queue.give_back(&mut empty));
         drop(old);
     }
 }

@@ -157,6 +157,29 @@ impl<P: Platform> Queue<P> {
         (all.reversed(), core::mem::take(&mut self.bytes))
     }
 
+    /// Takes out the records that go to `file`, and returns how many bytes they are, too.
+    pub(crate) fn take_for(&mut self, file: &Arc<TraceFile<P>>) -> (Stack<P>, usize) {
+        let (mut all, bytes) = self.take();
+        let (mut taken, mut taken_bytes) = (Stack::new(), 0_usize);
+        while let Some(segment) = all.pop() {
+            if segment.file().is_some_and(|of| Arc::ptr_eq(of, file)) {
+                taken_bytes = taken_bytes.saturating_add(segment.bytes().len());
+                taken.push(segment);
+            } else if let Some(last) = self.last.replace(segment) {
+                self.full.push(last);
+            }
+        }
+        self.bytes = bytes.saturating_sub(taken_bytes);
+        (taken, taken_bytes)
+    }
+
+    /// Takes segments back that were taken out, empty.
+    pub(crate) fn give_back(&mut self, empty: &mut Stack<P>) {
+        while let Some(segment) = empty.pop() {
+            self.spare.push(segment);
+        }
+    }
+
     /// Bytes that are queued.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -213,9 +213,19 @@ impl Model {
         error.map(|errno| errno.0)
     }
 
+    /// Tracing to the file ends, and what is queued for it is dropped.
     fn abandon(&mut self, pid: usize, file: usize) {
-        if self.processes[pid].file == Some(file) {
-            self.set(pid, None);
+        if self.processes[pid].file != Some(file) {
+            return;
         }
+        self.set(pid, None);
+        let process = &mut self.processes[pid];
+        process.queue.retain(|(of, made)| {
+            if *of == file {
+                process.bytes -= made.len;
+                *self.dropped.get_mut(made.kind) += 1;
+            }
+            *of != file
+        });
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use ktrace_engine::{Counter as _, Errno, WriteFailed};
-use ktrace_format::{Kind, Payload};
+use ktrace_format::{FaultEnd, Kind, Payload};
 use ktrace_sim::interleave::{self, Point};
 use ktrace_sim::{Disk, EFBIG, EIO, ENOSPC, Engine, Faults};
 
@@ -161,6 +161,26 @@ fn a_file_that_is_set_while_the_old_one_fails_stays() {
     assert_eq!(count(&decode(&new.content())).get(Kind::Fault), &1);
     assert_eq!(old.size(), 0);
     assert_eq!((dropped(&engine, Kind::Fault), dropped(&engine, Kind::Namei)), (1, 1));
+}
+
+#[test]
+fn what_is_queued_while_a_write_fails_is_dropped_with_it() {
+    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    // Room for a smaller record, but not for a fault.
+    disk.set_faults(full(FAULT_LEN - 1));
+    let traced = std::rc::Rc::new(Traced::to(&engine, 1, disk.open()));
+    traced.fault(1);
+    let hooked = std::rc::Rc::clone(&traced);
+    let hook = move |point| {
+        if point == Point::Append {
+            hooked.enqueue(&Payload::FaultEnd(FaultEnd { result: 0 }));
+        }
+    };
+    assert_eq!(interleave::with(hook, || traced.drain()), Err(WriteFailed(ENOSPC)));
+    assert_eq!((traced.trace().queued(), engine.stats.queued.fetch()), (0, 0));
+    assert_eq!(traced.drain(), Ok(()), "nobody is told a second time");
+    assert_eq!((dropped(&engine, Kind::Fault), dropped(&engine, Kind::FaultEnd)), (1, 1));
+    assert_eq!((disk.size(), disk.open_count()), (0, 0));
 }
 
 #[test]
