@@ -1,0 +1,80 @@
+#!/bin/sh
+# A system call that leaves many queued records, and room for a part of them only: a size
+# limit, a full UFS, a full tmpfs. The records that fit are in the file, whole, up to the last
+# one; the others are counted as dropped; the program and other traces go on.
+# timeout: 120
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/disks.subr"
+module_only "the stock backend has no batches"
+module_load
+SYS_read=3
+pages=1000
+# Of FAULT, the longest record here.
+longest=80
+
+memory_mark
+bystander
+
+# How long the trace is where there is room, and where the read's records begin in it.
+ktrace -t cf -f whole.out "$KT_BIN/big_read" $pages || fail "big_read: status $?"
+raw whole.out >raw.out
+whole=$(stat -f %z whole.out)
+check_ge "$(grep -c '^FAULT ' raw.out)" $pages "faults"
+# A file with room for about half of the read's records, each of 148 bytes with its end.
+room=$(((whole - pages * 148 / 2) / 4096 * 4096))
+
+# traced FILE [BLOCKS]: the program, traced to FILE, which may have that many; its process id in
+# $pid.
+traced() {
+	quiet
+	dropped=$(ktrace_rs_stat dropped)
+	(ulimit -f "${2-unlimited}"; exec ktrace -t cf -f "$1" "$KT_BIN/big_read" $pages) &
+	pid=$!
+	wait $pid || fail "the program: status $?"
+	check_ge $(($(ktrace_rs_stat dropped) - dropped)) 1 "records dropped"
+	# The file has no other user any more.
+	wait_for 10 only_the_bystander
+}
+only_the_bystander() {
+	[ "$(ktrace_rs_stat procs) $(ktrace_rs_stat files)" = "1 1" ]
+}
+
+# partly FILE ERRNO UNIT: the trace ended in the midst of the read's records, in the last bytes
+# of a unit of room.
+partly() {
+	failed_with "$2" "$pid" || fail "errno $2 of $pid is not logged"
+	check_eq "$(dmesg | grep -c "tracing stopped for pid $pid\$")" 1 "log lines"
+	check_eq "$(records "$1" ' drop=1')" 0 "marked KTR_DROP"
+	awk -v code="code=$SYS_read" '
+	    $1 == "SYSCALL" { last = $9; n = 0; other = 0; next }
+	    { n++; other += $1 !~ /^FAULT(END)?$/ }
+	    END { print n; exit last != code || other }' raw.out >after.out ||
+	    fail "the read's records are not the last ones: $(cut -d ' ' -f 1,9 raw.out | tail -3)"
+	check_ge "$(cat after.out)" 100 "records of the read"
+	_size=$(stat -f %z "$1")
+	note "$_size bytes of $whole, $(cat after.out) records of the read"
+	check_le $((($3 - _size % $3) % $3)) $((longest - 1)) "bytes of room that are not used"
+}
+
+note "ulimit -f"
+traced limit.out $((room / 512))
+partly limit.out 27 $room
+
+note "full UFS"
+memory_disk 8
+ufs "/dev/$disk" full -O 1 -f 4096
+leave_room full $((room / 1024))
+traced full/out
+partly full/out 28 4096
+umount full || fail "the file system is still busy"
+
+note "full tmpfs"
+mount -t tmpfs -o size=2m tmpfs full || skip "no tmpfs"
+leave_room full $((room / 1024))
+traced full/out
+partly full/out 28 4096
+umount full || fail "the file system is still busy"
+
+bystander_unhurt
+nothing_left

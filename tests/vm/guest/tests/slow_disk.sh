@@ -1,0 +1,81 @@
+#!/bin/sh
+# Trace files on a disk of 256 KiB/s: who makes more than that is slowed down to it and loses
+# nothing; signals reach it while it waits for the disk, and are recorded. Who is traced to a
+# file elsewhere is not slowed down.
+# timeout: 180
+# full timeout: 900
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/disks.subr"
+module_load
+rate=262144
+processes=$(scaled 1 4)
+calls=$(scaled 13000 30000)
+
+[ -c "$KT_SLOW_DISK" ] || fail "no slow disk"
+ufs "$KT_SLOW_DISK" slow -s 65536
+# Each block when it is full.
+mount -u -o noclusterw "$PWD/slow" || fail "mount -u"
+mkdir fast
+mount -t tmpfs tmpfs fast || skip "no tmpfs"
+at_exit "umount -f $PWD/fast"
+# So much of what is written may be on its way to all disks before its writer waits.
+lowest=$(sysctl -n vfs.lorunningspace)
+highest=$(sysctl -n vfs.hirunningspace)
+at_exit "sysctl -q vfs.hirunningspace=$highest vfs.lorunningspace=$lowest"
+sysctl -q vfs.lorunningspace=65536 vfs.hirunningspace=131072
+
+memory_mark
+is_stock || dropped=$(ktrace_rs_stat dropped)
+
+# seconds FILE: how long a program takes that is traced to FILE and makes many records.
+seconds() {
+	time -p ktrace -t c -f "$1" "$KT_BIN/crowd" call 1 10000 2>time.out || fail "crowd: status $?"
+	awk '$1 == "real" { print $2 }' time.out
+}
+alone=$(seconds fast/alone.out)
+
+note "$processes programs of $calls calls each"
+start=$(date +%s)
+pids=
+for i in $(jot "$processes"); do
+	ktrace -t cs -f "slow/$i.out" "$KT_BIN/steady" "$calls" >"said.$i" &
+	eval "pid$i=$!"
+	pids="$pids $!"
+	at_exit "kill $! 2>/dev/null"
+done
+for i in $(jot "$processes"); do
+	eval "begun slow/$i.out \$pid$i"
+done
+waits_for_disk() {
+	waits_in "$1" 'wdrain|bufwait|getblk|flswai'
+}
+for pid in $pids; do
+	for signal in USR1 USR2 USR1; do
+		wait_for 60 waits_for_disk "$pid"
+		kill -$signal "$pid"
+	done
+done
+
+beside=$(seconds fast/beside.out)
+for pid in $pids; do
+	is_traced "$pid" || fail "$pid has ended already: the disk is not slow"
+done
+is_stock || awk -v alone="$alone" -v beside="$beside" 'BEGIN { exit beside > 5 * alone + 1 }' ||
+    fail "a program traced elsewhere takes $beside s instead of $alone s"
+check_eq "$(records fast/beside.out ' drop=1')" 0 "drops elsewhere"
+
+for pid in $pids; do
+	wait "$pid" || fail "$pid: status $?"
+done
+took=$(($(date +%s) - start))
+bytes=$(cat slow/*.out | wc -c)
+note "$((bytes)) bytes in $took s; elsewhere $alone s alone, $beside s beside"
+# Some of it may be in memory still, and the disk may take a little at once.
+check_ge $((took + 2)) $(((bytes - 1048576) / rate)) "seconds"
+for i in $(jot "$processes"); do
+	eval "complete slow/$i.out \$pid$i said.$i"
+	check_ge "$(said "said.$i" signals)" 2 "signals"
+done
+is_stock || check_eq "$(ktrace_rs_stat dropped)" "$dropped" "kern.ktrace_rs.stats.dropped"
+nothing_left

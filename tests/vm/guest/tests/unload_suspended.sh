@@ -1,0 +1,89 @@
+#!/bin/sh
+# Ending a trace while its process is inside the module and waits for a suspended file system to
+# write what it has: ktrace(2) and a forced unload may wait for it, but the module stays as long
+# as it is inside; after that everything goes on, and every record is in the file.
+# timeout: 120
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/disks.subr"
+need_module
+module_load
+
+memory_disk 16
+ufs "/dev/$disk" disk
+
+# waiting: a program, $pid, that waits with its record.
+waiting() {
+	ktrace -t csw -f disk/out "$KT_BIN/steady" -p 1000 >said &
+	pid=$!
+	at_exit "kill $pid 2>/dev/null"
+	begun disk/out $pid
+	suspend disk
+	wait_for 60 waits_for_resume $pid
+	kill -USR1 $pid
+}
+# went_on: it has lost nothing up to the end of its trace, and goes on without.
+went_on() {
+	wait_for 60 is_not_traced $pid
+	raw disk/out >raw.out
+	grep -q ' drops 0 ' raw.err || fail "records marked KTR_DROP"
+	# Each call has its return, but for one that it was in at the end.
+	calls=$(grep -c "^SYSCALL pid=$pid .* code=39 " raw.out)
+	returns=$(grep -c "^SYSRET pid=$pid .* code=39 " raw.out)
+	check_ge "$calls" 1 "calls"
+	check_le $((calls - returns)) 1 "calls without a return"
+	kill -HUP $pid
+	wait $pid || fail "the program: status $?"
+	check_has said '^calls [0-9]+ signals 2$'
+	check_ge "$(said said calls)" "$calls" "calls"
+	! logged "records were lost|ktrace write failed" || fail "records were lost"
+}
+is_there() {
+	sysctl -n kern.ktrace_rs.version >/dev/null
+}
+
+note "ktrace -C"
+quiet
+waiting
+ktrace -C &
+clear=$!
+wait_for 60 is_not_traced $pid
+check_ok waits_for_resume $pid
+resume
+wait $clear || fail "ktrace -C: status $?"
+went_on
+wait_for 10 idle
+
+note "kldunload -f"
+quiet
+waiting
+kldunload -f ktrace_rs >unload.out 2>&1 &
+unload=$!
+wait_for 60 is_not_traced $pid
+# Longer than it waits for threads; where it waits for the disk it has not ended then.
+for i in $(jot 8); do
+	sleep 1
+	is_there || fail "the module is gone, with a thread inside"
+	waits_for_resume $pid || fail "the program does not wait any more"
+done
+kill -0 $unload 2>/dev/null && note "kldunload waits" || note "kldunload has ended"
+# What is not traced is not touched by it.
+"$KT_BIN/steady" 1000 >other
+check_has other '^calls 1000 signals 0$'
+resume
+if wait $unload; then
+	went_on
+else
+	check_has unload.out 'Device busy'
+	went_on
+	kldunload -f ktrace_rs || fail "kldunload -f: status $?"
+fi
+! module_is_loaded || fail "still loaded"
+! logged "leaked memory" || fail "memory left"
+# The stock backend is back, and then the module.
+ktrace -t cu -f stock.out "$KT_BIN/tick" 3
+check_eq "$(records stock.out '^USER ')" 3 "records of the stock backend"
+module_load
+ktrace -t cu -f module.out "$KT_BIN/tick" 3
+check_eq "$(records module.out '^USER ')" 3 "records of the module"
+module_unload
