@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use ktrace_engine::{Counter as _, Errno};
+use ktrace_engine::{Counter as _, Errno, LATENCY_MAX};
 
 use crate::entry::counted;
 use crate::kernel::context::{InKtrace, MaySleep};
@@ -55,7 +55,11 @@ pub(crate) fn wake() {
     }
 }
 
-/// Writes whatever is overdue. While nobody is traced it need not look again.
+/// Most processes that are helped in one go; others are overdue next time, too.
+const AT_ONCE: usize = 4096;
+
+/// Writes whatever is overdue, and returns when to look again. While nobody is traced that is
+/// seldom: whoever begins to trace wakes it.
 fn work(may_sleep: MaySleep) -> Option<u32> {
     // The module does not leave while this thread is counted; where it is about to, there is
     // no engine.
@@ -63,10 +67,11 @@ fn work(may_sleep: MaySleep) -> Option<u32> {
         let engine = module::engine()?;
         let _inside = InKtrace::enter()?;
         if engine.stats.queued.fetch() != 0 {
-            write_overdue(may_sleep);
+            let procs = usize::try_from(engine.stats.procs.fetch()).unwrap_or(AT_ONCE);
+            write_overdue(may_sleep, procs.saturating_add(16).min(AT_ONCE));
         }
         // Something is overdue when it is found twice.
-        (engine.stats.procs.fetch() != 0).then(|| engine.latency().div_ceil(2))
+        Some(if engine.stats.procs.fetch() == 0 { LATENCY_MAX } else { engine.latency().div_ceil(2) })
     })
 }
 
@@ -77,14 +82,17 @@ struct Overdue {
     trace: Arc<Trace>,
 }
 
-fn write_overdue(may_sleep: MaySleep) {
-    let mut all = Vec::new();
+/// Writes for up to `most` processes.
+fn write_overdue(may_sleep: MaySleep, most: usize) {
+    // Memory first: who has to free some may need the list that is locked then.
+    let mut all = Vec::with_capacity(most);
     {
         let _allproc = SxShared::allproc(may_sleep);
         // SAFETY: the list is locked.
         for p in unsafe { all_processes() }.filter(|p| p.has_trace()) {
-            // Before the process is locked.
-            all.reserve(1);
+            if all.len() == most {
+                break;
+            }
             let locked = p.lock();
             if locked.trace().is_some_and(Trace::is_overdue)
                 && let Some(trace) = locked.clone_trace()

@@ -11,7 +11,7 @@ use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
 
 use crate::entry::{AST_HANDLER, count_with};
-use crate::helper::Helper;
+use crate::helper::{self, Helper};
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
@@ -211,6 +211,7 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
             loaded.handlers = Some(Handlers::register());
             LEAVING.store(false, Ordering::Release);
             LOADED.store(Box::into_raw(loaded), Ordering::Release);
+            helper::wake();
             Err(errno)
         }
     }

@@ -189,12 +189,13 @@ impl<P: Platform> ProcTrace<P> {
     /// help meanwhile. Nor where records go to several files: who set another one is about to
     /// write those for the first.
     pub fn help(&self, may_sleep: P::MaySleep, room: usize) -> Result<(), WriteFailed> {
+        // The last reference may be this one: not to be dropped under the commit lock.
+        let Some(file) = self.queue.with(|queue| queue.only_file().cloned()) else { return Ok(()) };
         let helped = self.commit.try_with(may_sleep, |writer| {
-            let Some(file) = self.queue.with(|queue| queue.only_file().cloned()) else { return Ok(()) };
             let Some(leave) = file.storage().try_start_write(may_sleep) else { return Ok(()) };
             let queued = self.with_room(may_sleep, room, &mut writer.free, |queue| {
-                // Only this thread takes records out, but some for another file may have come.
-                queue.only_file().is_some().then(|| queue.take())
+                // Others may have written these, or queued some for another file, before.
+                queue.only_file().is_some_and(|only| Arc::ptr_eq(only, &file)).then(|| queue.take())
             });
             let Some(queued) = queued else { return Ok(()) };
             self.engine.stats.helped.add(1);

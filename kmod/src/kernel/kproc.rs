@@ -10,6 +10,7 @@ use kernel_sys as sys;
 use ktrace_engine::Errno;
 
 use super::context::MaySleep;
+use super::proc::Thread;
 
 /// A millisecond in units of 2^-32 s (`sbintime_t`).
 const MILLISECOND: i64 = (1 << 32) / 1000;
@@ -68,9 +69,13 @@ impl Worker {
         Err(Errno(error))
     }
 
-    /// Has the worker work. May be called with default mutexes held; takes the worker's.
+    /// Has the worker work, unless that is who asks. May be called with default mutexes held;
+    /// takes the worker's.
     pub(crate) fn wake(&self) {
-        if !self.shared.woken.swap(true, Ordering::AcqRel) {
+        // It may be traced, and goes to sleep with its mutex held.
+        if Thread::current().proc().as_ptr() != self.process
+            && !self.shared.woken.swap(true, Ordering::AcqRel)
+        {
             self.shared.locked(|shared| shared.wakeup());
         }
     }
