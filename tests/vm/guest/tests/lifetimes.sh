@@ -1,0 +1,39 @@
+#!/bin/sh
+# Load and forced unload, over and over, while processes fork, execute, exit, signal and stop one
+# another, and begin and end one another's traces: threads are interrupted inside the functions
+# that are redirected, and inside the module. Nothing panics, every trace file is whole, and
+# nothing stays: of what the kernel has in use, nothing has grown by one for each load.
+# timeout: 400
+# full timeout: 5400
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/churn.subr"
+need_module
+rounds=$(scaled 15 500) processes=$(scaled 12 50)
+
+note "once, for what is allocated once"
+churn_start -n "$processes"
+churn_rounds 3
+churn_stop
+usage before.usage
+
+note "$rounds loads"
+churn_start -n "$processes"
+begun=$(date +%s)
+churn_rounds "$rounds"
+echo "$(($(date +%s) - begun)) s"
+churn_stop
+check_ge "$(awk '$1 == "forks" { print $2 }' counts)" $((10 * rounds)) "forks"
+check_ge "$(awk '$1 == "sets" { print $2 }' counts)" $((25 * rounds)) "traces begun"
+for what in execs signals stops kills clears clearfiles; do
+	check_ge "$(awk -v what=$what '$1 == what { print $2 }' counts)" 1 "$what"
+done
+check_no_growth before.usage $((rounds - 1))
+
+ktrace -f after true
+check_ge "$(records after ^SYSCALL)" 3 "records of the stock backend after"
+module_load
+ktrace -f after true
+check_ge "$(records after ^SYSCALL)" 3 "records of the module after"
+wait_for 5 idle
+module_unload

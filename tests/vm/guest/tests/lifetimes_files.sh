@@ -1,0 +1,22 @@
+#!/bin/sh
+# As lifetimes.sh, and meanwhile the trace files are removed, truncated, and renamed over one
+# another, and processes of three users trace one another and to the same files.
+# timeout: 300
+# full timeout: 1800
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/churn.subr"
+need_module
+rounds=$(scaled 8 100) processes=$(scaled 12 50)
+
+churn_start -m -n "$processes" -u "$(id -u nobody)" -u "$(id -u tests)"
+churn_rounds 3
+churn_stop
+usage before.usage
+
+churn_start -m -n "$processes" -u "$(id -u nobody)" -u "$(id -u tests)"
+churn_rounds "$rounds"
+churn_stop
+check_ge "$(awk '$1 == "meddled" { print $2 }' counts)" $((rounds / 2)) "removed, truncated and renamed"
+check_ge "$(awk '$1 == "refused" { print $2 }' counts)" 1 "refused"
+check_no_growth before.usage $((rounds - 1))
