@@ -3,12 +3,12 @@
  * of the payload, one record to a line. Anything that is not a whole, well
  * formed KTR_VERSION1 record ends it with status 1 and a message.
  *
- *	ktr_raw [-ckKlqz] [-d letters] [-n number] [-p pid] [-t type] file
+ *	ktr_raw [-cklqz] [-d letters] [-n number] [-p pid] [-t type] file
  *	-c	prints "pid TYPE count drops" for each process and type instead
  *	-d	what was written, and what utrace(2) was given, has to be one of
  *		these letters
- *	-k	nothing may look like an address of the kernel; with -K, nothing
- *		but arguments of system calls
+ *	-k	nothing may look like an address of the kernel, but for those that
+ *		fuzz passes to it
  *	-l	prints only the last record of each process
  *	-n	of SYSCALL and SYSRET only those of this system call
  *	-p, -t	only records of this process, of this type (SYSCALL, ...)
@@ -41,6 +41,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "fuzz.h"
 
 #define NTYPES 16
 
@@ -75,14 +77,17 @@ struct count {
 
 static struct thread *threads;
 static struct count *counts;
-static size_t nthreads, ncounts, offset;
-static bool counting, ending, leaks, leaks_but_args, quiet, strict;
+static size_t nthreads, ncounts;
+/* Where the record is that is looked at, and its type. */
+static size_t offset;
+static const char *kind;
+static bool counting, ending, leaks, quiet, strict;
 static const char *letters;
 
 static void
 bad(const char *what)
 {
-	errx(1, "record at byte %zu: %s", offset, what);
+	errx(1, "record at byte %zu: %s: %s", offset, kind, what);
 }
 
 /* Tables grow by one; there are few processes and threads in a trace. */
@@ -153,6 +158,15 @@ check_len(int len, size_t want)
 		bad("payload of the wrong length");
 }
 
+static bool
+is_of_fuzz(uint64_t word)
+{
+	for (size_t i = 0; i < nitems(fuzz_kernel); i++)
+		if (word == fuzz_kernel[i])
+			return (true);
+	return (false);
+}
+
 /*
  * The direct map, the kernel's own data, its text and modules. An address may
  * lie anywhere in bytes, but between arguments, which are words.
@@ -164,9 +178,10 @@ check_leaks(const char *p, size_t len, size_t step)
 
 	for (size_t i = 0; leaks && i + sizeof(word) <= len; i += step) {
 		memcpy(&word, p + i, sizeof(word));
-		if ((word >= 0xfffff80000000000 && word < 0xfffffc0000000000) ||
-		    (word >= 0xfffffe0000000000 && word < 0xffffff0000000000) ||
-		    (word >= 0xffffffff80000000 && word < 0xffffffffc0000000))
+		if (((word >= 0xfffff80000000000 && word < 0xfffffc0000000000) ||
+			(word >= 0xfffffe0000000000 && word < 0xffffff0000000000) ||
+			(word >= 0xffffffff80000000 && word < 0xffffffffc0000000)) &&
+		    !is_of_fuzz(word))
 			bad("an address of the kernel");
 	}
 }
@@ -251,8 +266,7 @@ check_payload(int type, const char *p, int len)
 		check_zero(p + 4, 4, "padding of ktr_syscall");
 		if (s.ktr_narg < 0 || s.ktr_narg > 8)
 			bad("ktr_narg");
-		if (!leaks_but_args)
-			check_leaks(p, len, sizeof(register_t));
+		check_leaks(p, len, sizeof(register_t));
 		break;
 	}
 	case KTR_SYSRET: {
@@ -483,7 +497,7 @@ print_record(const char *record)
 static void
 usage(void)
 {
-	errx(2, "usage: ktr_raw [-ckKlqz] [-d letters] [-n number] [-p pid] "
+	errx(2, "usage: ktr_raw [-cklqz] [-d letters] [-n number] [-p pid] "
 		"[-t type] file");
 }
 
@@ -504,7 +518,7 @@ main(int argc, char *argv[])
 	bool drop;
 	int ch, fd, type;
 
-	while ((ch = getopt(argc, argv, "cd:kKln:p:qt:z")) != -1)
+	while ((ch = getopt(argc, argv, "cd:kln:p:qt:z")) != -1)
 		switch (ch) {
 		case 'c':
 			counting = true;
@@ -512,9 +526,6 @@ main(int argc, char *argv[])
 		case 'd':
 			letters = optarg;
 			break;
-		case 'K':
-			leaks_but_args = true;
-			/* FALLTHROUGH */
 		case 'k':
 			leaks = true;
 			break;
@@ -550,6 +561,7 @@ main(int argc, char *argv[])
 
 	for (offset = 0; offset < (size_t)sb.st_size;
 	    offset += sizeof(h) + h.ktr_len) {
+		kind = "of no type";
 		if (sb.st_size - offset < sizeof(h))
 			bad("header cut off");
 		memcpy(&h, data + offset, sizeof(h));
@@ -560,6 +572,7 @@ main(int argc, char *argv[])
 		type = (unsigned short)h.ktr_type & ~KTR_TYPE;
 		if (type < 1 || type >= NTYPES)
 			bad("unknown type");
+		kind = names[type];
 		if (h.ktr_len < 0 ||
 		    (size_t)h.ktr_len > sb.st_size - offset - sizeof(h))
 			bad("payload cut off");
