@@ -9,6 +9,7 @@
 . "$KT/tests/common.subr"
 . "$KT/tests/churn.subr"
 need_module
+churn_here
 rounds=$(scaled 15 500) processes=$(scaled 12 50)
 
 note "once, for what is allocated once"

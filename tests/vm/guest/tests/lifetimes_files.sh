@@ -7,6 +7,7 @@
 . "$KT/tests/common.subr"
 . "$KT/tests/churn.subr"
 need_module
+churn_here
 rounds=$(scaled 8 100) processes=$(scaled 12 50)
 
 churn_start -m -n "$processes" -u "$(id -u nobody)" -u "$(id -u tests)"
