@@ -1,6 +1,8 @@
 /*
  * One system call with many context switches: write(2) of MEGABYTES to a
- * socket, which has room for some kilobytes, while a child reads it.
+ * socket, which has room for some kilobytes, while a child reads it, with a pause
+ * after each of them: whoever writes the records has its turn, however fast the
+ * machine is.
  *
  *	push MEGABYTES
  */
@@ -19,7 +21,7 @@ main(int argc, char *argv[])
 {
 	size_t len = (size_t)(argc > 1 ? atol(argv[1]) : 1) << 20;
 	const int room = 4096;
-	char buf[512], *p;
+	char buf[4096], *p;
 	int fds[2], status;
 
 	p = mmap(NULL, len, PROT_READ, MAP_ANON, -1, 0);
@@ -37,7 +39,7 @@ main(int argc, char *argv[])
 	case 0:
 		close(fds[1]);
 		while (read(fds[0], buf, sizeof(buf)) > 0)
-			;
+			usleep(500);
 		_exit(0);
 	}
 	if (write(fds[1], p, len) != (ssize_t)len)

@@ -24,7 +24,7 @@ check_ge "$(ktrace_rs_stat helped)" $((helped + 1)) "times that it helped"
 untrace "$spawned"
 
 note "busy in one system call"
-ktrace -t w -f busy.out "$KT_BIN/push" 16 || fail "push: status $?"
+ktrace -t w -f busy.out "$KT_BIN/push" 8 || fail "push: status $?"
 check_ge "$(records busy.out '^CSW .* wmesg=sb')" 1000 "context switches"
 check_eq "$(records busy.out ' drop=1')" 0 "drops"
 check_ge "$(ktrace_rs_stat helped)" $((helped + 2)) "times that it helped"
