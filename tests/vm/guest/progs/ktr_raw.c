@@ -67,17 +67,20 @@ static const char *const names[NTYPES] = {
 struct thread {
 	long tid;
 	struct timespec last;
+	struct thread *next;
 };
 
 struct count {
 	pid_t pid;
 	unsigned long records[NTYPES], drops[NTYPES];
 	size_t last;
+	struct count *next, *later;
 };
 
-static struct thread *threads;
-static struct count *counts;
-static size_t nthreads, ncounts;
+/* By the lowest bits of their numbers; processes also as they come. */
+#define NBUCKETS 4096
+static struct thread *threads[NBUCKETS];
+static struct count *counts[NBUCKETS], *first, **behind_last = &first;
 /* Where the record is that is looked at, and its type. */
 static size_t offset;
 static const char *kind;
@@ -90,46 +93,44 @@ bad(const char *what)
 	errx(1, "record at byte %zu: %s: %s", offset, kind, what);
 }
 
-/* Tables grow by one; there are few processes and threads in a trace. */
 static void *
-entry(void **table, size_t *n, size_t size)
+entry(size_t size)
 {
-	if ((*table = realloc(*table, (*n + 1) * size)) == NULL)
-		err(2, "realloc");
-	memset((char *)*table + *n * size, 0, size);
-	return ((char *)*table + (*n)++ * size);
+	void *p;
+
+	if ((p = calloc(1, size)) == NULL)
+		err(2, "calloc");
+	return (p);
 }
 
 static struct thread *
 thread_of(long tid)
 {
-	static size_t recent;
-	struct thread *t;
+	struct thread **bucket = &threads[tid % NBUCKETS], *t;
 
-	if (recent < nthreads && threads[recent].tid == tid)
-		return (&threads[recent]);
-	for (recent = 0; recent < nthreads; recent++)
-		if (threads[recent].tid == tid)
-			return (&threads[recent]);
-	t = entry((void **)&threads, &nthreads, sizeof(*threads));
+	for (t = *bucket; t != NULL; t = t->next)
+		if (t->tid == tid)
+			return (t);
+	t = entry(sizeof(*t));
 	t->tid = tid;
-	return (t);
+	t->next = *bucket;
+	return (*bucket = t);
 }
 
 static struct count *
 count_of(pid_t pid)
 {
-	static size_t recent;
-	struct count *c;
+	struct count **bucket = &counts[pid % NBUCKETS], *c;
 
-	if (recent < ncounts && counts[recent].pid == pid)
-		return (&counts[recent]);
-	for (recent = 0; recent < ncounts; recent++)
-		if (counts[recent].pid == pid)
-			return (&counts[recent]);
-	c = entry((void **)&counts, &ncounts, sizeof(*counts));
+	for (c = *bucket; c != NULL; c = c->next)
+		if (c->pid == pid)
+			return (c);
+	c = entry(sizeof(*c));
 	c->pid = pid;
-	return (c);
+	c->next = *bucket;
+	*behind_last = c;
+	behind_last = &c->later;
+	return (*bucket = c);
 }
 
 static void
@@ -169,7 +170,8 @@ is_of_fuzz(uint64_t word)
 
 /*
  * The direct map, the kernel's own data, its text and modules. An address may
- * lie anywhere in bytes, but between arguments, which are words.
+ * lie anywhere in bytes; but across two words, parts of two addresses of the
+ * process can look like one of the kernel.
  */
 static void
 check_leaks(const char *p, size_t len, size_t step)
@@ -252,8 +254,10 @@ print_bytes(const char *label, const char *p, size_t len)
 static void
 check_payload(int type, const char *p, int len)
 {
-	if (type != KTR_SYSCALL)
-		check_leaks(p, len, 1);
+	bool words = type == KTR_SYSCALL || type == KTR_SYSRET ||
+	    type == KTR_PSIG || type == KTR_FAULT;
+
+	check_leaks(p, len, words ? sizeof(register_t) : 1);
 	switch (type) {
 	case KTR_SYSCALL: {
 		struct ktr_syscall s;
@@ -266,7 +270,6 @@ check_payload(int type, const char *p, int len)
 		check_zero(p + 4, 4, "padding of ktr_syscall");
 		if (s.ktr_narg < 0 || s.ktr_narg > 8)
 			bad("ktr_narg");
-		check_leaks(p, len, sizeof(register_t));
 		break;
 	}
 	case KTR_SYSRET: {
@@ -617,14 +620,13 @@ main(int argc, char *argv[])
 		if (!quiet && !counting && !ending)
 			print_record(data + offset);
 	}
-	for (size_t i = 0; ending && i < ncounts; i++)
-		print_record(data + counts[i].last);
-	for (size_t i = 0; counting && i < ncounts; i++)
+	for (c = first; ending && c != NULL; c = c->later)
+		print_record(data + c->last);
+	for (c = first; counting && c != NULL; c = c->later)
 		for (type = 1; type < NTYPES; type++)
-			if (counts[i].records[type] != 0)
-				printf("%d %s %lu %lu\n", counts[i].pid,
-				    names[type], counts[i].records[type],
-				    counts[i].drops[type]);
+			if (c->records[type] != 0)
+				printf("%d %s %lu %lu\n", c->pid, names[type],
+				    c->records[type], c->drops[type]);
 	fflush(stdout);
 	fprintf(stderr,
 	    "records %lu drops %lu backwards %lu backwards-in-thread %lu\n",
