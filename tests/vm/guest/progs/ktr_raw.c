@@ -254,10 +254,12 @@ print_bytes(const char *label, const char *p, size_t len)
 static void
 check_payload(int type, const char *p, int len)
 {
-	bool words = type == KTR_SYSCALL || type == KTR_SYSRET ||
-	    type == KTR_PSIG || type == KTR_FAULT;
+	bool words =
+	    type == KTR_SYSCALL || type == KTR_PSIG || type == KTR_FAULT;
 
-	check_leaks(p, len, words ? sizeof(register_t) : 1);
+	/* What a call returns, its process has. */
+	if (type != KTR_SYSRET)
+		check_leaks(p, len, words ? sizeof(register_t) : 1);
 	switch (type) {
 	case KTR_SYSCALL: {
 		struct ktr_syscall s;
