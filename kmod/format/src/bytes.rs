@@ -85,6 +85,10 @@ impl<'a> Take<'a> {
         self.bytes(N)?.try_into().ok()
     }
 
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_ne_bytes)
+    }
+
     pub(crate) fn i16(&mut self) -> Option<i16> {
         self.array().map(i16::from_ne_bytes)
     }

@@ -1,7 +1,7 @@
 //! The header of a record (`struct ktr_header` of `sys/ktrace.h`).
 
-use crate::Kind;
-use crate::bytes::{Put, Take};
+use crate::bytes::Put;
+use crate::{AnyHeader, Kind};
 
 /// Size of the header in bytes.
 pub const HEADER_LEN: usize = 64;
@@ -13,9 +13,11 @@ pub const MAXCOMLEN: usize = 19;
 pub const VERSION1: i16 = 1;
 
 /// `KTR_DROP`: at least one record of the process was dropped before this one.
-const KTR_DROP: u16 = 0x8000;
+pub(crate) const KTR_DROP: u16 = 0x8000;
 /// `KTR_VERSIONED`: the header has a version number.
-const KTR_VERSIONED: u16 = 0x4000;
+pub(crate) const KTR_VERSIONED: u16 = 0x4000;
+/// `KTR_TYPE`: the bits of `ktr_type` that are flags, and not the number of a type.
+pub const KTR_TYPE: u16 = KTR_DROP | KTR_VERSIONED;
 
 /// A point in time since the epoch (`struct timespec`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,22 +69,18 @@ impl Header {
 
     /// Reads a header of `KTR_VERSION1`; `None` if the bytes are not one.
     pub(crate) fn decode(bytes: &[u8; HEADER_LEN]) -> Option<Header> {
-        let mut bytes = Take::new(bytes);
-        let len = u32::try_from(bytes.i32()?).ok()?;
-        let ktr_type = u16::from_ne_bytes(bytes.array()?);
-        let version = bytes.i16()?;
-        if ktr_type & KTR_VERSIONED == 0 || version != VERSION1 {
-            return None;
-        }
+        let AnyHeader { version: _, len, ktr_type, drop, pid, comm, time, tid, cpu } =
+            AnyHeader::decode(bytes).ok()?;
         Some(Header {
-            len,
-            kind: Kind::from_number(ktr_type & !(KTR_DROP | KTR_VERSIONED))?,
-            drop: ktr_type & KTR_DROP != 0,
-            pid: bytes.i32()?,
-            comm: bytes.array()?,
-            time: Timespec { sec: bytes.u64()?.cast_signed(), nsec: bytes.u64()?.cast_signed() },
-            tid: bytes.u64()?.cast_signed(),
-            cpu: bytes.i32()?,
+            len: u32::try_from(len).ok()?,
+            kind: Kind::from_number(ktr_type)?,
+            drop,
+            pid,
+            comm,
+            time,
+            tid,
+            // There is none in KTR_VERSION0.
+            cpu: cpu?,
         })
     }
 }

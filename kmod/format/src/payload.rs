@@ -335,7 +335,7 @@ impl<'a> Payload<'a> {
     }
 
     /// Reads the payload of a record of type `kind`; `None` if `bytes` are not one.
-    pub(crate) fn decode(kind: Kind, bytes: &'a [u8]) -> Option<Payload<'a>> {
+    pub fn decode(kind: Kind, bytes: &'a [u8]) -> Option<Payload<'a>> {
         let mut bytes = Take::new(bytes);
         let payload = match kind {
             Kind::Syscall => {

@@ -4,8 +4,8 @@
 #![cfg(target_endian = "little")]
 
 use ktrace_format::{
-    CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Header, Kind, Payload, ProcCtor, Psig, Record,
-    Struct, StructArray, Syscall, Sysret, Timespec,
+    AnyHeader, CapData, CapFail, Csw, DecodeError, Fault, FaultEnd, Genio, HEADER_LEN, Header, Kind, Payload,
+    ProcCtor, Psig, Record, Struct, StructArray, Syscall, Sysret, Timespec, Version,
 };
 
 /// Offset and bytes of each field of `struct ktr_header` but `ktr_len` and `ktr_type`.
@@ -216,4 +216,63 @@ fn struct_array() {
 #[test]
 fn a_record_after_a_drop() {
     check(Payload::FaultEnd(FaultEnd { result: 0 }), 0xc00e, &[0; 4]);
+}
+
+/// `struct ktr_header_v0` of the same record as [`HEADER`], with `ktr_type` and no `ktr_version`.
+fn header_v0(ktr_type: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 56];
+    bytes[0] = 4; // ktr_len
+    bytes[4..6].copy_from_slice(&ktr_type.to_le_bytes());
+    bytes[6..8].fill(0xff); // padding
+    for (offset, field) in HEADER.iter().filter(|(offset, _)| (8..40).contains(offset)) {
+        bytes[*offset..offset + field.len()].copy_from_slice(field);
+    }
+    bytes[40..48].copy_from_slice(&[0x3f, 0x42, 0x0f, 0, 0, 0, 0, 0]); // ktr_time.tv_usec: 999999
+    bytes[48..56].copy_from_slice(&[0xa1, 0x86, 0x01, 0, 0, 0, 0, 0]); // ktr_tid: 100001
+    bytes
+}
+
+#[test]
+fn a_header_of_version_0() {
+    let expected = AnyHeader {
+        version: Version::V0,
+        len: 4,
+        ktr_type: 14,
+        drop: true,
+        pid: 12345,
+        comm: header(false).comm,
+        time: Timespec { sec: 123_456_789, nsec: 999_999_000 },
+        tid: 100_001,
+        cpu: None,
+    };
+    let bytes = header_v0(0x800e);
+    assert_eq!(AnyHeader::decode(&bytes), Ok(expected));
+    assert_eq!(AnyHeader::decode(&bytes[..55]), Err(DecodeError::Truncated));
+    assert_eq!((Version::V0.header_len(), Version::V1.header_len()), (56, 64));
+    // The module never writes one.
+    assert_eq!(Record::decode(&[bytes, vec![0; 12]].concat()), Err(DecodeError::Header));
+}
+
+#[test]
+fn a_header_of_version_1_whose_numbers_make_no_sense() {
+    let mut bytes = vec![0; HEADER_LEN];
+    bytes[..4].fill(0xff);
+    bytes[4..6].copy_from_slice(&0x7fff_u16.to_le_bytes());
+    for (offset, field) in HEADER {
+        bytes[*offset..offset + field.len()].copy_from_slice(field);
+    }
+    let found = AnyHeader::decode(&bytes).expect("the version is known");
+    assert_eq!((found.version, found.len, found.ktr_type, found.drop), (Version::V1, -1, 0x3fff, false));
+    assert_eq!((found.time.nsec, found.cpu), (999_999_999, Some(3)));
+    assert_eq!(AnyHeader::decode(&bytes[..63]), Err(DecodeError::Truncated));
+    bytes[6] = 2; // ktr_version
+    assert_eq!(AnyHeader::decode(&bytes), Err(DecodeError::Header));
+    assert_eq!(AnyHeader::decode(&bytes[..60]), Err(DecodeError::Header));
+}
+
+#[test]
+fn microseconds_that_are_none_do_not_overflow() {
+    let mut bytes = header_v0(1);
+    bytes[40..48].fill(0x7f);
+    assert_eq!(AnyHeader::decode(&bytes).map(|header| header.time.nsec), Ok(i64::MAX));
 }
