@@ -1,0 +1,7 @@
+//! `ktrcheck`: says whether trace files are whole.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ktrcheck::cli::main()
+}
