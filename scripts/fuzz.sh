@@ -1,13 +1,13 @@
 #!/bin/sh
-# fuzz.sh [LIBFUZZER OPTION...]: feeds the decoder of trace records with what libFuzzer makes of the
-# seeds in tests/fuzz/corpus. What makes it fail is left in target/fuzz.
+# fuzz.sh [LIBFUZZER OPTION...]: feeds the decoder of trace records, and ktrcheck, with what libFuzzer makes
+# of the seeds in tests/fuzz/corpus and corpus-ktrcheck. What makes them fail is left in target/fuzz.
 #
-# FUZZ_RUNS=N   inputs; the default takes some seconds
+# FUZZ_RUNS=N   inputs of the decoder, ten for each of ktrcheck; the default takes some seconds
 set -eu
 cd "$(dirname "$0")/.."
 
 target=target/fuzz
-found=$target/corpus
+runs=${FUZZ_RUNS:-3000000}
 host=$(rustc -vV | sed -n 's/^host: //p')
 
 # Instrumented as cargo-fuzz does it; --target spares the build scripts.
@@ -17,13 +17,25 @@ RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
     cargo build -q --profile fuzz -p ktrace-fuzz --features libfuzzer --target "$host" \
     --target-dir "$target"
 
-rm -rf "$found"
-mkdir -p "$found"
-if ! "$target/$host/fuzz/fuzz-decode" -runs="${FUZZ_RUNS:-3000000}" -seed=2005 -max_len=4096 -timeout=10 \
-    -artifact_prefix="$target/" -print_final_stats=1 "$@" "$found" tests/fuzz/corpus >"$target/log" 2>&1; then
-	cat "$target/log" >&2
-	exit 1
-fi
-# Without its counters it would be blind.
-grep -q 'inline 8-bit counters' "$target/log"
-grep 'DONE' "$target/log"
+# fuzz NAME CORPUS RUNS OPTION...
+fuzz() {
+	name=$1
+	corpus=$2
+	count=$3
+	shift 3
+	found=$target/found-$name
+	log=$target/$name.log
+	rm -rf "$found"
+	mkdir -p "$found"
+	if ! "$target/$host/fuzz/$name" -runs="$count" -seed=2005 -max_len=4096 -timeout=10 \
+	    -artifact_prefix="$target/" -print_final_stats=1 "$@" "$found" "$corpus" >"$log" 2>&1; then
+		cat "$log" >&2
+		exit 1
+	fi
+	# Without its counters it would be blind.
+	grep -q 'inline 8-bit counters' "$log"
+	echo "$name: $(grep 'DONE' "$log")"
+}
+
+fuzz fuzz-decode tests/fuzz/corpus "$runs" "$@"
+fuzz fuzz-ktrcheck tests/fuzz/corpus-ktrcheck "$((runs / 10))" "$@"

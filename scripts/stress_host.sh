@@ -3,7 +3,7 @@
 #
 # MODEL_ITERATIONS=N   schedules of each scenario and scheduler
 # PROPTEST_CASES=N     inputs of each property
-# FUZZ_RUNS=N          inputs of the decoder
+# FUZZ_RUNS=N          inputs of the decoder, ten for each of ktrcheck
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,11 +1,15 @@
 //! What must hold of any bytes that are read as a trace file.
 #![forbid(unsafe_code)]
 
+mod trace;
+
 use std::ops::Range;
 
 use ktrace_format::{
     CAP_FAIL_LEN, CapData, DecodeError, HEADER_LEN, Header, MAXCOMLEN, Payload, Record, Records, split_record,
 };
+
+pub use trace::check_trace;
 
 /// The end of `ktr_comm`, which is always a NUL, in a header.
 const COMM_END: Range<usize> = 12 + MAXCOMLEN..12 + MAXCOMLEN + 1;
