@@ -14,8 +14,8 @@ use crate::{Check, Order, Source, TraceFile};
 /// Says whether trace files of ktrace(1) are whole.
 ///
 /// A file is whole if it is one record after the other to its end, each of a known type and with what its
-/// type asks for; no record is older than the one before it; CALL and RET of each thread take turns and match;
-/// and no record is marked KTR_DROP. Where that is not so, it says at which byte, and goes on at the
+/// type asks for; no record is older than the one before it of its thread; CALL and RET of each thread take turns
+/// and match; and no record is marked KTR_DROP. Where that is not so, it says at which byte, and goes on at the
 /// next record. Trace points for system calls have to be on both for CALL and for RET, as ktrace(1) has them.
 ///
 /// Not asked for is the CALL of a thread's first RET, nor the RET of its last CALL, nor those where tracing
@@ -33,10 +33,9 @@ struct Cli {
     /// Print all that is wrong, and not only the first of each sort.
     #[arg(short, long)]
     verbose: bool,
-    /// Ask for order in time within each thread, and not in the whole file: records of several threads may be
-    /// written later than others that were made after them.
+    /// Ask for order in time in the whole file, and not only within each thread.
     #[arg(short, long)]
-    threads: bool,
+    order: bool,
     /// Trace files of a 64-bit kernel.
     #[arg(value_name = "FILE", default_value = "ktrace.out")]
     files: Vec<PathBuf>,
@@ -70,7 +69,7 @@ fn run(cli: &Cli, path: &Path) -> Result<bool> {
     let file = TraceFile::open(path).with_context(|| path.display().to_string())?;
     let out: Box<dyn Write> = if cli.quiet { Box::new(io::sink()) } else { Box::new(io::stdout()) };
     let mut report = Report::new(out, path, cli.verbose);
-    let order = if cli.threads { Order::Thread } else { Order::File };
+    let order = if cli.order { Order::File } else { Order::Thread };
     let bar = bar(cli, path, file.size());
     let progress = |bytes| bar.set_position(bytes);
 

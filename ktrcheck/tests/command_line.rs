@@ -185,18 +185,18 @@ fn a_quiet_check_has_a_status_only() {
 }
 
 #[test]
-fn the_order_of_the_file_is_asked_for_unless_told_not_to() {
+fn the_order_of_the_file_is_asked_for_with_o() {
     let args: &[u64] = &[3];
     let mut late = record(1, false, Payload::Syscall(Syscall { code: 6, args: args.into() }));
     late[48] += 1; // ktr_tid
     let bytes = [call(2), late].concat();
-    let (status, shown) = check(&bytes, &[]);
+    let (status, shown) = check(&bytes, &["-o"]);
     assert_eq!(status, Some(1));
     assert!(
         shown.starts_with("ktrace.out: byte 160: pid 845 tid 100124: older than the record before"),
         "{shown}"
     );
-    assert_eq!(check(&bytes, &["-qt"]).0, Some(0));
+    assert_eq!(check(&bytes, &["-q"]).0, Some(0));
 }
 
 #[test]
