@@ -1,0 +1,586 @@
+/*
+ * What system calls cost: processes that each do the same again and again, and
+ *how often they get to it in a given time.
+ *
+ *	bench [-o] [-f FILE] [-m MS] [-n N] [-t TYPES] [-z BYTES] LOAD [FILE]
+ *
+ *	clock		clock_gettime(2) of the time of day
+ *	copy		a copy of 64 KiB of memory
+ *	fork		fork(2), and a wait for the child, which only exits
+ *	getppid		getppid(2)
+ *	open		open(2) and close(2) of a file
+ *	pingpong	a byte through a pipe to another process, and one back
+ *	read		read(2) of 4 KiB
+ *	threads		as getppid, but the N are threads of one process
+ *	write		write(2) of 64 KiB to the end of the second FILE
+ *	late-sleep	see below
+ *	late-spin
+ *
+ *	-f FILE		they are traced to it, not inherited by children
+ *	-m MS		for so many milliseconds (500), after a fifth of that
+ *	-n N		so many of them (1)
+ *	-o		each of them to a file of its own: FILE.0, FILE.1 ...
+ *	-t TYPES	of records, some of cintw, as ktrace(1) has them
+ *	-z BYTES	size of the trace file to begin with, of which nothing
+ *is on the disk
+ *
+ * Prints how often all of them did it, and in how many nanoseconds. That is
+ *seen from outside, by a process that is not traced. Where a process ends or
+ *its tracing ends before the time is up, bench fails. No trace file is left
+ *behind.
+ *
+ * late-sleep and late-spin print how many records there were, and how many
+ * nanoseconds all of them took from when they were made until they were in the
+ * file. Each is the last that its process makes before it sleeps in that system
+ * call, or does not leave user mode, until the record is there; N is how many.
+ */
+
+#include <sys/param.h>
+#include <sys/ktrace.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysctl.h>
+#include <sys/time.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#include <err.h>
+#include <fcntl.h>
+#include <paths.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Bytes of a copy, of a write(2), and of a read(2). */
+#define LARGE ((size_t)64 * 1024)
+#define SMALL 4096
+
+/* Milliseconds without a write after which a trace file has everything. */
+#define SETTLED 200
+
+/* Seconds after which a record is no longer waited for. */
+#define TOO_LATE 10
+
+/* A process or thread. No two of them share a cache line. */
+struct worker {
+	_Alignas(CACHE_LINE_SIZE) volatile uint64_t done;
+	int in, out; /* pipes from and to the other one of its pair */
+};
+
+/* What workers and the first process share. */
+struct shared {
+	atomic_int ready;
+	atomic_int round;    /* of late-spin */
+	_Atomic uint64_t at; /* when the last record of a round was made */
+};
+
+static struct shared *shared;
+static struct worker *workers; /* shared, too */
+static _Thread_local struct worker *self;
+
+static pid_t *processes;
+static int started; /* processes */
+/* Where workers wait for the beginning, or for the next round. */
+static int gate[2];
+
+static const char *trace_file, *target;
+static bool own_files;
+static int types, count = 1, milliseconds = 500;
+static off_t trace_size;
+
+static char *from, *to; /* LARGE bytes */
+static int target_fd, zero_fd;
+
+static uint64_t
+now(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ((uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec);
+}
+
+/* Only for workers: the first process finds that one is missing. */
+static void
+must(bool ok)
+{
+	if (!ok)
+		_exit(1);
+}
+
+static void
+do_clock(void)
+{
+	now(CLOCK_REALTIME);
+}
+
+static void
+do_copy(void)
+{
+	memcpy(to, from, LARGE);
+	/* So that the compiler leaves it there. */
+	__asm__ volatile("" : : "r"(to) : "memory");
+}
+
+static void
+do_fork(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	must(pid > 0 && waitpid(pid, NULL, 0) == pid);
+}
+
+static void
+do_getppid(void)
+{
+	syscall(SYS_getppid);
+}
+
+static void
+do_open(void)
+{
+	int fd = open(_PATH_PASSWD, O_RDONLY);
+
+	must(fd >= 0 && close(fd) == 0);
+}
+
+/* The second one of a pair only gives back what it gets. */
+static void
+do_pingpong(void)
+{
+	char c = 0;
+
+	if ((self - workers) % 2 == 0)
+		must(write(self->out, &c, 1) == 1);
+	must(read(self->in, &c, 1) == 1);
+	if ((self - workers) % 2 != 0)
+		must(write(self->out, &c, 1) == 1);
+}
+
+static void
+do_read(void)
+{
+	must(read(zero_fd, to, SMALL) == SMALL);
+}
+
+static void
+do_write(void)
+{
+	must(write(target_fd, from, LARGE) == (ssize_t)LARGE);
+}
+
+static void
+late_sleep(void)
+{
+	char c;
+
+	shared->at = now(CLOCK_MONOTONIC);
+	must(read(gate[0], &c, 1) == 1);
+}
+
+static void
+late_spin(void)
+{
+	int round = shared->round;
+
+	shared->at = now(CLOCK_MONOTONIC);
+	syscall(SYS_getppid);
+	while (shared->round == round)
+		continue;
+}
+
+static const struct load {
+	const char *name;
+	void (*step)(void);
+	enum { PROCESSES, PAIRS, THREADS, LATE } how;
+} loads[] = {
+    {"clock", do_clock, PROCESSES},
+    {"copy", do_copy, PROCESSES},
+    {"fork", do_fork, PROCESSES},
+    {"getppid", do_getppid, PROCESSES},
+    {"open", do_open, PROCESSES},
+    {"pingpong", do_pingpong, PAIRS},
+    {"read", do_read, PROCESSES},
+    {"threads", do_getppid, THREADS},
+    {"write", do_write, PROCESSES},
+    {"late-sleep", late_sleep, LATE},
+    {"late-spin", late_spin, LATE},
+};
+static const struct load *load;
+
+/* The file that a process is traced to. */
+static const char *
+file_of(int number)
+{
+	static char path[MAXPATHLEN];
+
+	if (!own_files)
+		return (trace_file);
+	snprintf(path, sizeof(path), "%s.%d", trace_file, number);
+	return (path);
+}
+
+static void *
+work(void *arg)
+{
+	char c;
+
+	self = arg;
+	shared->ready++;
+	must(read(gate[0], &c, 1) >= 0);
+	for (;;) {
+		load->step();
+		self->done++;
+	}
+	return (NULL);
+}
+
+static void
+run_threads(void)
+{
+	pthread_t thread;
+
+	for (int i = 1; i < count; i++)
+		must(pthread_create(&thread, NULL, work, &workers[i]) == 0);
+	work(&workers[0]);
+}
+
+/* What a process does until it is killed. */
+static void
+run_process(int number)
+{
+	close(gate[1]);
+	if (trace_file != NULL &&
+	    ktrace(file_of(number), KTROP_SET, types, getpid()) != 0) {
+		warn("ktrace");
+		_exit(1);
+	}
+	if (load->how == THREADS)
+		run_threads();
+	work(&workers[number]);
+}
+
+static void
+make_pair(struct worker *pair)
+{
+	int there[2], back[2];
+
+	if (pipe(there) != 0 || pipe(back) != 0)
+		err(2, "pipe");
+	pair[0].out = there[1];
+	pair[1].in = there[0];
+	pair[1].out = back[1];
+	pair[0].in = back[0];
+}
+
+/* For atexit(3); workers do not call that. */
+static void
+kill_all(void)
+{
+	for (int i = 0; i < started; i++)
+		kill(processes[i], SIGKILL);
+	for (int i = 0; i < started; i++)
+		waitpid(processes[i], NULL, 0);
+	started = 0;
+}
+
+static void
+start(int n)
+{
+	pid_t pid;
+
+	if ((processes = calloc(n, sizeof(*processes))) == NULL ||
+	    pipe(gate) != 0 || atexit(kill_all) != 0)
+		err(2, "start");
+	for (int i = 0; i < n; i++) {
+		if (load->how == PAIRS && i % 2 == 0)
+			make_pair(&workers[i]);
+		if ((pid = fork()) < 0)
+			err(2, "fork");
+		if (pid == 0)
+			run_process(i);
+		processes[started++] = pid;
+	}
+}
+
+/* Fails unless all processes are there, and traced if they should be. */
+static void
+check_processes(void)
+{
+	int mib[] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, 0};
+	struct kinfo_proc info;
+	size_t len;
+
+	if (waitpid(-1, NULL, WNOHANG) != 0)
+		errx(1, "%s: a process has ended", load->name);
+	for (int i = 0; i < started && trace_file != NULL; i++) {
+		mib[3] = processes[i];
+		len = sizeof(info);
+		if (sysctl(mib, nitems(mib), &info, &len, NULL, 0) != 0)
+			err(2, "sysctl");
+		if ((info.ki_traceflag & types) != types)
+			errx(1, "%s: tracing has ended", load->name);
+	}
+}
+
+static void
+wait_until_ready(int n)
+{
+	while (shared->ready < n) {
+		if (waitpid(-1, NULL, WNOHANG) != 0)
+			errx(1, "%s: a process has not begun", load->name);
+		usleep(1000);
+	}
+	check_processes();
+}
+
+static uint64_t
+all_done(void)
+{
+	uint64_t sum = 0;
+	int n = load->how == PAIRS ? 2 * count : count;
+
+	for (int i = 0; i < n; i += load->how == PAIRS ? 2 : 1)
+		sum += workers[i].done;
+	return (sum);
+}
+
+static void
+measure_rate(void)
+{
+	uint64_t begun, done, ended;
+
+	close(gate[1]);
+	usleep(milliseconds * 200);
+	begun = now(CLOCK_MONOTONIC);
+	done = all_done();
+	usleep(milliseconds * 1000);
+	ended = now(CLOCK_MONOTONIC);
+	done = all_done() - done;
+	check_processes();
+	printf("%ju %ju\n", (uintmax_t)done, (uintmax_t)(ended - begun));
+}
+
+static off_t
+size_of(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		err(2, "fstat");
+	return (st.st_size);
+}
+
+/* The size of the trace file once nothing more comes. */
+static off_t
+settled(int fd)
+{
+	off_t size, last = -1;
+
+	while ((size = size_of(fd)) != last) {
+		last = size;
+		usleep(SETTLED * 1000);
+	}
+	return (size);
+}
+
+static void
+next_round(void)
+{
+	shared->round++;
+	if (load->step == late_sleep && write(gate[1], "", 1) != 1)
+		err(2, "gate");
+}
+
+/*
+ * A round begins with what is left of the one before, and ends with the record
+ * that counts. All are of the same size, so that it is in the file when that is
+ * larger by one round.
+ */
+static void
+measure_lateness(int fd)
+{
+	uint64_t begun, seen, sum = 0;
+	off_t size, round;
+
+	if (write(gate[1], "", 1) != 1)
+		err(2, "gate");
+	size = settled(fd);
+	next_round();
+	round = settled(fd) - size;
+	size += round;
+	if (round <= 0)
+		errx(1, "%s: no record", load->name);
+	for (int i = 0; i < count; i++) {
+		size += round;
+		next_round();
+		begun = now(CLOCK_MONOTONIC);
+		while (size_of(fd) < size) {
+			seen = now(CLOCK_MONOTONIC);
+			if (seen - begun > TOO_LATE * UINT64_C(1000000000))
+				errx(1, "%s: not there in %d s", load->name,
+				    TOO_LATE);
+		}
+		sum += now(CLOCK_MONOTONIC) - shared->at;
+	}
+	check_processes();
+	printf("%d %ju\n", count, (uintmax_t)sum);
+}
+
+/* Makes a trace file, empty or so large. */
+static int
+make_file(int number)
+{
+	int fd;
+
+	fd = open(file_of(number), O_CREAT | O_TRUNC | O_RDWR, 0600);
+	if (fd < 0 || ftruncate(fd, trace_size) != 0)
+		err(2, "%s", file_of(number));
+	return (fd);
+}
+
+static void *
+shared_memory(size_t len)
+{
+	void *p = mmap(
+	    NULL, len, PROT_READ | PROT_WRITE, MAP_ANON | MAP_SHARED, -1, 0);
+
+	if (p == MAP_FAILED)
+		err(2, "mmap");
+	return (p);
+}
+
+/* Opens what the loads use. */
+static void
+prepare(int n)
+{
+	shared = shared_memory(sizeof(*shared));
+	workers = shared_memory(
+	    (load->how == THREADS ? count : n) * sizeof(*workers));
+	if ((from = malloc(LARGE)) == NULL || (to = malloc(LARGE)) == NULL)
+		err(2, "malloc");
+	memset(from, 1, LARGE);
+	memset(to, 2, LARGE);
+	if ((zero_fd = open(_PATH_DEVZERO, O_RDONLY)) < 0)
+		err(2, _PATH_DEVZERO);
+	if (target != NULL) {
+		target_fd =
+		    open(target, O_CREAT | O_TRUNC | O_APPEND | O_WRONLY, 0600);
+		if (target_fd < 0 || unlink(target) != 0)
+			err(2, "%s", target);
+	}
+}
+
+static int
+parse_types(const char *letters)
+{
+	int facs = 0;
+
+	for (; *letters != '\0'; letters++)
+		switch (*letters) {
+		case 'c':
+			facs |= KTRFAC_SYSCALL | KTRFAC_SYSRET;
+			break;
+		case 'i':
+			facs |= KTRFAC_GENIO;
+			break;
+		case 'n':
+			facs |= KTRFAC_NAMEI;
+			break;
+		case 't':
+			facs |= KTRFAC_STRUCT | KTRFAC_STRUCT_ARRAY;
+			break;
+		case 'w':
+			facs |= KTRFAC_CSW;
+			break;
+		default:
+			errx(2, "%c: not one of cintw", *letters);
+		}
+	return (facs);
+}
+
+static void
+usage(void)
+{
+	errx(2,
+	    "usage: bench [-o] [-f FILE] [-m MS] [-n N] [-t TYPES] [-z BYTES] "
+	    "LOAD [FILE]");
+}
+
+static void
+parse_arguments(int argc, char *argv[])
+{
+	int ch;
+
+	while ((ch = getopt(argc, argv, "f:m:n:ot:z:")) != -1)
+		switch (ch) {
+		case 'f':
+			trace_file = optarg;
+			break;
+		case 'm':
+			milliseconds = atoi(optarg);
+			break;
+		case 'n':
+			count = atoi(optarg);
+			break;
+		case 'o':
+			own_files = true;
+			break;
+		case 't':
+			types = parse_types(optarg);
+			break;
+		case 'z':
+			trace_size = strtoll(optarg, NULL, 10);
+			break;
+		default:
+			usage();
+		}
+	argc -= optind;
+	argv += optind;
+	for (size_t i = 0; argc > 0 && i < nitems(loads); i++)
+		if (strcmp(argv[0], loads[i].name) == 0)
+			load = &loads[i];
+	if (load == NULL || argc > 2 || count < 1 || milliseconds < 1 ||
+	    (trace_file != NULL) != (types != 0) ||
+	    (load->how == LATE && trace_file == NULL) ||
+	    (load->step == do_write) != (argc == 2))
+		usage();
+	target = argc == 2 ? argv[1] : NULL;
+}
+
+int
+main(int argc, char *argv[])
+{
+	int n, fd = -1;
+
+	parse_arguments(argc, argv);
+	n = load->how == PROCESSES ? count : load->how == PAIRS ? 2 * count : 1;
+	prepare(n);
+	for (int i = 0; trace_file != NULL && i < (own_files ? n : 1); i++) {
+		/* One is enough for late-*: they have one process. */
+		if (fd >= 0)
+			close(fd);
+		fd = make_file(i);
+	}
+	start(n);
+	wait_until_ready(load->how == THREADS ? count : n);
+	for (int i = 0; trace_file != NULL && i < (own_files ? n : 1); i++)
+		if (unlink(file_of(i)) != 0)
+			err(2, "%s", file_of(i));
+	if (load->how == LATE)
+		measure_lateness(fd);
+	else
+		measure_rate();
+	return (0);
+}
