@@ -2,7 +2,7 @@
 #
 # KERNEL_HEADERS=DIR OSRELDATE=N   headers of another release
 # IMAGE=PATH                       FreeBSD disk image for the VM tier
-# ONLY=GLOB                        run only these tests of the VM tier
+# ONLY=GLOB                        run only these tests, or benches, of the VM tier
 
 .POSIX:
 
@@ -40,6 +40,11 @@ stress: all stress-host
 stress-host: setup
 	@sh scripts/stress_host.sh
 
+# What tracing costs, stock against module: tables, samples and a plot in tests/bench.
+bench: all
+	@sh scripts/guest.sh
+	@sh scripts/vm.sh bench $(IMAGE)
+
 vm-shell: all
 	@sh scripts/guest.sh
 	@sh scripts/vm.sh shell $(IMAGE)
@@ -50,4 +55,4 @@ vm-image: setup
 clean:
 	rm -rf target
 
-.PHONY: all setup lint demo check check-host check-vm stress stress-host vm-shell vm-image clean
+.PHONY: all setup lint demo check check-host check-vm stress stress-host bench vm-shell vm-image clean

@@ -46,6 +46,7 @@ sh scripts/module.sh -f test-other-release -o "$guest/ktrace_rs_other.ko"
 sh scripts/module.sh -f test-other-name -o "$guest/ktrace_rs_twin.ko"
 sh scripts/module.sh -f test-park -o "$guest/ktrace_rs_park.ko"
 
-rm -rf "$guest/tests" "$guest/atf"
+rm -rf "$guest/tests" "$guest/bench" "$guest/atf"
 cp -R tests/vm/guest/tests "$guest/tests"
+cp -R tests/vm/guest/bench "$guest/bench"
 cp -R tests/atf "$guest/atf"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# vm.sh check|stress|shell|fetch [IMAGE]: the VM runner with what the Makefile was given;
+# vm.sh check|stress|bench|shell|fetch [IMAGE]: the VM runner with what the Makefile was given;
 # stress is check at full length, and leaves the table of figures in tests/RESULTS.md and README.md.
 #
 # A kernel with INVARIANTS, in freebsd-debug.img beside the default image, gets the module with

@@ -2,7 +2,7 @@
 # The guest's side of the VM runner. The runner hands in a tree with this file at
 # its root, starts `sh run.sh serve` on the serial console, and writes one request a line:
 #
-#	run NAME SECONDS          run tests/NAME.sh, at most that long
+#	run NAME SECONDS          run tests/NAME.sh or bench/NAME.sh, at most that long
 #	again                     repeat the last end marker, the console lost it
 #	shell ROWS COLUMNS TERM   an interactive shell
 #
@@ -87,7 +87,9 @@ run_test() {
 # and passes a TERM on to every one of them.
 body() {
 	echo "$PPID" >"$STATE/reaper"
-	sh "$KT/tests/$1.sh"
+	script=$KT/tests/$1.sh
+	[ -f "$script" ] || script=$KT/bench/$1.sh
+	sh "$script"
 	echo $? >"$STATE/status"
 	ps -ax -o pid= -o ppid= -o args= |
 	    awk -v reaper="$PPID" -v self="$$" '$2 == reaper && $1 != self' >"$STATE/orphans"

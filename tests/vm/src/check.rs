@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
+use crate::bench;
 use crate::complaint::{Complaint, Judge};
 use crate::crash;
 use crate::figures;
@@ -20,7 +21,9 @@ use crate::machine::Machine;
 use crate::marker::{self, Marker, System};
 use crate::payload::Payload;
 use crate::report::{Report, Verdict, tail};
+use crate::samples::Samples;
 use crate::suite::Test;
+use crate::tables;
 
 /// What to run, on what.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct Options {
     pub loads: Vec<Test>,
     /// Where the table of their figures goes, if all have left some.
     pub table: Option<figures::Files>,
+    /// Where the samples of benches go, if the tests are all of these.
+    pub bench: Option<bench::Files>,
 }
 
 /// Runs everything and prints the report; true if nothing has failed.
@@ -106,7 +111,8 @@ impl<W: Write + Send> ImageRun<'_, W> {
             report.say("complaints of the stock kernel, not counted:")?;
             complaints.iter().try_for_each(|line| report.say(&format!("    {line}")))?;
         }
-        self.figures()
+        self.figures()?;
+        self.benchmarks()
     }
 
     /// The table of what the loads have measured; of all of them, it goes into the files too. A
@@ -134,6 +140,29 @@ impl<W: Write + Send> ImageRun<'_, W> {
                 files.results.display(),
                 missing.join(", ")
             ))?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The tables of what benches have measured, which go into the files if none has failed. Again,
+    /// not of a kernel that checks itself.
+    fn benchmarks(&self) -> Result<()> {
+        let system = lock(&self.system);
+        let Some(system) = system.as_ref().filter(|system| !system.witness) else { return Ok(()) };
+        let lines = bench::take(&self.options.tests, &self.dir)?;
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let mut report = lock(self.report);
+        report.say(tables::all(&Samples::parse(&lines)?).trim_end())?;
+        match &self.options.bench {
+            Some(files) if lock(&self.passed).len() == self.options.tests.len() => {
+                bench::write(files, system, &lines)?;
+            }
+            Some(files) => {
+                report.say(&format!("{} stays as it was: a bench has failed", files.dir.display()))?;
+            }
             None => {}
         }
         Ok(())

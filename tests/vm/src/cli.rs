@@ -14,7 +14,7 @@ use crate::guest::Limits;
 use crate::image::{self, Image};
 use crate::payload::Payload;
 use crate::suite::Test;
-use crate::{check, exec, fetch, shell, suite};
+use crate::{bench, check, exec, fetch, shell, suite};
 
 /// Runs ktrace_rs in a FreeBSD virtual machine.
 ///
@@ -49,6 +49,23 @@ enum Command {
         /// With --full: a file that has the same table between two marks.
         #[arg(long, value_name = "FILE", requires = "results")]
         readme: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Run the benches, and write what they have measured.
+    Bench {
+        /// The disk image.
+        #[arg(long, value_name = "PATH")]
+        image: Option<PathBuf>,
+        /// Only benches whose name matches, several times for several; then nothing is written.
+        #[arg(long, value_name = "GLOB")]
+        only: Vec<Pattern>,
+        /// The directory that the tables, the samples and the plot go to.
+        #[arg(long, value_name = "DIR", default_value = "tests/bench")]
+        results: PathBuf,
+        /// A file that shows the plot between two marks.
+        #[arg(long, value_name = "FILE", default_value = "README.md")]
+        readme: PathBuf,
         #[command(flatten)]
         common: Common,
     },
@@ -103,7 +120,7 @@ struct Common {
     /// Run the tests at full length (make stress).
     #[arg(long)]
     full: bool,
-    /// A tree to hand in, with tests/, bin/ and atf/.
+    /// A tree to hand in, with tests/, bench/, bin/ and atf/.
     #[arg(long, value_name = "DIR", default_value = "target/guest")]
     files: PathBuf,
     /// Where logs and results go.
@@ -155,11 +172,29 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 &check::Options {
                     images: images.iter().map(|path| Image::probe(path)).collect::<Result<_>>()?,
                     payload: common.payload()?,
-                    tests: suite::find(&common.files, &only, common.full)?,
+                    tests: suite::find(&common.files.join("tests"), &only, common.full)?,
                     jobs,
                     limits: common.limits(),
                     loads: loads(&common)?,
+                    bench: None,
                     table: results.zip(readme).map(|(results, readme)| Files { results, readme }),
+                    out: common.out,
+                },
+                io::stdout(),
+            )?;
+            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Bench { image, only, results, readme, common } => {
+            let passed = check::run(
+                &check::Options {
+                    images: vec![one_image(image.as_deref())?],
+                    payload: common.payload()?,
+                    tests: suite::find(&common.files.join("bench"), &only, common.full)?,
+                    jobs: 1,
+                    limits: common.limits(),
+                    loads: Vec::new(),
+                    table: None,
+                    bench: only.is_empty().then_some(bench::Files { dir: results, readme }),
                     out: common.out,
                 },
                 io::stdout(),
@@ -195,7 +230,7 @@ fn loads(common: &Common) -> Result<Vec<Test>> {
     if !common.full {
         return Ok(Vec::new());
     }
-    let tests = suite::find(&common.files, &[], true)?;
+    let tests = suite::find(&common.files.join("tests"), &[], true)?;
     Ok(tests.into_iter().filter(|test| test.load.is_some()).collect())
 }
 

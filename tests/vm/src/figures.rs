@@ -82,8 +82,8 @@ pub fn write(files: &Files, system: &System, all: &[Figures]) -> Result<()> {
     let table = table(all);
     let readme = fs::read_to_string(&files.readme)
         .with_context(|| format!("cannot read {}", files.readme.display()))?;
-    let readme =
-        replace(&readme, &table).with_context(|| format!("cannot use {}", files.readme.display()))?;
+    let readme = replace(&readme, BEGIN, END, &table)
+        .with_context(|| format!("cannot use {}", files.readme.display()))?;
     for (path, text) in [(&files.results, results(system, &table)), (&files.readme, readme)] {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -108,15 +108,15 @@ fn results(system: &System, table: &str) -> String {
     )
 }
 
-/// `text` with the table between the marks.
-fn replace(text: &str, table: &str) -> Result<String> {
-    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("no {BEGIN}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("no {END} behind {BEGIN}"))?;
-    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
+/// `text` with `new` between the two marks.
+pub fn replace(text: &str, begin: &str, end: &str, new: &str) -> Result<String> {
+    let (before, rest) = text.split_once(begin).with_context(|| format!("no {begin}"))?;
+    let (_, after) = rest.split_once(end).with_context(|| format!("no {end} behind {begin}"))?;
+    Ok(format!("{before}{begin}\n{new}{end}{after}"))
 }
 
 /// 1234567 as 1,234,567.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -12,7 +12,7 @@ use tar::{Builder, Header, HeaderMode};
 pub struct Payload {
     /// The module, if it is to be at hand.
     pub module: Option<PathBuf>,
-    /// A tree with `tests/`, `bin/` and `atf/`.
+    /// A tree with `tests/`, `bench/`, `bin/` and `atf/`.
     pub files: Option<PathBuf>,
     /// Whether tests are to leave the module out, and trace with the stock backend.
     pub stock: bool,

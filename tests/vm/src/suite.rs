@@ -23,12 +23,11 @@ pub struct Test {
 /// How long a test may take that does not say.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
-/// The tests in `tests/*.sh` below `files`, in the order of their names, but those last that
-/// have a header line `# reboots`; only those whose name matches one of the patterns in `only`, if there are any. `full` asks for the
-/// limits of their full length.
-pub fn find(files: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
-    let dir = files.join("tests");
-    let entries = fs::read_dir(&dir).with_context(|| format!("no tests in {}", dir.display()))?;
+/// The tests in `*.sh` in `dir`, in the order of their names, but those last that have a header
+/// line `# reboots`; only those whose name matches one of the patterns in `only`, if there are
+/// any. `full` asks for the limits of their full length.
+pub fn find(dir: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("no tests in {}", dir.display()))?;
     let mut tests = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -78,9 +77,8 @@ mod tests {
 
     fn tree(scripts: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("tests")).unwrap();
         for (name, text) in scripts {
-            fs::write(dir.path().join("tests").join(name), text).unwrap();
+            fs::write(dir.path().join(name), text).unwrap();
         }
         dir
     }

@@ -1,0 +1,22 @@
+#!/bin/sh
+# What a record costs when many processes make some, each for a file of its own.
+# timeout: 900
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/bench/bench.subr"
+need_module
+use_tmpfs
+
+# So many of the stock backend's requests that it loses nothing: what is lost costs no time.
+pool=kern.ktrace.request_pool
+at_exit "sysctl $pool=$(sysctl -n $pool) >/dev/null"
+sysctl $pool=2000 || fail "$pool"
+quiet
+
+processes() {
+	for n in 1 2 4 8 16 64 256; do
+		sample getppid-tmpfs $n -n $n -o -t c -f tmp/out getppid
+	done
+}
+compare processes
+! logged 'Out of ktrace request objects' || fail "the stock backend has lost records"

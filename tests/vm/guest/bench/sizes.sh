@@ -1,0 +1,15 @@
+#!/bin/sh
+# What a record costs at the end of a file that is so large already. Nothing of what is before is on
+# the disk: that has no room for it.
+# timeout: 600
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/bench/bench.subr"
+need_module
+
+sizes() {
+	for bytes in 1024 32768 1048576 33554432 1073741824; do
+		sample size-ufs $bytes -z $bytes -t c -f out getppid
+	done
+}
+compare sizes

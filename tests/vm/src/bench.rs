@@ -1,0 +1,106 @@
+//! What `make bench` leaves: the samples, tables and a plot of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::marker::System;
+use crate::samples::{HEADER, Samples};
+use crate::suite::Test;
+use crate::{figures, plot, tables};
+
+/// Where it goes.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// A directory that gets `results.csv`, `RESULTS.md` and `plot.svg`.
+    pub dir: PathBuf,
+    /// A file that has [`BEGIN`] and [`END`] on lines of their own; the plot is shown between.
+    pub readme: PathBuf,
+}
+
+/// Before the plot in a file that holds other things too.
+pub const BEGIN: &str = "<!-- bench -->";
+/// Behind it.
+pub const END: &str = "<!-- /bench -->";
+
+/// The lines of samples that `benches` have left in the results directory `dir`.
+pub fn take(benches: &[Test], dir: &Path) -> Result<String> {
+    let mut text = String::new();
+    for bench in benches {
+        let path = dir.join(&bench.name).join("samples.csv");
+        if path.is_file() {
+            text.push_str(&fs::read_to_string(&path).with_context(|| path.display().to_string())?);
+        }
+    }
+    Ok(text)
+}
+
+/// Writes all of it.
+pub fn write(files: &Files, system: &System, lines: &str) -> Result<()> {
+    let samples = Samples::parse(lines)?;
+    let readme = fs::read_to_string(&files.readme)
+        .with_context(|| format!("cannot read {}", files.readme.display()))?;
+    let readme = figures::replace(&readme, BEGIN, END, &shown(&files.dir))
+        .with_context(|| format!("cannot use {}", files.readme.display()))?;
+    fs::create_dir_all(&files.dir)?;
+    for (path, text) in [
+        (files.dir.join("results.csv"), format!("{HEADER}{lines}")),
+        (files.dir.join("RESULTS.md"), tables::document(system, &samples)),
+        (files.dir.join("plot.svg"), plot::svg(&samples)?),
+        (files.readme.clone(), readme),
+    ] {
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What README has between the marks.
+fn shown(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "![throughput, cost of a record, latency]({dir}/plot.svg)\n\
+         \n\
+         `make bench` measures this, stock and module in turns in one run; `{dir}/RESULTS.md` has the numbers.\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn bench(name: &str) -> Test {
+        Test { name: name.into(), limit: Duration::ZERO, load: None, reboots: false }
+    }
+
+    #[test]
+    fn lines_of_all_benches_come_together() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join("samples.csv"), format!("{name}\n")).unwrap();
+        }
+        assert_eq!(take(&[bench("a"), bench("b"), bench("c")], dir.path()).unwrap(), "a\nb\n");
+    }
+
+    #[test]
+    fn everything_is_written_and_the_readme_shows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files { dir: dir.path().join("bench"), readme: dir.path().join("README.md") };
+        let system = System { release: "14.2".into(), ident: "GENERIC".into(), witness: false };
+        let line = "getppid-tmpfs,1,stock,-,1,1000,4000000\n";
+        fs::write(&files.readme, "no marks\n").unwrap();
+        assert!(write(&files, &system, line).is_err());
+        assert!(!files.dir.exists(), "nothing is written by halves");
+        fs::write(&files.readme, format!("a\n{BEGIN}\n{END}\nz\n")).unwrap();
+        write(&files, &system, line).unwrap();
+        let readme = fs::read_to_string(&files.readme).unwrap();
+        assert!(readme.contains("/plot.svg)\n") && readme.ends_with("-->\nz\n"), "{readme}");
+        assert_eq!(
+            fs::read_to_string(files.dir.join("results.csv")).unwrap(),
+            "load,n,backend,policy,sample,count,ns\ngetppid-tmpfs,1,stock,-,1,1000,4000000\n"
+        );
+        assert!(fs::read_to_string(files.dir.join("plot.svg")).unwrap().starts_with("<svg"));
+    }
+}

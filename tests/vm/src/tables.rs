@@ -1,0 +1,386 @@
+//! The tables of what the benches have measured, in Markdown.
+
+use crate::figures::grouped;
+use crate::machine;
+use crate::marker::System;
+use crate::samples::{NONE, STOCK, Samples};
+
+/// Processors of the machine: as many processes make records at the same time, at the most.
+pub const CPUS: u64 = 2;
+
+/// Records of a traced `getppid`: `SYSCALL` and `SYSRET`.
+pub const RECORDS: f64 = 2.0;
+
+/// Bytes of these: a header of 64 each, `struct ktr_syscall` without arguments, `struct ktr_sysret`.
+const RECORD_BYTES: f64 = 64.0 + 8.0 + 64.0 + 16.0;
+
+/// Bytes of a large write, and of the copy that is measured.
+const LARGE: f64 = 65536.0;
+
+/// A load of the table of throughput: how it reads, its name, and its size.
+#[derive(Debug)]
+pub struct Load {
+    /// What the table calls it.
+    pub title: &'static str,
+    /// What the plot calls it.
+    pub short: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Its size.
+    pub n: u64,
+}
+
+/// The loads whose throughput is compared.
+pub const LOADS: &[Load] = &[
+    load("`getppid`, `-t c`, UFS", "getppid, UFS", "getppid-ufs", 1),
+    load("the same, tmpfs", "getppid, tmpfs", "getppid-tmpfs", 1),
+    load("`open` and `close`, `-t cnt`, UFS", "open, close", "open-ufs", 1),
+    load("`read` of 4 KiB, `-t ci`, UFS", "read 4 KiB", "read-ufs", 1),
+    load("two processes, own files, tmpfs", "2 processes, 2 files", "getppid-tmpfs", 2),
+    load("two processes, one file, UFS", "2 processes, 1 file", "shared-ufs", 2),
+    load("one process, 4 threads, UFS", "4 threads", "threads-ufs", 4),
+    load("ping-pong over pipes, `-t cw`, tmpfs", "ping-pong", "pingpong-tmpfs", 1),
+];
+
+const fn load(title: &'static str, short: &'static str, name: &'static str, n: u64) -> Load {
+    Load { title, short, name, n }
+}
+
+/// All of it, as a file.
+pub fn document(system: &System, samples: &Samples) -> String {
+    format!(
+        "# Benchmarks\n\
+         \n\
+         Written by `make bench`, not by hand.\n\
+         \n\
+         FreeBSD {} {}, QEMU with `{}`. Both backends in one run, in turns; medians of five.\n\
+         All samples are in `results.csv`, and `plot.svg` shows them.\n\
+         \n\
+         {}",
+        system.release,
+        system.ident,
+        machine::hardware().join(" "),
+        all(samples),
+    )
+}
+
+/// All tables, each with what it says.
+pub fn all(samples: &Samples) -> String {
+    [throughput(samples), untraced(samples), limit(samples)]
+        .into_iter()
+        .chain([processes(samples), sizes(samples), memory(samples), latency(samples)])
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn throughput(samples: &Samples) -> String {
+    let tracers = samples.tracers();
+    let mut rows = Vec::new();
+    for Load { title, name, n, .. } in LOADS {
+        let rate = |tracer: &str| samples.time(name, *n, tracer).map(|time| 1e9 / time);
+        rows.push(row(title, &tracers, |tracer| match (rate(tracer)?, rate(STOCK)) {
+            (rate, Some(stock)) if tracer != STOCK => Some(with_ratio(rate, rate / stock)),
+            (rate, _) => Some(whole(rate)),
+        }));
+    }
+    let name = "getppid-tmpfs";
+    rows.push(row("two processes, own files, over one alone", &tracers, |tracer| {
+        Some(ratio(samples.time(name, 1, tracer)? / samples.time(name, 2, tracer)?))
+    }));
+    section(
+        "Throughput",
+        "Traced loads: how often a second. In brackets: times the stock backend.",
+        &head("load", &tracers),
+        &rows,
+    )
+}
+
+fn untraced(samples: &Samples) -> String {
+    let mut columns = samples.tracers();
+    let rows: Vec<_> = ["getppid", "open", "fork"]
+        .into_iter()
+        .map(|load| {
+            let name = format!("untraced-{load}");
+            row(&format!("`{load}`"), &columns, |tracer| {
+                let (time, stock) = (samples.time(&name, 1, tracer)?, samples.time(&name, 1, STOCK)?);
+                Some(if tracer == STOCK { whole(time) } else { with_ratio(time, time / stock) })
+            })
+        })
+        .collect();
+    columns[0] = "not loaded";
+    section(
+        "Untraced processes",
+        "Nanoseconds of a system call (`open`: and `close`; `fork`: and `exit` and `wait`) without the\n\
+         module, and with it under each policy. In brackets: times that without it. The goal is 1.00,\n\
+         within 0.02.",
+        &head("system call", &columns),
+        &rows,
+    )
+}
+
+fn limit(samples: &Samples) -> String {
+    let tracers = samples.tracers();
+    let parts = |file_system: &str| {
+        let part = |name: &str| samples.time(name, 1, NONE);
+        let share = RECORD_BYTES / LARGE;
+        let write = part(&format!("write-{file_system}"))? * share;
+        Some([part("getppid")?, 2.0 * part("clock")?, part("copy")? * share, write])
+    };
+    let mut rows = Vec::new();
+    for (title, name) in [("UFS", "ufs"), ("tmpfs", "tmpfs")] {
+        let parts = parts(name);
+        let sum = parts.map(|parts| parts.iter().sum::<f64>());
+        let mut cells = vec![title.to_owned()];
+        match parts {
+            Some(parts) => cells.extend(parts.map(whole)),
+            None => cells.extend([(); 4].map(|()| missing())),
+        }
+        cells.push(sum.map_or_else(missing, whole));
+        cells.extend(tracers.iter().map(|tracer| {
+            let time = samples.time(&format!("getppid-{name}"), 1, tracer);
+            time.zip(sum).map_or_else(missing, |(time, sum)| with_ratio(time, time / sum))
+        }));
+        rows.push(cells);
+    }
+    let mut columns = vec!["untraced", "2 clocks", "copy", "write", "sum"];
+    columns.extend(&tracers);
+    section(
+        "Toward the limit",
+        "Nanoseconds of what a traced `getppid` cannot do without, and of one that is traced. In\n\
+         brackets: times the sum. The goal is 1.50.\n\
+         \n\
+         - untraced: `getppid` itself;\n\
+         - 2 clocks: the time of two records, with `clock_gettime` (which libc does by itself) for nanotime(9);\n\
+         - copy: the 152 bytes of both records, as their share of a copy of 64 KiB in user mode;\n\
+         - write: their share of a write(2) of 64 KiB to the end of a file on the same file system.",
+        &head("trace file on", &columns),
+        &rows,
+    )
+}
+
+fn processes(samples: &Samples) -> String {
+    series(
+        samples,
+        "getppid-tmpfs",
+        "Number of processes",
+        "Nanoseconds of processor time for a record of `getppid`, by how many processes make some at\n\
+         once, each for a file of its own on tmpfs. The stock backend has a pool that is large enough\n\
+         not to lose records here. The goal for most over least is 1.20.",
+        ("processes", grouped),
+    )
+}
+
+fn sizes(samples: &Samples) -> String {
+    series(
+        samples,
+        "size-ufs",
+        "Size of the trace file",
+        "Nanoseconds of a record of `getppid` that is appended to a file on UFS which is so large\n\
+         already. It was made so large without writing to it (ftruncate(2)). The goal for most over\n\
+         least is 1.20.",
+        ("KiB before", |bytes| grouped(bytes / 1024)),
+    )
+}
+
+/// Processor time for a record of a load of `getppid`, by its size.
+fn series(
+    samples: &Samples,
+    load: &str,
+    title: &str,
+    about: &str,
+    (column, show): (&str, fn(u64) -> String),
+) -> String {
+    let tracers = samples.tracers();
+    let sizes = samples.sizes(load);
+    let times = |tracer: &str| -> Vec<f64> {
+        sizes.iter().filter_map(|n| record_time(samples, load, *n, tracer)).collect()
+    };
+    let mut rows: Vec<_> = sizes
+        .iter()
+        .map(|n| row(&show(*n), &tracers, |tracer| record_time(samples, load, *n, tracer).map(whole)))
+        .collect();
+    rows.push(row("most over least", &tracers, |tracer| {
+        let times = times(tracer);
+        let most = times.iter().copied().reduce(f64::max)?;
+        Some(ratio(most / times.iter().copied().reduce(f64::min)?))
+    }));
+    section(title, about, &head(column, &tracers), &rows)
+}
+
+/// Nanoseconds of processor time for a record of a load of `getppid`: no more processes than there
+/// are processors work at a time. (Of a load whose size is another, one does.)
+pub fn record_time(samples: &Samples, load: &str, n: u64, tracer: &str) -> Option<f64> {
+    let busy = if load == "getppid-tmpfs" { n.min(CPUS) } else { 1 };
+    Some(samples.time(load, n, tracer)? * busy as f64 / RECORDS)
+}
+
+fn memory(samples: &Samples) -> String {
+    let tracers = samples.tracers();
+    let policies = &tracers[1..];
+    let rows: Vec<_> = samples
+        .sizes("memory")
+        .into_iter()
+        .map(|n| {
+            let mut cells = row(&grouped(n), policies, |policy| {
+                let bytes = samples.count("memory", n, policy)?;
+                Some(format!("{} ({})", kib(bytes), kib(bytes / n as f64)))
+            });
+            let bound = policies.iter().filter_map(|policy| samples.count("memory-bound", n, policy));
+            cells.push(bound.reduce(f64::max).map_or_else(missing, kib));
+            cells
+        })
+        .collect();
+    let mut columns = policies.to_vec();
+    columns.push("bound");
+    section(
+        "Memory",
+        "KiB that the module has at the most (`vmstat -m`), by how many processes are traced at once\n\
+         (`getppid`, `-t cw`). In brackets: for each process. The bound is what README says of\n\
+         `queue_limit`.",
+        &head("processes", &columns),
+        &rows,
+    )
+}
+
+fn latency(samples: &Samples) -> String {
+    let tracers = samples.tracers();
+    let rows: Vec<_> = [("sleeps in the kernel", "late-sleep"), ("stays in user mode", "late-spin")]
+        .into_iter()
+        .map(|(title, name)| {
+            row(title, &tracers, |tracer| Some(whole(samples.time(name, 1, tracer)? / 1000.0)))
+        })
+        .collect();
+    section(
+        "Latency",
+        "Microseconds from when a record is made until it is in the file, on UFS, where another process\n\
+         can read it. Its process makes no other after it. Asleep, it is the `SYSCALL` of the call that\n\
+         sleeps; in user mode, the call that is over.",
+        &head("its process", &tracers),
+        &rows,
+    )
+}
+
+fn section(title: &str, about: &str, head: &[String], rows: &[Vec<String>]) -> String {
+    let mut text = format!("## {title}\n\n{about}\n\n");
+    let rule: Vec<_> = (0..head.len()).map(|at| if at == 0 { "---" } else { "---:" }.to_owned()).collect();
+    for cells in [head, &rule].into_iter().chain(rows.iter().map(Vec::as_slice)) {
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    text
+}
+
+fn head(first: &str, others: &[&str]) -> Vec<String> {
+    [first].iter().chain(others).map(|&column| column.to_owned()).collect()
+}
+
+fn row(title: &str, columns: &[&str], cell: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let cells = columns.iter().map(|column| cell(column).unwrap_or_else(missing));
+    [title.to_owned()].into_iter().chain(cells).collect()
+}
+
+/// What stands where nothing was measured.
+fn missing() -> String {
+    "-".into()
+}
+
+fn whole(number: f64) -> String {
+    grouped(number.round() as u64)
+}
+
+fn ratio(number: f64) -> String {
+    format!("{number:.2}")
+}
+
+fn with_ratio(number: f64, of: f64) -> String {
+    format!("{} ({})", whole(number), ratio(of))
+}
+
+fn kib(bytes: f64) -> String {
+    whole((bytes / 1024.0).ceil())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of a table, without its head.
+    fn rows(section: &str) -> Vec<&str> {
+        section.lines().filter(|line| line.starts_with('|')).skip(2).collect()
+    }
+
+    #[test]
+    fn throughput_is_a_rate_and_a_ratio() {
+        let samples = Samples::parse(
+            "getppid-tmpfs,1,stock,-,1,1000,4000000\n\
+             getppid-tmpfs,1,module,record,1,1000,1000000\n\
+             getppid-tmpfs,2,stock,-,1,1000,5000000\n\
+             getppid-tmpfs,2,module,record,1,1000,500000\n",
+        )
+        .unwrap();
+        let text = throughput(&samples);
+        assert_eq!(rows(&text)[1], "| the same, tmpfs | 250,000 | 1,000,000 (4.00) |");
+        assert_eq!(rows(&text)[0], "| `getppid`, `-t c`, UFS | - | - |");
+        assert_eq!(rows(&text)[8], "| two processes, own files, over one alone | 0.80 | 2.00 |");
+    }
+
+    #[test]
+    fn what_is_untraced_compares_with_no_module() {
+        let samples = Samples::parse(
+            "untraced-fork,1,stock,-,1,10,10000\n\
+             untraced-fork,1,module,record,1,10,10100\n",
+        )
+        .unwrap();
+        let text = untraced(&samples);
+        assert!(text.contains("| system call | not loaded | record |"), "{text}");
+        assert_eq!(rows(&text)[2], "| `fork` | 1,000 | 1,010 (1.01) |");
+    }
+
+    #[test]
+    fn the_limit_is_the_sum_of_its_parts() {
+        let samples = Samples::parse(
+            "getppid,1,none,-,1,1,300\n\
+             clock,1,none,-,1,1,100\n\
+             copy,1,none,-,1,1,65536\n\
+             write-ufs,1,none,-,1,1,131072\n\
+             getppid-ufs,1,stock,-,1,1,9560\n",
+        )
+        .unwrap();
+        let text = limit(&samples);
+        assert_eq!(rows(&text)[0], "| UFS | 300 | 200 | 152 | 304 | 956 | 9,560 (10.00) |");
+        assert_eq!(rows(&text)[1], "| tmpfs | - | - | - | - | - | - |");
+    }
+
+    #[test]
+    fn a_record_costs_processor_time() {
+        let samples = Samples::parse(
+            "getppid-tmpfs,1,stock,-,1,10,20000\n\
+             getppid-tmpfs,256,stock,-,1,10,15000\n\
+             size-ufs,1024,stock,-,1,10,20000\n",
+        )
+        .unwrap();
+        assert_eq!(
+            rows(&processes(&samples)),
+            ["| 1 | 1,000 |", "| 256 | 1,500 |", "| most over least | 1.50 |"]
+        );
+        assert_eq!(rows(&sizes(&samples)), ["| 1 | 1,000 |", "| most over least | 1.00 |"]);
+    }
+
+    #[test]
+    fn memory_is_of_all_and_of_each() {
+        let samples = Samples::parse(
+            "memory,4,module,record,1,40960,0\n\
+             memory-bound,4,module,record,1,81920,0\n",
+        )
+        .unwrap();
+        assert_eq!(rows(&memory(&samples)), ["| 4 | 40 (10) | 80 |"]);
+    }
+
+    #[test]
+    fn every_table_is_in_the_document() {
+        let system = System { release: "14.2".into(), ident: "GENERIC".into(), witness: false };
+        let text = document(&system, &Samples::parse("late-spin,1,stock,-,1,2,3000000\n").unwrap());
+        assert!(text.contains("FreeBSD 14.2 GENERIC, QEMU with `-accel"), "{text}");
+        assert!(text.contains("| stays in user mode | 1,500 |"), "{text}");
+        assert_eq!(text.matches("\n## ").count(), 7);
+    }
+}
