@@ -45,6 +45,10 @@ bench: all
 	@sh scripts/guest.sh
 	@sh scripts/vm.sh bench $(IMAGE)
 
+# What records cost on this machine, without a kernel.
+bench-host: setup
+	cargo bench -q -p ktrace-bench -- --quiet
+
 vm-shell: all
 	@sh scripts/guest.sh
 	@sh scripts/vm.sh shell $(IMAGE)
@@ -55,4 +59,4 @@ vm-image: setup
 clean:
 	rm -rf target
 
-.PHONY: all setup lint demo check check-host check-vm stress stress-host bench vm-shell vm-image clean
+.PHONY: all setup lint demo check check-host check-vm stress stress-host bench bench-host vm-shell vm-image clean
