@@ -9,6 +9,5 @@ mod load;
 mod model;
 mod processes;
 mod queue;
-mod settings;
 mod trace_file;
 mod traced;

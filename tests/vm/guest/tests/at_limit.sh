@@ -9,8 +9,7 @@
 need_module
 module_load
 pages=4096 limit=4096
-# What has no room in a batch is queued.
-sysctl kern.ktrace_rs.queue_limit=$limit kern.ktrace_rs.batch_bytes=8192
+sysctl kern.ktrace_rs.queue_limit=$limit
 
 # dropped TYPE
 dropped() {
