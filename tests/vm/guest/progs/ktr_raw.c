@@ -254,8 +254,8 @@ print_bytes(const char *label, const char *p, size_t len)
 static void
 check_payload(int type, const char *p, int len)
 {
-	bool words =
-	    type == KTR_SYSCALL || type == KTR_PSIG || type == KTR_FAULT;
+	bool words = type == KTR_SYSCALL || type == KTR_PSIG ||
+	    type == KTR_FAULT || type == KTR_CAPFAIL;
 
 	/* What a call returns, its process has. */
 	if (type != KTR_SYSRET)
