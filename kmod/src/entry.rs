@@ -37,29 +37,28 @@ pub(crate) fn counted<R>(work: impl FnOnce() -> R) -> R {
 pub(crate) struct Entry {
     /// Its name.
     pub(crate) stock: &'static CStr,
-    /// Code that it jumps to.
+    /// Code that it jumps to: at its start, or where it has made its frame already behind the
+    /// instructions that do so, which are [`FRAME`], too.
     pub(crate) code: unsafe extern "C" fn(),
-    /// Where in it the jump stands.
-    pub(crate) at: At,
 }
 
-/// Where a jump stands in a function.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum At {
-    /// Behind the instructions that make its frame, [`FRAME`]. fbt of dtrace(1) puts its probes
-    /// on the first of them, which stays as it is.
-    Frame,
-    /// On its first byte, as the compiler may make the frame later.
-    Start,
-}
-
-/// `push %rbp; mov %rsp,%rbp`: kernels keep frame pointers.
+/// `push %rbp; mov %rsp,%rbp`: kernels keep frame pointers. A jump stands behind it: fbt of
+/// dtrace(1) puts its probes on the first of these instructions, which stays as it is.
 pub(crate) const FRAME: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
-/// `test %rdi,%rdi; je`: a null argument is looked for before the frame is made.
-pub(crate) const TEST_RDI: [u8; 4] = [0x48, 0x85, 0xff, 0x74];
 
-/// Length of the instructions of [`FRAME`] in an entry that makes its own frame.
-const FRAME_LEN: usize = FRAME.len();
+/// How a function begins that looks at its first argument before it makes its frame, as the
+/// optimiser likes it: a jump stands on its first byte.
+pub(crate) const EARLY_LOOKS: [&[u8]; 4] = [
+    // test %rdi,%rdi; je
+    &[0x48, 0x85, 0xff, 0x74],
+    // mov disp32(%rdi),%rax
+    &[0x48, 0x8b, 0x87],
+    // cmpl $imm8,disp32(%rdi)
+    &[0x83, 0xbf],
+    // testl $imm32,disp32(%rdi)
+    &[0xf7, 0x87],
+];
+
 /// Offset, behind the frame, of the instruction that counts in: up to it, its thread is not
 /// counted.
 const COUNT_IN: usize = 7;
@@ -68,14 +67,16 @@ const COUNT_IN: usize = 7;
 const COUNTED_OUT: usize = 27;
 const RETURN: usize = 28;
 
-/// An entry to `$body`, with its own frame if it starts with `$frame`. The sizes of its
-/// instructions are those that the constants above say, which the assembler checks.
+/// An entry to `$body`. The sizes of its instructions are those that the constants above say,
+/// which the assembler checks.
 macro_rules! entry_code {
-    ($name:ident => $body:path $(, $frame:literal)*) => {
+    ($name:ident => $body:path) => {
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
             core::arch::naked_asm!(
-                $($frame,)*
+                "1:",
+                "push rbp",
+                "mov rbp, rsp",
                 "2:",
                 "mov r11, qword ptr [rip + {inside}]",
                 "3:",
@@ -87,7 +88,7 @@ macro_rules! entry_code {
                 "pop rbp",
                 "5:",
                 "ret",
-                ".if (3b - 2b) != {count_in}",
+                ".if (2b - 1b) != {frame} || (3b - 2b) != {count_in}",
                 ".error \"the entry does not count in where entry.rs says\"",
                 ".endif",
                 ".if (4b - 2b) != {counted_out} || (5b - 2b) != {ret}",
@@ -95,6 +96,7 @@ macro_rules! entry_code {
                 ".endif",
                 inside = sym INSIDE,
                 body = sym $body,
+                frame = const FRAME.len(),
                 count_in = const COUNT_IN,
                 counted_out = const COUNTED_OUT,
                 ret = const RETURN,
@@ -106,9 +108,9 @@ macro_rules! entry_code {
 /// The table of entries. That a replacement has the signature of the stock function, as
 /// the headers declare it, is checked by the compiler.
 macro_rules! entries {
-    ($($stock:ident / $code:ident => $body:path, $at:expr $(, $frame:literal)*;)*) => {
+    ($($stock:ident / $code:ident => $body:path;)*) => {
         $(
-            entry_code!($code => $body $(, $frame)*);
+            entry_code!($code => $body);
             const _: () = {
                 let _same_signature = [sys::$stock, $body];
             };
@@ -122,38 +124,37 @@ macro_rules! entries {
                     Err(_) => panic!("a name has no NUL"),
                 },
                 code: $code,
-                at: $at,
             }),*
         ];
     };
 }
 
 entries! {
-    ktr_get_tracevp / enter_get_tracevp => life::ktr_get_tracevp, At::Frame;
-    ktr_io_params_free / enter_io_params_free => life::ktr_io_params_free, At::Start, "push rbp", "mov rbp, rsp";
-    ktrcapfail / enter_capfail => points::ktrcapfail, At::Frame;
-    ktrcsw / enter_csw => points::ktrcsw, At::Frame;
-    ktrfault / enter_fault => points::ktrfault, At::Frame;
-    ktrfaultend / enter_faultend => points::ktrfaultend, At::Frame;
-    ktrgenio / enter_genio => points::ktrgenio, At::Frame;
-    ktrnamei / enter_namei => points::ktrnamei, At::Frame;
-    ktrprocctor / enter_procctor => life::ktrprocctor, At::Frame;
-    ktrprocexec / enter_procexec => life::ktrprocexec, At::Frame;
-    ktrprocexit / enter_procexit => life::ktrprocexit, At::Frame;
-    ktrprocfork / enter_procfork => life::ktrprocfork, At::Frame;
-    ktrpsig / enter_psig => points::ktrpsig, At::Frame;
-    ktrstruct / enter_struct => points::ktrstruct, At::Frame;
-    ktrstruct_error / enter_struct_error => points::ktrstruct_error, At::Frame;
-    ktrstructarray / enter_structarray => points::ktrstructarray, At::Frame;
-    ktrsyscall / enter_syscall => points::ktrsyscall, At::Frame;
-    ktrsysctl / enter_sysctl => points::ktrsysctl, At::Frame;
-    ktrsysret / enter_sysret => points::ktrsysret, At::Frame;
-    ktruserret / enter_userret => life::ktruserret, At::Frame;
-    sys_ktrace / enter_ktrace => syscalls::sys_ktrace, At::Frame;
-    sys_utrace / enter_utrace => syscalls::sys_utrace, At::Frame;
+    ktr_get_tracevp / enter_get_tracevp => life::ktr_get_tracevp;
+    ktr_io_params_free / enter_io_params_free => life::ktr_io_params_free;
+    ktrcapfail / enter_capfail => points::ktrcapfail;
+    ktrcsw / enter_csw => points::ktrcsw;
+    ktrfault / enter_fault => points::ktrfault;
+    ktrfaultend / enter_faultend => points::ktrfaultend;
+    ktrgenio / enter_genio => points::ktrgenio;
+    ktrnamei / enter_namei => points::ktrnamei;
+    ktrprocctor / enter_procctor => life::ktrprocctor;
+    ktrprocexec / enter_procexec => life::ktrprocexec;
+    ktrprocexit / enter_procexit => life::ktrprocexit;
+    ktrprocfork / enter_procfork => life::ktrprocfork;
+    ktrpsig / enter_psig => points::ktrpsig;
+    ktrstruct / enter_struct => points::ktrstruct;
+    ktrstruct_error / enter_struct_error => points::ktrstruct_error;
+    ktrstructarray / enter_structarray => points::ktrstructarray;
+    ktrsyscall / enter_syscall => points::ktrsyscall;
+    ktrsysctl / enter_sysctl => points::ktrsysctl;
+    ktrsysret / enter_sysret => points::ktrsysret;
+    ktruserret / enter_userret => life::ktruserret;
+    sys_ktrace / enter_ktrace => syscalls::sys_ktrace;
+    sys_utrace / enter_utrace => syscalls::sys_utrace;
 }
 
-entry_code!(enter_ast => life::ast_drain, "push rbp", "mov rbp, rsp");
+entry_code!(enter_ast => life::ast_drain);
 
 /// The handler for `TDA_MOD1` of ast(9).
 pub(crate) const AST_HANDLER: unsafe extern "C" fn(*mut sys::thread, i32) =
@@ -163,11 +164,13 @@ const _: [unsafe extern "C" fn(*mut sys::thread, i32); 1] = [life::ast_drain];
 
 /// Whether `address` is in an entry where its thread is not counted.
 pub(crate) fn is_uncounted(address: usize) -> bool {
-    let ast = (enter_ast as *const () as usize, At::Start);
-    let mut codes = ENTRIES.iter().map(|entry| (entry.code as usize, entry.at)).chain([ast]);
-    codes.any(|(code, at)| {
-        let frame = if at == At::Start { FRAME_LEN } else { 0 };
-        let (before, after) = (0..=frame + COUNT_IN, frame + COUNTED_OUT..=frame + RETURN);
-        address.checked_sub(code).is_some_and(|offset| before.contains(&offset) || after.contains(&offset))
+    const COUNTED: core::ops::Range<usize> = FRAME.len() + COUNT_IN + 1..FRAME.len() + COUNTED_OUT;
+    const ALL: core::ops::RangeInclusive<usize> = 0..=FRAME.len() + RETURN;
+
+    let ast = enter_ast as *const () as usize;
+    let mut codes = ENTRIES.iter().map(|entry| entry.code as usize).chain([ast]);
+    codes.any(|code| {
+        let offset = address.checked_sub(code);
+        offset.is_some_and(|offset| ALL.contains(&offset) && !COUNTED.contains(&offset))
     })
 }

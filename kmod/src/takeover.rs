@@ -12,7 +12,7 @@ use core::fmt::Write;
 use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
 
-use crate::entry::{At, ENTRIES, Entry, FRAME, TEST_RDI, is_uncounted};
+use crate::entry::{EARLY_LOOKS, ENTRIES, Entry, FRAME, is_uncounted};
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
@@ -65,15 +65,17 @@ impl Redirect {
 
     /// The redirection of a function that begins as the compiler has it begin.
     fn of(function: Function, entry: &Entry) -> Option<Redirect> {
-        let opening = function.opening()?;
-        let offset = match entry.at {
-            At::Frame if opening == FRAME => FRAME.len(),
-            At::Start if opening == FRAME || opening == TEST_RDI => 0,
-            _ => return None,
+        let opening = function.opening::<4>()?;
+        let offset = if opening == FRAME {
+            FRAME.len()
+        } else if EARLY_LOOKS.iter().any(|look| opening.starts_with(look)) {
+            0
+        } else {
+            return None;
         };
         let place = function.place(offset)?;
         let stock = place.read();
-        let jump = place.jump_to(entry.code as usize)?;
+        let jump = place.jump_to((entry.code as usize).checked_add(offset)?)?;
         let [first, ..] = stock;
         (first != JUMP && first != BREAKPOINT).then_some(Redirect { function, place, stock, jump })
     }
