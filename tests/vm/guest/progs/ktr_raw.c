@@ -595,7 +595,8 @@ main(int argc, char *argv[])
 		    sizeof(h) - offsetof(struct ktr_header, ktr_cpu) -
 			sizeof(int),
 		    "padding of ktr_header");
-		check_leaks((char *)&h, sizeof(h), 1);
+		/* Of words: seconds and nanoseconds have such bytes between them. */
+		check_leaks((char *)&h, sizeof(h), sizeof(register_t));
 		check_payload(type, data + offset + sizeof(h), h.ktr_len);
 
 		total++;
