@@ -23,7 +23,7 @@ rounds() {
 		check_eq "$(awk '$1 == "calls" { print $2 }' said)" $((processes * calls)) "calls"
 		all=$((all + processes * calls))
 		for _file in files/own.* files/by_root.*; do
-			raw -q -k -d abcdefgh "$_file" || { "$KT_BIN/ktr_raw" "$_file" >$KT_OUT/dump; cp $_file $KT_OUT/file; exit 1; }
+			(raw -q -k -d abcdefgh "$_file") || keep "$_file"
 			made=$((made + $(sed -n 's/^records \([0-9]*\) .*/\1/p' raw.err)))
 		done
 		for _file in files/by_root.*; do
@@ -31,6 +31,13 @@ rounds() {
 		done
 		echo "$(paste -s -d ' ' said), $(cat files/own.* files/by_root.* | wc -c) bytes of records"
 	done
+}
+
+# keep FILE: ends the test as failed, with the file among its results, and what can be read of it.
+keep() {
+	cp "$1" "$KT_OUT/file"
+	"$KT_BIN/ktr_raw" "$1" >"$KT_OUT/records"
+	exit 1
 }
 
 made=0
