@@ -302,8 +302,8 @@ work(int number)
 			err(2, "uid %d", uid);
 	}
 	for (;;) {
-		/* So that all of them together leave some of the system to others. */
-		nap(chance(nprocs * 5000000));
+		/* So that all of them together leave some of the system to others, slow as it may be. */
+		nap(chance(nprocs * 10000000));
 		switch (chance(16)) {
 		case 0:
 		case 1:
