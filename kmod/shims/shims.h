@@ -56,6 +56,11 @@ void ktrace_rs_pgrp_unlock(struct pgrp *pg);
 void ktrace_rs_proc_lock(struct proc *p);
 void ktrace_rs_proc_unlock(struct proc *p);
 
+/* sched.c */
+bool ktrace_rs_cpu_absent(int cpu);
+void ktrace_rs_sched_bind(int cpu);
+void ktrace_rs_sched_unbind(void);
+
 /* sx.c */
 void ktrace_rs_sx_destroy(struct sx *sx);
 void ktrace_rs_sx_init(struct sx *sx, const char *name);

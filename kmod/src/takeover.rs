@@ -20,6 +20,7 @@ use crate::kernel::log;
 use crate::kernel::proc::Proc;
 use crate::kernel::stop::{Addresses, Stopped, stop_machine};
 use crate::kernel::text::{Function, JUMP_LEN, Place};
+use crate::kernel::underway::Underway;
 use crate::platform::Trace;
 use crate::syscalls::stop_all_tracing;
 
@@ -158,15 +159,20 @@ impl TakeOver {
             })
     }
 
-    /// Gives the stock backend back, once no thread is inside the module any more, and
-    /// returns the traces that processes still had, which nobody uses now.
+    /// Gives the stock backend back, once no thread is inside the module any more or about to
+    /// call it, and returns the traces that processes still had, which nobody uses now.
     ///
     /// No new trace must begin, and the handler for ast(9) be deregistered. `EBUSY`, with
     /// nothing changed but that all tracing has ended, if threads do not leave.
     pub(crate) fn remove(&self, may_sleep: MaySleep, inside: &CpuCounter) -> Result<Vec<Arc<Trace>>, Errno> {
+        let mut underway = None;
         for _ in 0..TRIES {
             // A ktrace(2) or fork(2) that had begun before may have begun another trace.
-            stop_all_tracing(may_sleep);
+            if stop_all_tracing(may_sleep) {
+                underway = None;
+            }
+            let underway = &*underway.get_or_insert_with(|| Underway::note(may_sleep));
+            underway.switch_from(may_sleep);
             let mut traces = Vec::new();
             let done = {
                 let _allproc = SxShared::allproc(may_sleep);
@@ -177,7 +183,12 @@ impl TakeOver {
                     let traced = stopped.processes().any(|p| p.traceflag() != 0);
                     let overwritten =
                         self.redirects.iter().any(|redirect| redirect.place.read() != redirect.jump);
-                    if traced || overwritten || inside.fetch() != 0 || module_is_in_use(stopped) {
+                    if traced
+                        || overwritten
+                        || inside.fetch() != 0
+                        || module_is_in_use(stopped)
+                        || underway.is_left(stopped)
+                    {
                         return false;
                     }
                     for redirect in &self.redirects {

@@ -11,4 +11,5 @@ mod panic;
 pub(crate) mod proc;
 pub(crate) mod stop;
 pub(crate) mod text;
+pub(crate) mod underway;
 pub(crate) mod vnode;

@@ -72,6 +72,25 @@ impl Thread {
         unsafe { (*self.0).td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0 }
     }
 
+    /// Its number.
+    pub(crate) fn tid(self) -> i32 {
+        // SAFETY: invariant; the number of a thread that exists does not change.
+        unsafe { (*self.0).td_tid }
+    }
+
+    /// Whether the thread neither runs nor is about to. It may be at the next moment.
+    pub(crate) fn waits(self) -> bool {
+        // SAFETY: invariant; read without the thread lock.
+        let state = unsafe { (&raw const (*self.0).td_state).read_volatile() };
+        state == sys::TDS_INHIBITED || state == sys::TDS_INACTIVE
+    }
+
+    /// How often the thread has been switched from, modulo 2^32 (`td_generation`).
+    pub(crate) fn generation(self) -> u32 {
+        // SAFETY: invariant; read without the thread lock.
+        unsafe { (&raw const (*self.0).td_generation).read_volatile() }
+    }
+
     /// Whether the thread has the privilege (priv(9)).
     pub(crate) fn has_privilege(self, privilege: u32) -> bool {
         // SAFETY: invariant; any number is a question that priv_check() answers.
@@ -264,11 +283,17 @@ impl ProcLocked {
         unsafe { (*self.0.0).p_flag.cast_unsigned() & sys::P_WEXIT != 0 }
     }
 
+    /// Its threads.
+    pub(crate) fn threads(&self) -> impl Iterator<Item = Thread> {
+        // SAFETY: the list of threads is guarded by the process lock, which self holds.
+        let first = unsafe { (*self.0.0).p_threads.tqh_first };
+        // SAFETY: as above.
+        list(first, |td| unsafe { (*td).td_plist.tqe_next }).map(Thread)
+    }
+
     /// Its first thread (`FIRST_THREAD_IN_PROC`).
     pub(crate) fn first_thread(&self) -> Option<Thread> {
-        // SAFETY: the list of threads is guarded by the process lock.
-        let td = unsafe { (*self.0.0).p_threads.tqh_first };
-        (!td.is_null()).then_some(Thread(td))
+        self.threads().next()
     }
 
     /// Whether `td` may debug the process (`p_candebug`).
