@@ -285,10 +285,8 @@ impl ProcLocked {
 
     /// Its threads.
     pub(crate) fn threads(&self) -> impl Iterator<Item = Thread> {
-        // SAFETY: the list of threads is guarded by the process lock, which self holds.
-        let first = unsafe { (*self.0.0).p_threads.tqh_first };
-        // SAFETY: as above.
-        list(first, |td| unsafe { (*td).td_plist.tqe_next }).map(Thread)
+        // SAFETY: the list is guarded by the process lock, which self holds.
+        unsafe { threads(self.0) }
     }
 
     /// Its first thread (`FIRST_THREAD_IN_PROC`).
@@ -326,6 +324,18 @@ pub(crate) unsafe fn all_processes() -> impl Iterator<Item = Proc> {
     let first = unsafe { sys::allproc.lh_first };
     // SAFETY: as above.
     list(first, |p| unsafe { (*p).p_list.le_next }).map(Proc)
+}
+
+/// The threads of a process.
+///
+/// # Safety
+///
+/// The process is locked, or nothing else runs, while the iterator is used.
+pub(super) unsafe fn threads(p: Proc) -> impl Iterator<Item = Thread> {
+    // SAFETY: the caller keeps the list from changing.
+    let first = unsafe { (*p.0).p_threads.tqh_first };
+    // SAFETY: as above.
+    list(first, |td| unsafe { (*td).td_plist.tqe_next }).map(Thread)
 }
 
 /// The members of a process group.
@@ -379,7 +389,7 @@ unsafe fn after(mut p: *mut sys::proc_, top: *mut sys::proc_) -> Option<*mut sys
 }
 
 /// Walks a list of queue(3).
-pub(crate) fn list<T>(mut first: *mut T, next: impl Fn(*mut T) -> *mut T) -> impl Iterator<Item = *mut T> {
+fn list<T>(mut first: *mut T, next: impl Fn(*mut T) -> *mut T) -> impl Iterator<Item = *mut T> {
     core::iter::from_fn(move || {
         let current = first;
         if current.is_null() {

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use kernel_sys as sys;
 
-use super::proc::{Proc, Thread, all_processes, list};
+use super::proc::{Proc, Thread, all_processes, threads};
 
 const WORD: usize = size_of::<usize>();
 const PAGE_SIZE: usize = 4096;
@@ -110,11 +110,9 @@ impl Stopped {
     pub(crate) fn threads(&self) -> impl Iterator<Item = StoppedThread<'_>> {
         self.processes().flat_map(move |p| {
             // SAFETY: as for processes().
-            let first = unsafe { (*p.as_ptr()).p_threads.tqh_first };
-            // SAFETY: as above.
-            let all = list(first, |td| unsafe { (*td).td_plist.tqe_next });
+            let all = unsafe { threads(p) };
             // SAFETY: a thread on its process's list, while nothing else runs.
-            all.map(move |td| StoppedThread { stopped: self, td: unsafe { &*td } })
+            all.map(move |td| StoppedThread { stopped: self, td: unsafe { &*td.as_ptr() } })
         })
     }
 }
