@@ -2,6 +2,7 @@
 # `kill -9 -1` of a user all of whose processes are traced, forking, asleep, stopped, and in the middle
 # of a write: every trace file is whole, each process's last record is its PROCDTOR, and the module
 # holds nothing.
+# full timeout: 1200
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
