@@ -7,9 +7,9 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use ktrace_engine::{Counter as _, Errno, LATENCY_MAX};
+use ktrace_engine::{Counter as _, Errno, LATENCY_MAX, Platform as _};
 
 use crate::entry::counted;
 use crate::kernel::context::{InKtrace, MaySleep};
@@ -17,8 +17,8 @@ use crate::kernel::kproc::Worker;
 use crate::kernel::lock::SxShared;
 use crate::kernel::proc::all_processes;
 use crate::module;
-use crate::platform::Trace;
-use crate::points::write_failed_for;
+use crate::platform::{Kernel, Trace};
+use crate::points::write_failed;
 
 /// The worker of the helper that runs; null where there is none.
 static WORKER: AtomicPtr<Worker> = AtomicPtr::new(core::ptr::null_mut());
@@ -55,6 +55,20 @@ pub(crate) fn wake() {
     }
 }
 
+/// Milliseconds since the oldest record was made that is not written yet; zero if all are. May
+/// sleep.
+pub(crate) fn oldest(may_sleep: MaySleep) -> u64 {
+    let now = Kernel::now();
+    let _allproc = SxShared::allproc(may_sleep);
+    // SAFETY: the list is locked.
+    let traced = unsafe { all_processes() }.filter(|p| p.has_trace());
+    let times = traced.filter_map(|p| p.lock().trace()?.with_file(|file| file?.since()));
+    times.min().map_or(0, |oldest| now.since(oldest) / 1_000_000)
+}
+
+/// The looks so far; zero is none.
+static LOOKS: AtomicU32 = AtomicU32::new(0);
+
 /// Most processes that are helped in one go; others are overdue next time, too.
 const AT_ONCE: usize = 4096;
 
@@ -71,19 +85,23 @@ fn work(may_sleep: MaySleep) -> Option<u32> {
             write_overdue(may_sleep, procs.saturating_add(16).min(AT_ONCE));
         }
         // Something is overdue when it is found twice.
-        Some(if engine.stats.procs.fetch() == 0 { LATENCY_MAX } else { engine.latency().div_ceil(2) })
+        Some(if engine.stats.procs.fetch() == 0 {
+            LATENCY_MAX
+        } else {
+            engine.settings.latency().div_ceil(2)
+        })
     })
 }
 
 /// A process whose queue is to be written.
 struct Overdue {
-    pid: i32,
     room: usize,
     trace: Arc<Trace>,
 }
 
 /// Writes for up to `most` processes.
 fn write_overdue(may_sleep: MaySleep, most: usize) {
+    let look = LOOKS.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
     // Memory first: who has to free some may need the list that is locked then.
     let mut all = Vec::with_capacity(most);
     {
@@ -94,16 +112,14 @@ fn write_overdue(may_sleep: MaySleep, most: usize) {
                 break;
             }
             let locked = p.lock();
-            if locked.trace().is_some_and(Trace::is_overdue)
+            if locked.trace().is_some_and(|trace| trace.is_overdue(look))
                 && let Some(trace) = locked.clone_trace()
             {
-                all.push(Overdue { pid: p.pid(), room: p.queue_room(), trace });
+                all.push(Overdue { room: p.queue_room(), trace });
             }
         }
     }
-    for Overdue { pid, room, trace } in all {
-        if let Err(failed) = trace.help(may_sleep, room) {
-            write_failed_for(pid, &trace, failed.0.0);
-        }
+    for Overdue { room, trace } in all {
+        write_failed(trace.help(may_sleep, room));
     }
 }

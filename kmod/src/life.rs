@@ -10,7 +10,7 @@ use ktrace_format::{Kind, Payload, ProcCtor};
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::proc::{Proc, ProcLocked, Thread};
 use crate::module;
-use crate::platform::Trace;
+use crate::platform::{File, Trace};
 use crate::points::{enqueue, write_failed};
 
 /// A child is born. May sleep; nothing is locked, and the child does not run yet.
@@ -52,16 +52,24 @@ pub(crate) unsafe extern "C" fn ktrprocfork(p1: *mut sys::proc_, p2: *mut sys::p
     procctor(child);
 }
 
-/// A process begins to be traced, or has another program now.
+/// The process has another program now: what it has traced so far is written before that runs.
+/// May sleep.
 ///
 /// # Safety
 ///
-/// `p` is the current process or its new child.
+/// `p` is the current process.
 pub(crate) unsafe extern "C" fn ktrprocctor(p: *mut sys::proc_) {
     // SAFETY: the caller's.
-    procctor(unsafe { Proc::from_raw(p) });
+    let p = unsafe { Proc::from_raw(p) };
+    procctor(p);
+    let Some(inside) = InKtrace::enter() else { return };
+    if let Some(trace) = inside.trace() {
+        trace.want_flush();
+        inside.thread().schedule_drain();
+    }
 }
 
+/// A process begins to be traced, or has another program now.
 fn procctor(p: Proc) {
     if p.traceflag() & sys::KTRFAC_MASK == 0 {
         return;
@@ -176,16 +184,18 @@ fn drain_current() {
     let p = inside.thread().proc();
     // SAFETY: on the way to user mode, and on exit, threads may sleep.
     let may_sleep = unsafe { MaySleep::new() };
-    let ended = if p.traceflag() == 0 { end(p) } else { None };
-    if let Err(failed) = trace.drain(may_sleep, p.queue_room()) {
-        write_failed(p, failed.0.0);
+    match end_if_cleared(p) {
+        Some(file) => write_failed(trace.flush(may_sleep, p.queue_room(), &file)),
+        None => write_failed(trace.drain(may_sleep, p.queue_room())),
     }
-    drop(ended);
 }
 
 /// Takes the file off a process that is not traced any more.
-#[must_use = "the last reference must be dropped where sleeping is allowed"]
-fn end(p: Proc) -> Option<Arc<crate::platform::File>> {
+#[must_use = "the file is to be flushed, and dropped where sleeping is allowed"]
+fn end_if_cleared(p: Proc) -> Option<Arc<File>> {
+    if p.traceflag() != 0 {
+        return None;
+    }
     let locked = p.lock();
     if p.traceflag() != 0 {
         return None;
@@ -208,9 +218,8 @@ pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
     let may_sleep = unsafe { MaySleep::new() };
     if p.traceflag() & Kind::ProcDtor.facility() != 0 {
         let last = Synchronous::Payload(&Payload::ProcDtor);
-        if let Err(failed) = trace.commit(may_sleep, 0, &thread.origin(), last) {
-            write_failed(p, failed.0.0);
-        }
+        let (_, failures) = trace.commit(may_sleep, 0, &thread.origin(), last);
+        write_failed(failures);
     }
     let (trace, file) = {
         let locked = p.lock();
@@ -220,11 +229,10 @@ pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
         let file = trace.as_ref().and_then(|trace| trace.set_file(None));
         (trace, file)
     };
-    if let Some(trace) = trace {
-        if let Err(failed) = trace.drain(may_sleep, 0) {
-            write_failed(p, failed.0.0);
-        }
-        drop(trace);
+    match (trace, file) {
+        (Some(trace), Some(file)) => write_failed(trace.flush(may_sleep, 0, &file)),
+        // Whoever ended it before may not have written all yet.
+        (Some(trace), None) => write_failed(trace.drain(may_sleep, 0)),
+        _ => {}
     }
-    drop(file);
 }

@@ -19,6 +19,7 @@ use crate::kernel::log;
 use crate::kernel::proc::all_processes;
 use crate::life::process_exit;
 use crate::platform::Engine;
+use crate::points::write_failed;
 use crate::settings;
 use crate::sysctls::Sysctls;
 use crate::takeover::{Pids, TakeOver};
@@ -196,11 +197,11 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
             loaded.parked.report("unload");
             // A set-id exec may have left something at the last moment; nobody else has these.
             for trace in traces {
-                let file = trace.set_file(None);
-                if let Err(failed) = trace.drain(may_sleep, 0) {
-                    log::print(format_args!("records were lost: errno {}", failed.0.0));
-                }
-                drop(file);
+                let failures = match trace.set_file(None) {
+                    Some(file) => trace.flush(may_sleep, 0, &file),
+                    None => trace.drain(may_sleep, 0),
+                };
+                write_failed(failures);
             }
             LOADED.store(core::ptr::null_mut(), Ordering::Release);
             ENGINE.store(core::ptr::null_mut(), Ordering::Release);

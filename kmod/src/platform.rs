@@ -16,6 +16,8 @@ pub(crate) struct Kernel;
 pub(crate) type Trace = ProcTrace<Kernel>;
 /// An open trace file.
 pub(crate) type File = TraceFile<Kernel>;
+/// Processes whose records could not be written.
+pub(crate) type Failures = ktrace_engine::Failures<Kernel>;
 /// What all traces share.
 pub(crate) type Engine = ktrace_engine::Engine<Kernel>;
 

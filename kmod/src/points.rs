@@ -1,17 +1,17 @@
 //! The trace points: what the kernel calls when something happens in a traced process.
 //!
-//! A point that may sleep commits its record itself ([`synchronous`]); one that may not
-//! leaves it to the process's queue ([`asynchronous`]). A thread that is inside the tracer
+//! All records go to the stream of the process's file. A point that may sleep also writes that, if
+//! the policy wants it ([`synchronous`]); one that may not leaves it to the return to user mode
+//! ([`asynchronous`]). A thread that is inside the tracer
 //! makes no records. Who calls, and with which locks held, stands in `sys/ktrace.h` and
 //! with each function.
 
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::ptr;
 
 use kernel_sys as sys;
-use ktrace_engine::{Pending, Synchronous};
+use ktrace_engine::{Abandoned, Errno, Pending, Synchronous, WriteFailed};
 use ktrace_format::{
     CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Kind, Payload, Psig, Struct, StructArray,
     Syscall, Sysret,
@@ -20,8 +20,8 @@ use ktrace_format::{
 use crate::helper;
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::log;
-use crate::kernel::proc::{Proc, ProcLocked, Thread};
-use crate::platform::Trace;
+use crate::kernel::proc::{ProcLocked, Thread};
+use crate::platform::{Failures, Trace};
 use crate::settings::{filesize_limit_signal, genio_size};
 
 /// Most bytes of one system call's data that a record holds, whatever
@@ -293,7 +293,7 @@ unsafe fn kernel_bytes<'a>(data: *const c_void, len: usize) -> &'a [u8] {
     unsafe { core::slice::from_raw_parts(data.cast(), len) }
 }
 
-/// Queues a record of the current thread, which may not sleep.
+/// Adds a record of the current thread, which may not sleep.
 fn asynchronous(payload: &Payload<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace() else { return };
@@ -301,7 +301,7 @@ fn asynchronous(payload: &Payload<'_>) {
     enqueue(trace, thread, payload);
 }
 
-/// Queues a record of a thread, and sees to it that it is written. May not sleep.
+/// Adds a record of a thread, and sees to it that it is written. May not sleep.
 pub(crate) fn enqueue(trace: &Trace, thread: Thread, payload: &Payload<'_>) {
     match trace.enqueue(&thread.origin(), payload) {
         Pending::Nothing => {}
@@ -338,34 +338,34 @@ fn commit(record: Synchronous<'_>) {
     let thread = inside.thread();
     // SAFETY: the trace points that come here may sleep.
     let may_sleep = unsafe { MaySleep::new() };
-    if let Err(failed) = trace.commit(may_sleep, thread.proc().queue_room(), &thread.origin(), record) {
-        write_failed(thread.proc(), failed.0.0);
+    let (pending, failures) = trace.commit(may_sleep, thread.proc().queue_room(), &thread.origin(), record);
+    if pending != Pending::Nothing {
+        thread.schedule_drain();
     }
+    write_failed(failures);
 }
 
-/// The trace of the current process could not be written. Nothing is locked.
-pub(crate) fn write_failed(p: Proc, errno: i32) {
-    let goes_on = failed(&p.lock(), errno);
-    log::write_failed(errno, p.pid(), goes_on);
-}
-
-/// As [`write_failed`], where another thread wrote the trace of the process that had the number
-/// `pid`, and may be gone by now.
-pub(crate) fn write_failed_for(pid: i32, trace: &Trace, errno: i32) {
-    let locked = ProcLocked::find(pid).filter(|p| p.trace().is_some_and(|its| ptr::eq(its, trace)));
-    let goes_on = locked.is_some_and(|p| failed(&p, errno));
-    log::write_failed(errno, pid, goes_on);
-}
-
-/// Ends the tracing of a process, unless it goes to another file by now, and returns whether it
-/// does.
-fn failed(p: &ProcLocked, errno: i32) -> bool {
-    let goes_on = p.trace().is_some_and(Trace::is_traced);
-    if !goes_on {
-        p.set_traceflag(0);
+/// Ends the tracing of processes whose records could not be written, unless it goes to another file
+/// by now, and says so. Nothing is locked.
+pub(crate) fn write_failed(failures: Failures) {
+    for WriteFailed { pid, errno: Errno(errno), file } in failures {
+        let locked = ProcLocked::find(pid);
+        let trace = locked.as_ref().and_then(ProcLocked::trace);
+        // A process that has exited was traced to it at last.
+        let abandoned = trace.map_or(Abandoned::Elsewhere, |trace| trace.abandon(&file));
+        if abandoned == Abandoned::Before {
+            continue;
+        }
+        let goes_on = trace.is_some_and(Trace::is_traced);
+        if let Some(p) = &locked {
+            if abandoned == Abandoned::Now(()) {
+                p.set_traceflag(0);
+            }
+            if errno == sys::EFBIG.cast_signed() && filesize_limit_signal() {
+                p.signal(sys::SIGXFSZ);
+            }
+        }
+        drop(locked);
+        log::write_failed(errno, pid, goes_on);
     }
-    if errno == sys::EFBIG.cast_signed() && filesize_limit_signal() {
-        p.signal(sys::SIGXFSZ);
-    }
-    goes_on
 }

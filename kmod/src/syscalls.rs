@@ -16,7 +16,7 @@ use crate::kernel::vnode::TraceVnode;
 use crate::life::queue_procctor;
 use crate::module;
 use crate::platform::{File, Trace};
-use crate::points::{encoded, prepared, write_failed_for};
+use crate::points::{encoded, prepared, write_failed};
 
 const EBUSY: Errno = Errno(sys::EBUSY.cast_signed());
 const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
@@ -49,7 +49,7 @@ fn ktrace(may_sleep: MaySleep, td: Thread, uap: &sys::ktrace_args) -> Result<(),
     // Dropped last, when nothing is locked.
     let file = match ops {
         sys::KTROP_CLEAR => None,
-        _ => Some(Arc::new(File::new(engine, TraceVnode::open(may_sleep, td, uap.fname)?))),
+        _ => Some(Arc::new(File::new(may_sleep, engine, TraceVnode::open(may_sleep, td, uap.fname)?))),
     };
     let Some(_inside) = InKtrace::enter() else { return Err(EBUSY) };
     let mut change = Change { td, facs, may_sleep, spare: None, ended: Vec::new() };
@@ -87,7 +87,6 @@ pub(crate) fn stop_all_tracing(may_sleep: MaySleep) -> bool {
 
 /// A trace that ended or goes elsewhere now.
 struct Ended {
-    pid: i32,
     /// Room that its queue needs, as things are now.
     room: usize,
     trace: Arc<Trace>,
@@ -212,7 +211,7 @@ impl Change {
             traced && trace.with_file(|old| old.is_some_and(|old| old.storage().same_file(file.storage())));
         // A reference that is not kept is not the last one: the process has another.
         if !same && let Some(old) = trace.set_file(Some(Arc::clone(file))) {
-            self.ended.push(Ended { pid: p.proc().pid(), room: p.proc().queue_room(), trace, file: old });
+            self.ended.push(Ended { room: p.proc().queue_room(), trace, file: old });
         }
         let root = if self.td.has_privilege(sys::PRIV_KTRACE) { sys::KTRFAC_ROOT } else { 0 };
         p.set_traceflag(p.proc().traceflag() | self.facs | root);
@@ -225,7 +224,7 @@ impl Change {
         if let Some(trace) = p.clone_trace()
             && let Some(old) = trace.set_file(None)
         {
-            self.ended.push(Ended { pid: p.proc().pid(), room: p.proc().queue_room(), trace, file: old });
+            self.ended.push(Ended { room: p.proc().queue_room(), trace, file: old });
         }
     }
 
@@ -265,11 +264,8 @@ impl Change {
 
     /// Writes what the ended traces have queued, and closes their files. Nothing is locked.
     fn finish(self) {
-        for Ended { pid, room, trace, file } in self.ended {
-            if let Err(failed) = trace.drain(self.may_sleep, room) {
-                write_failed_for(pid, &trace, failed.0.0);
-            }
-            drop(file);
+        for Ended { room, trace, file } in self.ended {
+            write_failed(trace.flush(self.may_sleep, room, &file));
         }
     }
 }

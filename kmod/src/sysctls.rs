@@ -8,13 +8,15 @@ use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
 
 use kernel_sys as sys;
-use ktrace_engine::{Counter, Errno, Stats};
+use ktrace_engine::{Counter, Errno, Policy, Settings, Stats};
 use ktrace_format::Kind;
 
 use crate::helper;
+use crate::kernel::context::MaySleep;
 use crate::platform::{Engine, Kernel};
 
 const ENOENT: c_int = sys::ENOENT.cast_signed();
+const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
 
 const READ_ONLY: u32 = sys::CTLFLAG_RD | sys::CTLFLAG_MPSAFE;
 
@@ -35,24 +37,96 @@ pub(crate) struct Sysctls {
 struct Setting {
     name: &'static CStr,
     description: &'static CStr,
-    get: fn(&Engine) -> u32,
-    set: fn(&Engine, u32) -> Result<(), Errno>,
+    get: fn(&Settings) -> u32,
+    set: fn(&Settings, u32) -> Result<(), Errno>,
 }
 
-static SETTINGS: [Setting; 2] = [
+static SETTINGS: [Setting; 4] = [
     Setting {
         name: c"queue_limit",
         description: c"Most bytes of records that one process may have queued",
-        get: |engine| u32::try_from(engine.queue_limit()).unwrap_or(u32::MAX),
-        set: |engine, bytes| engine.set_queue_limit(bytes as usize),
+        get: |settings| u32::try_from(settings.queue_limit()).unwrap_or(u32::MAX),
+        set: |settings, bytes| settings.set_queue_limit(bytes as usize),
     },
     Setting {
         name: c"latency",
         description: c"Milliseconds until the records of a process that stays in the kernel are written",
-        get: Engine::latency,
-        set: Engine::set_latency,
+        get: Settings::latency,
+        set: Settings::set_latency,
+    },
+    Setting {
+        name: c"batch_bytes",
+        description: c"Bytes of records that are written at once under the policy batch",
+        get: |settings| u32::try_from(settings.batch_bytes()).unwrap_or(u32::MAX),
+        set: |settings, bytes| settings.set_batch_bytes(bytes as usize),
+    },
+    Setting {
+        name: c"batch_records",
+        description: c"Records that are written at once under the policy batch",
+        get: |settings| u32::try_from(settings.batch_records()).unwrap_or(u32::MAX),
+        set: |settings, records| settings.set_batch_records(records as usize),
     },
 ];
+
+/// A setting of `kern.ktrace_rs` that is a word.
+struct Word {
+    name: &'static CStr,
+    description: &'static CStr,
+    get: fn(&Settings, &mut [u8]),
+    set: fn(&Settings, &[u8]) -> Result<(), Errno>,
+}
+
+/// Most bytes of a word, with the NUL behind it.
+const WORD_LEN: usize = 32;
+
+static WORDS: [Word; 2] = [
+    Word {
+        name: c"policy",
+        description: c"When records are written: record, return, batch",
+        get: |settings, out| copy(settings.policy().name().bytes(), out),
+        set: |settings, word| {
+            let policy = Policy::ALL.into_iter().find(|policy| policy.name().as_bytes() == word);
+            policy.map(|policy| settings.set_policy(policy)).ok_or(EINVAL)
+        },
+    },
+    Word {
+        name: c"at_once",
+        description: c"Trace points, as letters of ktrace(1), whose records are written at once",
+        get: |settings, out| {
+            let all = settings.at_once();
+            copy(LETTERS.iter().filter(|(_, facs)| all & facs != 0).map(|(letter, _)| *letter), out);
+        },
+        set: |settings, word| {
+            let mut all = 0;
+            for byte in word {
+                all |= LETTERS.iter().find(|(letter, _)| letter == byte).ok_or(EINVAL)?.1;
+            }
+            settings.set_at_once(all);
+            Ok(())
+        },
+    },
+];
+
+/// The letters that ktrace(1) has for trace points.
+static LETTERS: [(u8, u32); 11] = [
+    (b'a', sys::KTRFAC_STRUCT_ARRAY),
+    (b'c', sys::KTRFAC_SYSCALL | sys::KTRFAC_SYSRET),
+    (b'f', sys::KTRFAC_FAULT | sys::KTRFAC_FAULTEND),
+    (b'i', sys::KTRFAC_GENIO),
+    (b'n', sys::KTRFAC_NAMEI),
+    (b'p', sys::KTRFAC_CAPFAIL),
+    (b's', sys::KTRFAC_PSIG),
+    (b't', sys::KTRFAC_STRUCT),
+    (b'u', sys::KTRFAC_USER),
+    (b'w', sys::KTRFAC_CSW),
+    (b'y', sys::KTRFAC_SYSCTL),
+];
+
+/// As many bytes as there is room for in front of a NUL.
+fn copy(bytes: impl Iterator<Item = u8>, out: &mut [u8]) {
+    let room = out.len().saturating_sub(1);
+    out.iter_mut().take(room).zip(bytes).for_each(|(to, from)| *to = from);
+}
 
 /// A value of `kern.ktrace_rs.stats`, and its number for the handler.
 struct Value {
@@ -61,7 +135,7 @@ struct Value {
     read: fn(&Engine) -> u64,
 }
 
-static VALUES: [Value; 9] = [
+static VALUES: [Value; 13] = [
     Value {
         name: c"records",
         description: c"Records written to trace files",
@@ -83,15 +157,40 @@ static VALUES: [Value; 9] = [
         read: |engine| Stats::<Kernel>::total(&engine.stats.dropped),
     },
     Value {
+        name: c"records_per_commit",
+        description: c"Records of a write, on average",
+        read: |engine| {
+            Stats::<Kernel>::total(&engine.stats.records)
+                .checked_div(engine.stats.commits.fetch())
+                .unwrap_or(0)
+        },
+    },
+    Value {
+        name: c"bytes_per_commit",
+        description: c"Bytes of a write, on average",
+        read: |engine| engine.stats.bytes.fetch().checked_div(engine.stats.commits.fetch()).unwrap_or(0),
+    },
+    Value {
+        name: c"waited",
+        description: c"Microseconds that writes to trace files took",
+        read: |engine| engine.stats.waited.fetch() / 1000,
+    },
+    Value {
         name: c"helped",
         description: c"Times that the helper wrote for a process that stayed in the kernel",
         read: |engine| engine.stats.helped.fetch(),
     },
     Value {
         name: c"queued",
-        description: c"Bytes that wait in queues",
+        description: c"Bytes that are not written yet",
         // Bytes may be counted out before they are counted in.
         read: |engine| u64::try_from(engine.stats.queued.fetch().cast_signed()).unwrap_or(0),
+    },
+    Value {
+        name: c"oldest",
+        description: c"Milliseconds since the oldest record was made that is not written yet",
+        // SAFETY: a handler of sysctl(9) may sleep.
+        read: |_| helper::oldest(unsafe { MaySleep::new() }),
     },
     Value {
         name: c"queued_max",
@@ -134,6 +233,18 @@ impl Sysctls {
                 number as sys::intmax_t,
                 set,
                 c"IU",
+            );
+        }
+        for (number, word) in WORDS.iter().enumerate() {
+            tree.leaf(
+                root,
+                word.name,
+                word.description,
+                sys::CTLTYPE_STRING | sys::CTLFLAG_RWTUN | sys::CTLFLAG_MPSAFE,
+                engine.cast_mut().cast(),
+                number as sys::intmax_t,
+                set_word,
+                c"A",
             );
         }
         let stats = tree.node(root, c"stats", c"Statistics since load");
@@ -259,19 +370,50 @@ unsafe extern "C" fn set(
     let setting = usize::try_from(arg2).ok().and_then(|number| SETTINGS.get(number));
     let Some(setting) = setting else { return ENOENT };
     // SAFETY: the engine outlives the tree.
-    let engine = unsafe { &*arg1.cast::<Engine>() };
-    let mut value = (setting.get)(engine);
+    let settings = unsafe { &(*arg1.cast::<Engine>()).settings };
+    let mut value = (setting.get)(settings);
     // SAFETY: handles the u_int that it is given.
     let error = unsafe { sys::sysctl_handle_int(oid, (&raw mut value).cast(), 0, req) };
     // SAFETY: the request is valid while the handler runs.
     if error != 0 || unsafe { (*req).newptr.is_null() } {
         return error;
     }
-    match (setting.set)(engine, value) {
+    match (setting.set)(settings, value) {
         Ok(()) => {
             helper::wake();
             0
         }
+        Err(Errno(errno)) => errno,
+    }
+}
+
+/// A setting of [`WORDS`]: `EINVAL` for a word that is none.
+///
+/// # Safety
+///
+/// A handler of sysctl(9); `arg1` is the engine, `arg2` the number of the setting.
+unsafe extern "C" fn set_word(
+    oid: *mut sys::sysctl_oid,
+    arg1: *mut c_void,
+    arg2: sys::intmax_t,
+    req: *mut sys::sysctl_req,
+) -> c_int {
+    let word = usize::try_from(arg2).ok().and_then(|number| WORDS.get(number));
+    let Some(word) = word else { return ENOENT };
+    // SAFETY: the engine outlives the tree.
+    let settings = unsafe { &(*arg1.cast::<Engine>()).settings };
+    let mut text = [0_u8; WORD_LEN];
+    (word.get)(settings, &mut text);
+    // SAFETY: handles a string of at most so many bytes.
+    let error =
+        unsafe { sys::sysctl_handle_string(oid, text.as_mut_ptr().cast(), WORD_LEN as sys::intmax_t, req) };
+    // SAFETY: the request is valid while the handler runs.
+    if error != 0 || unsafe { (*req).newptr.is_null() } {
+        return error;
+    }
+    let Ok(text) = CStr::from_bytes_until_nul(&text) else { return EINVAL.0 };
+    match (word.set)(settings, text.to_bytes()) {
+        Ok(()) => 0,
         Err(Errno(errno)) => errno,
     }
 }

@@ -1,31 +1,72 @@
 //! Trace files, and how records get into them.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ktrace_format::split_record;
+use ktrace_format::{Header, Timespec, split_record};
 
-use crate::{Counter, Engine, Errno, Platform, Storage};
+use crate::segment::Stack;
+use crate::stream::{Buffer, Put, Stream};
+use crate::{Counter, Engine, Errno, Mutex, Platform, SleepLock, Storage, Synchronous};
 
 /// What one ktrace(2) call opened for writing; shared by the processes that trace to it.
 ///
-/// The last reference must be dropped where sleeping is allowed.
+/// Its records are gathered in a [`Stream`] and written from there. When a process stops tracing
+/// to it, what it has put in is to be [flushed](crate::ProcTrace::flush). The last reference must be
+/// dropped where sleeping is allowed.
 pub struct TraceFile<P: Platform> {
     storage: P::Storage,
     engine: Arc<Engine<P>>,
+    /// Stream lock.
+    stream: P::Mutex<Stream>,
+    /// Commit lock.
+    commit: P::SleepLock<Writer<P>>,
+    /// End of the stream up to which all was written, or dropped.
+    written: AtomicU64,
+    /// A record could not be written.
+    failed: AtomicBool,
+}
+
+/// What the thread works with that writes. Guarded by the commit lock.
+pub(crate) struct Writer<P: Platform> {
+    /// Empty, to be exchanged for the one that is being filled.
+    pub(crate) spare: Buffer,
+    /// Segments of queues whose records were written, to be used again.
+    pub(crate) free: Stack<P>,
 }
 
 /// Leave to write to a file.
 pub(crate) type Leave<P> = <<P as Platform>::Storage as Storage<<P as Platform>::MaySleep>>::Leave;
 
-/// A record could not be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WriteFailed(pub Errno);
+/// Records of a process could not be written: its tracing to that file is to be ended with
+/// [`ProcTrace::abandon`](crate::ProcTrace::abandon).
+pub struct WriteFailed<P: Platform> {
+    /// The process, which need not be the one whose thread wrote.
+    pub pid: i32,
+    /// Why.
+    pub errno: Errno,
+    /// The file.
+    pub file: Arc<TraceFile<P>>,
+}
+
+/// The processes whose records could not be written, each once for each file.
+pub type Failures<P> = Vec<WriteFailed<P>>;
 
 impl<P: Platform> TraceFile<P> {
-    /// A file that is open for writing.
-    pub fn new(engine: Arc<Engine<P>>, storage: P::Storage) -> Self {
+    /// A file that is open for writing, with memory for two batches. May sleep.
+    pub fn new(may_sleep: P::MaySleep, engine: Arc<Engine<P>>, storage: P::Storage) -> Self {
         engine.stats.files.add(1);
-        TraceFile { storage, engine }
+        let buffer = || Buffer::new::<P>(may_sleep, engine.settings.batch_bytes());
+        let (first, spare) = (buffer(), buffer());
+        TraceFile {
+            storage,
+            engine,
+            stream: P::Mutex::new(c"ktrace_rs stream", Stream::new(first)),
+            commit: P::SleepLock::new(Writer { spare, free: Stack::new() }),
+            written: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+        }
     }
 
     /// The file itself.
@@ -33,46 +74,174 @@ impl<P: Platform> TraceFile<P> {
         &self.storage
     }
 
-    /// Appends whole records with one write. If that fails for more than one record, they
-    /// are written one by one, so that all are in the file for which there is room; those
-    /// that are not are counted as dropped. May sleep.
-    pub(crate) fn commit(&self, leave: &Leave<P>, records: &[u8]) -> Result<(), WriteFailed> {
-        match self.append(leave, records) {
-            Err(failed) if split_record(records).is_some_and(|(_, _, rest)| rest.is_empty()) => {
-                self.discard(records);
-                Err(failed)
+    /// When the oldest record was made that is not written yet. Takes the stream lock.
+    pub fn since(&self) -> Option<Timespec> {
+        self.stream.with(|stream| stream.since())
+    }
+
+    /// Where the stream ends: see [`Stream::end`]. Takes the stream lock.
+    pub(crate) fn end(&self) -> u64 {
+        self.stream.with(|stream| stream.end())
+    }
+
+    /// Whether what is in the stream is a batch. Takes the stream lock.
+    pub(crate) fn is_due(&self) -> bool {
+        self.stream.with(|stream| stream.is_due(P::now(), &self.engine.settings))
+    }
+
+    /// Adds a record to the stream; also returns where that ends then. Takes the stream lock.
+    pub(crate) fn put(&self, header: &Header, record: &mut Synchronous<'_>, may_sleep: bool) -> (Put, u64) {
+        self.stream.with(|stream| {
+            let put = stream.put::<P>(header, record, may_sleep, &self.engine.settings);
+            if let Put::Done { len, .. } = put {
+                // Before others can write the record and count it off.
+                self.engine.stats.queued.add(i64::try_from(len).unwrap_or(i64::MAX));
             }
-            Err(_) => self.commit_one_by_one(leave, records),
-            Ok(()) => Ok(()),
+            (put, stream.end())
+        })
+    }
+
+    /// Whether an earlier look found what is in the stream: see [`Stream::is_overdue`]. Takes the
+    /// stream lock.
+    pub(crate) fn is_overdue(&self, look: u32) -> bool {
+        self.stream.with(|stream| stream.is_overdue(look))
+    }
+
+    /// Writes the stream up to `end`, at the least; what others are writing is written then, too. May
+    /// sleep; takes the commit lock, under it the stream lock and what the file system takes.
+    pub(crate) fn flush_to(self: &Arc<Self>, may_sleep: P::MaySleep, end: u64, failures: &mut Failures<P>) {
+        if self.written.load(Ordering::Acquire) >= end {
+            return;
+        }
+        let leave = self.storage.start_write(may_sleep);
+        self.commit.with(may_sleep, |writer| {
+            // Others may have done it meanwhile.
+            if self.written.load(Ordering::Acquire) < end {
+                self.write_stream(may_sleep, &leave, writer, failures);
+            }
+        });
+    }
+
+    /// Runs `write` with leave to write and the commit lock held. May sleep.
+    ///
+    /// Leave comes first: who waits for it while the file system is suspended must not keep the
+    /// lock from the thread that has suspended it.
+    pub(crate) fn with_writer<R>(
+        &self,
+        may_sleep: P::MaySleep,
+        write: impl FnOnce(&Leave<P>, &mut Writer<P>) -> R,
+    ) -> R {
+        let leave = self.storage.start_write(may_sleep);
+        self.commit.with(may_sleep, |writer| write(&leave, writer))
+    }
+
+    /// As [`TraceFile::with_writer`], but `None`, and `write` is not run, where the file system is
+    /// suspended, or another thread has the commit lock.
+    pub(crate) fn try_with_writer<R>(
+        &self,
+        may_sleep: P::MaySleep,
+        write: impl FnOnce(&Leave<P>, &mut Writer<P>) -> R,
+    ) -> Option<R> {
+        let leave = self.storage.try_start_write(may_sleep)?;
+        self.commit.try_with(may_sleep, |writer| write(&leave, writer))
+    }
+
+    /// Takes out what is in the stream, and says where that ends then, and what time it is. Takes the
+    /// stream lock.
+    pub(crate) fn take_stream(&self, spare: &mut Buffer) -> (u64, Timespec) {
+        self.stream.with(|stream| {
+            stream.take(spare);
+            (stream.end(), P::now())
+        })
+    }
+
+    /// Writes what was taken out of the stream, and with `behind` what follows it there.
+    pub(crate) fn write_taken(
+        self: &Arc<Self>,
+        may_sleep: P::MaySleep,
+        leave: &Leave<P>,
+        writer: &mut Writer<P>,
+        end: u64,
+        failures: &mut Failures<P>,
+        behind: impl FnOnce(&mut Writer<P>, &mut Failures<P>),
+    ) {
+        self.write(leave, writer.spare.bytes(), failures);
+        behind(writer, failures);
+        self.written.store(end, Ordering::Release);
+        self.engine.stats.count_off(writer.spare.bytes().len());
+        writer.spare.clear();
+        let batch = self.engine.settings.batch_bytes();
+        if writer.spare.batch() != batch {
+            writer.spare = Buffer::new::<P>(may_sleep, batch);
         }
     }
 
-    fn commit_one_by_one(&self, leave: &Leave<P>, mut records: &[u8]) -> Result<(), WriteFailed> {
-        while let Some((_, record, rest)) = split_record(records) {
-            if let Err(failed) = self.append(leave, record) {
-                self.discard(records);
-                return Err(failed);
+    /// Writes what is in the stream.
+    pub(crate) fn write_stream(
+        self: &Arc<Self>,
+        may_sleep: P::MaySleep,
+        leave: &Leave<P>,
+        writer: &mut Writer<P>,
+        failures: &mut Failures<P>,
+    ) {
+        let (end, _) = self.take_stream(&mut writer.spare);
+        self.write_taken(may_sleep, leave, writer, end, failures, |_, _| ());
+    }
+
+    /// Appends whole records with one write. If that fails for more than one record, they
+    /// are written one by one, so that all are in the file for which there is room. Where one
+    /// fails, it and all others of its process are counted as dropped. May sleep; the commit lock
+    /// is held.
+    pub(crate) fn write(self: &Arc<Self>, leave: &Leave<P>, mut records: &[u8], failures: &mut Failures<P>) {
+        let mut error = None;
+        if !failures.iter().any(|failed| Arc::ptr_eq(&failed.file, self)) {
+            match self.append(leave, records) {
+                Ok(()) => return,
+                Err(errno) => error = Some(errno),
+            }
+        }
+        let mut first = true;
+        while let Some((header, record, rest)) = split_record(records) {
+            let failed_before =
+                failures.iter().any(|failed| failed.pid == header.pid && Arc::ptr_eq(&failed.file, self));
+            // A batch of one record was tried already.
+            let result = match error {
+                Some(errno) if first && rest.is_empty() => Err(errno),
+                _ if failed_before => Err(Errno(0)),
+                _ => self.append(leave, record),
+            };
+            if let Err(errno) = result {
+                self.engine.stats.drop_one(header.kind);
+                self.failed.store(true, Ordering::Relaxed);
+                if !failed_before {
+                    failures.push(WriteFailed { pid: header.pid, errno, file: Arc::clone(self) });
+                }
             }
             records = rest;
+            first = false;
         }
-        Ok(())
     }
 
     /// Counts records as dropped.
     pub(crate) fn discard(&self, mut records: &[u8]) {
-        while let Some((kind, _, rest)) = split_record(records) {
-            self.engine.stats.drop_one(kind);
+        while let Some((header, _, rest)) = split_record(records) {
+            self.engine.stats.drop_one(header.kind);
             records = rest;
         }
     }
 
-    fn append(&self, leave: &Leave<P>, mut records: &[u8]) -> Result<(), WriteFailed> {
-        self.storage.append(leave, records).map_err(WriteFailed)?;
+    fn append(&self, leave: &Leave<P>, mut records: &[u8]) -> Result<(), Errno> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let begun = P::now();
+        self.storage.append(leave, records)?;
         let stats = &self.engine.stats;
+        stats.waited.add(i64::try_from(P::now().since(begun)).unwrap_or(i64::MAX));
         stats.commits.add(1);
         stats.bytes.add(i64::try_from(records.len()).unwrap_or(i64::MAX));
-        while let Some((kind, _, rest)) = split_record(records) {
-            stats.records.get(kind).add(1);
+        while let Some((header, _, rest)) = split_record(records) {
+            stats.records.get(header.kind).add(1);
             records = rest;
         }
         Ok(())
@@ -80,7 +249,16 @@ impl<P: Platform> TraceFile<P> {
 }
 
 impl<P: Platform> Drop for TraceFile<P> {
+    /// What is in the stream was put in while the file failed, and nobody is traced to it any more.
     fn drop(&mut self) {
+        debug_assert!(
+            self.since().is_none() || self.failed.load(Ordering::Relaxed),
+            "records pending in a file that is closed"
+        );
+        self.stream.with(|stream| {
+            self.discard(stream.bytes());
+            self.engine.stats.count_off(stream.bytes().len());
+        });
         self.engine.stats.files.add(-1);
     }
 }

@@ -1,12 +1,12 @@
 //! The engine: what happens to a trace record between the trace point and the disk.
 //!
-//! - A [`TraceFile`] is what one ktrace(2) call opened.
-//! - A [`ProcTrace`] belongs to one traced process. It has a bounded queue for the
-//!   records that are made where sleeping is not allowed, and a commit lock under
-//!   which the queue and, after it, a synchronous record are written.
+//! - A [`TraceFile`] is what one ktrace(2) call opened. It has a stream, in which its records are
+//!   gathered in the order of their times, and from which they are written, many with one write.
+//! - A [`ProcTrace`] belongs to one traced process. It has a bounded queue for the records that
+//!   are made where sleeping is not allowed while the stream has no room.
 //!
-//! No two processes share a queue or a lock. Whoever makes a record writes it; another thread
-//! may do so for a process that is [overdue](ProcTrace::is_overdue).
+//! No two files share a lock. Whoever makes a record writes it, when the [`Policy`] wants it to
+//! be written; another thread may do so for a process that is [overdue](ProcTrace::is_overdue).
 //!
 //! The engine knows no kernel: it is generic over [`Platform`], which the module
 //! implements with mutexes, vnodes and the clock of FreeBSD, and the host simulation
@@ -16,8 +16,9 @@
 //!
 //! | lock | kind | guards | order |
 //! | --- | --- | --- | --- |
-//! | commit (`c`) | may sleep | the order of writes of one process | first; the file is written under it |
-//! | queue (`q`) | never sleeps | queue, spare memory, trace file of one process | last; nothing is locked or allocated under it |
+//! | commit | may sleep | the order of writes to one file, its spare memory | first, with leave to write; the file is written under it |
+//! | queue | never sleeps | queue, spare memory, trace file of one process | second; nothing is allocated under it |
+//! | stream | never sleeps | stream of one file | last; nothing is locked or allocated under it |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -28,12 +29,17 @@ mod platform;
 mod process;
 mod queue;
 mod segment;
+mod settings;
 mod stats;
+mod stream;
 
-pub use file::{TraceFile, WriteFailed};
+pub use file::{Failures, TraceFile, WriteFailed};
 pub use platform::{Counter, Errno, Mutex, Platform, SleepLock, Storage};
 pub use process::{Origin, Pending, ProcTrace, Synchronous};
+pub use queue::Abandoned;
 pub use segment::SEGMENT_LEN;
-pub use stats::{
-    Engine, LATENCY_DEFAULT, LATENCY_MAX, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX, QUEUE_LIMIT_MIN, Stats,
+pub use settings::{
+    BATCH_BYTES_DEFAULT, BATCH_BYTES_MAX, BATCH_BYTES_MIN, BATCH_RECORDS_DEFAULT, BATCH_RECORDS_MAX,
+    LATENCY_DEFAULT, LATENCY_MAX, Policy, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX, QUEUE_LIMIT_MIN, Settings,
 };
+pub use stats::{Engine, Stats};

@@ -1,5 +1,7 @@
 //! What the engine asks of the system that it runs in.
 
+use core::ffi::CStr;
+
 use ktrace_format::Timespec;
 
 /// An error number of intro(2).
@@ -32,10 +34,11 @@ pub trait Platform: Sized + 'static {
 
 /// A lock that may be taken where sleeping is not allowed (mutex(9), `MTX_DEF`).
 pub trait Mutex<T>: Send + Sync {
-    /// A lock around `value`. May allocate, and so sleep.
-    fn new(value: T) -> Self;
+    /// A lock around `value`, with a name for those who check the order of locks. May allocate, and
+    /// so sleep.
+    fn new(name: &'static CStr, value: T) -> Self;
 
-    /// Runs `critical` with the lock held. `critical` must not take a lock, sleep or allocate.
+    /// Runs `critical` with the lock held. `critical` must not sleep or allocate.
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R;
 }
 

@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 
 use ktrace_format::{HEADER_LEN, Header, Kind, MAXCOMLEN, Payload, Record, Timespec, encode_header};
 
-use crate::file::Leave;
-use crate::queue::{Balance, NotQueued, Queue, SPARE_MIN};
-use crate::segment::{Segment, Stack};
-use crate::{Counter, Engine, Mutex, Platform, SleepLock, Storage, TraceFile, WriteFailed};
+use crate::file::{Leave, Writer};
+use crate::queue::{Abandoned, Balance, NotQueued, Queue};
+use crate::segment::{SEGMENT_LEN, Segment, Stack};
+use crate::stream::Put;
+use crate::{Counter, Engine, Failures, Mutex, Platform, Policy, TraceFile};
 
-/// Capacity that the buffer for synchronous records keeps from one to the next.
-const SCRATCH_LEN: usize = 4096;
+/// Segments that a file keeps to be used again.
+const FREE_MAX: usize = 8;
 
 /// Who made a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,19 +25,19 @@ pub struct Origin {
     pub comm: [u8; MAXCOMLEN + 1],
 }
 
-/// What is to follow when a record was to be queued.
+/// What is to follow when a record was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pending {
-    /// Nothing: the process is not traced.
+    /// Nothing: the process is not traced, or the record may wait.
     Nothing,
-    /// The process is to be drained before it returns to user mode.
+    /// The process is to be [drained](ProcTrace::drain) before it returns to user mode.
     Drain,
     /// As [`Pending::Drain`]; and as it may have no room left before, another thread should see
     /// whether it is overdue.
     Help,
 }
 
-/// A record that is committed by the thread that makes it.
+/// A record that is made where sleeping is allowed.
 pub enum Synchronous<'a> {
     /// To be encoded.
     Payload(&'a Payload<'a>),
@@ -49,32 +50,45 @@ pub enum Synchronous<'a> {
     },
 }
 
-/// The trace of one process: its file, its queue, and the order in which it writes.
+/// The trace of one process: its file, and its queue.
+///
+/// Its records go into the stream of its file. Where that has no room, one that is made where
+/// sleeping is not allowed is queued here, and until the queue is written no other record
+/// passes it.
 ///
 /// It lives from the first ktrace(2) on the process until the process exits.
 pub struct ProcTrace<P: Platform> {
     engine: Arc<Engine<P>>,
-    /// Commit lock.
-    commit: P::SleepLock<Writer<P>>,
     /// Queue lock.
     queue: P::Mutex<Queue<P>>,
 }
 
-/// What the thread works with that writes. Guarded by the commit lock.
-struct Writer<P: Platform> {
-    /// Synchronous records are encoded in it.
-    scratch: Vec<u8>,
-    /// Segments whose records were written, to be used again.
-    free: Stack<P>,
+/// A record that is to be committed.
+struct New<'a> {
+    origin: &'a Origin,
+    record: Synchronous<'a>,
+    policy: Policy,
+}
+
+/// What is to follow when a record was to be committed.
+enum Step<P: Platform> {
+    /// Nothing: it is in the stream, or written, or nobody wants it.
+    Done,
+    /// It is in the stream, and that is to be written to the end that it had then.
+    Write(Arc<TraceFile<P>>, u64),
+    /// It is in the stream, and has made a batch full.
+    Due(Arc<TraceFile<P>>),
+    /// What is before it in the file has to be written first.
+    Behind(Arc<TraceFile<P>>),
+    /// It cannot be a record.
+    Unfit,
 }
 
 impl<P: Platform> ProcTrace<P> {
     /// A trace that goes nowhere yet, with memory for its queue. May sleep.
     pub fn new(engine: Arc<Engine<P>>, may_sleep: P::MaySleep) -> Self {
-        let writer = Writer { scratch: Vec::new(), free: Stack::new() };
-        let trace =
-            ProcTrace { engine, commit: P::SleepLock::new(writer), queue: P::Mutex::new(Queue::new()) };
-        trace.with_room(may_sleep, 0, &mut Stack::new(), |_| ());
+        let trace = ProcTrace { engine, queue: P::Mutex::new(c"ktrace_rs queue", Queue::new()) };
+        trace.with_room(may_sleep, 0, &mut Stack::new(), None, |_| ());
         trace
     }
 
@@ -95,11 +109,11 @@ impl<P: Platform> ProcTrace<P> {
         self.with_file(|file| file.is_some())
     }
 
-    /// Traces to another file from now on, or to none. What is queued goes to the old file at
-    /// the next [`ProcTrace::drain`]. Takes the queue lock.
+    /// Traces to another file from now on, or to none. Takes the queue lock.
     ///
-    /// Returns the old file, to be dropped where sleeping is allowed.
-    #[must_use = "the last reference must be dropped where sleeping is allowed"]
+    /// Returns the old file. What is not written yet still goes there: whoever calls this has to
+    /// call [`ProcTrace::flush`] with it, and drop it where sleeping is allowed.
+    #[must_use = "the old file is to be flushed, and dropped where sleeping is allowed"]
     pub fn set_file(&self, file: Option<Arc<TraceFile<P>>>) -> Option<Arc<TraceFile<P>>> {
         let begins = file.is_some();
         self.queue.with(|queue| {
@@ -110,22 +124,42 @@ impl<P: Platform> ProcTrace<P> {
         })
     }
 
-    /// Queues a record that is made where sleeping is not allowed, and returns what is to follow.
-    /// Takes the queue lock.
+    /// Adds a record that is made where sleeping is not allowed, and returns what is to follow.
+    /// Takes the queue lock, and under it the stream lock.
     ///
     /// Where there is no room the record is counted as dropped, and the next one that gets
     /// through carries `KTR_DROP`. If the process is not traced nothing happens.
     pub fn enqueue(&self, origin: &Origin, payload: &Payload<'_>) -> Pending {
-        let record = Record { header: header::<P>(origin, payload.kind()), payload: *payload };
-        let stats = &self.engine.stats;
-        let queued = self.queue.with(|queue| {
-            let pushed = queue.push(record, P::now())?;
+        let header = header::<P>(origin, payload.kind());
+        let (stats, at_once) = (&self.engine.stats, self.is_at_once(payload.kind()));
+        let added = self.queue.with(|queue| {
+            let Some(file) = queue.file() else { return Err(NotQueued::NotTraced) };
+            if queue.is_empty() {
+                let header = Header { drop: queue.has_drop_mark(), ..header };
+                if let (Put::Done { due, .. }, _) =
+                    file.put(&header, &mut Synchronous::Payload(payload), false)
+                {
+                    queue.clear_drop_mark();
+                    if at_once {
+                        queue.want_flush();
+                    }
+                    return Ok((due || at_once, None));
+                }
+            }
+            let pushed = queue.push(Record { header, payload: *payload }, P::now())?;
+            if at_once {
+                queue.want_flush();
+            }
             // Before a drain can take the record and count it off.
             stats.queued.add(i64::try_from(pushed.len).unwrap_or(i64::MAX));
-            Ok((queue.bytes(), pushed.crowded))
+            Ok((true, Some((queue.bytes(), pushed.crowded))))
         });
-        match queued {
-            Ok((bytes, crowded)) => {
+        match added {
+            Ok((due, None)) => match self.engine.settings.policy() {
+                Policy::Batch if !due => Pending::Nothing,
+                _ => Pending::Drain,
+            },
+            Ok((_, Some((bytes, crowded)))) => {
                 stats.note_queued(bytes);
                 if crowded { Pending::Help } else { Pending::Drain }
             }
@@ -137,78 +171,127 @@ impl<P: Platform> ProcTrace<P> {
         }
     }
 
-    /// Writes what is queued and then the record. May sleep; takes the commit lock, under it
-    /// the queue lock and what the file system takes.
+    /// Adds a record that is made where sleeping is allowed, writes what the policy wants to be
+    /// written, and returns what is to follow. May sleep; takes the queue lock, under it the stream lock; and as
+    /// [`ProcTrace::flush`].
     ///
     /// `room` is how many bytes of records the process may make before it is drained again, as
     /// far as one can tell; they are set aside, within the limit of a queue.
-    ///
-    /// Where writing fails the process is not traced to that file any more.
     pub fn commit(
         &self,
         may_sleep: P::MaySleep,
         room: usize,
         origin: &Origin,
         record: Synchronous<'_>,
-    ) -> Result<(), WriteFailed> {
-        self.commit.with(may_sleep, |writer| {
-            let (queued, file, header) = self.with_room(may_sleep, room, &mut writer.free, |queue| {
-                let file = queue.file().cloned();
-                let header = Header {
-                    time: P::now(),
-                    drop: queue.take_drop_mark(),
-                    ..header::<P>(origin, record.kind())
-                };
-                (queue.take(), file, header)
-            });
-            let mut failed = Vec::new();
-            let drained = self.write_queued(may_sleep, None, &mut writer.free, queued, &mut failed);
-            let Some(file) = file else { return drained };
-            if failed.iter().any(|failed| Arc::ptr_eq(failed, &file)) && !self.traces_to(&file) {
-                self.engine.stats.drop_one(record.kind());
-                return drained;
-            }
-            drained.and(self.write_one(may_sleep, &mut writer.scratch, header, record, &file))
-        })
+    ) -> (Pending, Failures<P>) {
+        let mut failures = Vec::new();
+        let policy = match self.is_at_once(record.kind()) {
+            true => Policy::Record,
+            false => self.engine.settings.policy(),
+        };
+        let mut new = New { origin, record, policy };
+        let mut step =
+            self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| self.put(queue, &mut new));
+        loop {
+            step = match step {
+                Step::Done => break,
+                Step::Write(file, end) => {
+                    file.flush_to(may_sleep, end, &mut failures);
+                    break;
+                }
+                Step::Due(file) => {
+                    // Where another thread writes, there is still room meanwhile.
+                    file.try_with_writer(may_sleep, |leave, writer| {
+                        file.write_stream(may_sleep, leave, writer, &mut failures);
+                    });
+                    break;
+                }
+                Step::Behind(file) => self.commit_behind(may_sleep, room, &mut new, &file, &mut failures),
+                Step::Unfit => {
+                    self.drop_unfit(new.record.kind());
+                    break;
+                }
+            };
+        }
+        let pending = if policy == Policy::Return { Pending::Drain } else { Pending::Nothing };
+        (pending, failures)
     }
 
-    /// Writes what is queued. May sleep; locks as [`ProcTrace::commit`].
-    pub fn drain(&self, may_sleep: P::MaySleep, room: usize) -> Result<(), WriteFailed> {
-        self.commit.with(may_sleep, |writer| {
-            let queued = self.with_room(may_sleep, room, &mut writer.free, Queue::take);
-            self.write_queued(may_sleep, None, &mut writer.free, queued, &mut Vec::new())
-        })
+    /// Writes what is to be written before the process returns to user mode: its queue, and what
+    /// is in the stream of its file, unless the policy lets that wait. May sleep; locks as
+    /// [`ProcTrace::flush`].
+    pub fn drain(&self, may_sleep: P::MaySleep, room: usize) -> Failures<P> {
+        let mut failures = Vec::new();
+        let wanted = self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| queue.flush_wanted());
+        self.write_queue(may_sleep, room, &mut failures);
+        if let Some(file) = self.file()
+            && (wanted.is_some() || self.engine.settings.policy() != Policy::Batch || file.is_due())
+        {
+            file.flush_to(may_sleep, file.end(), &mut failures);
+        }
+        if let Some(wanted) = wanted {
+            self.queue.with(|queue| queue.flushed(wanted));
+        }
+        failures
     }
 
-    /// Writes what is queued, for a process that does not get to it. May sleep; locks as
-    /// [`ProcTrace::commit`].
+    /// Writes the queue of the process, and all that is in the stream of `file`. May sleep; takes
+    /// the commit lock of the file that is written, under it the queue lock and what the file system
+    /// takes.
+    pub fn flush(&self, may_sleep: P::MaySleep, room: usize, file: &Arc<TraceFile<P>>) -> Failures<P> {
+        let mut failures = Vec::new();
+        self.write_queue(may_sleep, room, &mut failures);
+        file.flush_to(may_sleep, file.end(), &mut failures);
+        failures
+    }
+
+    /// Writes queue and stream for a process that does not get to it. May sleep; locks as
+    /// [`ProcTrace::flush`].
     ///
     /// Where the file system is suspended nothing happens: it may be the process that suspended it,
     /// and to go on it must not have to wait for this thread. Nor where another thread has the
-    /// commit lock: it may wait for the disk, or for a suspended file system, and others need
-    /// help meanwhile. Nor where records go to several files: who set another one is about to
-    /// write those for the first.
-    pub fn help(&self, may_sleep: P::MaySleep, room: usize) -> Result<(), WriteFailed> {
-        // The last reference may be this one: not to be dropped under the commit lock.
-        let Some(file) = self.queue.with(|queue| queue.only_file().cloned()) else { return Ok(()) };
-        let helped = self.commit.try_with(may_sleep, |writer| {
-            let Some(leave) = file.storage().try_start_write(may_sleep) else { return Ok(()) };
-            let queued = self.with_room(may_sleep, room, &mut writer.free, |queue| {
-                // Others may have written these, or queued some for another file, before.
-                queue.only_file().is_some_and(|only| Arc::ptr_eq(only, &file)).then(|| queue.take())
-            });
-            let Some(queued) = queued else { return Ok(()) };
-            self.engine.stats.helped.add(1);
-            self.write_queued(may_sleep, Some(&leave), &mut writer.free, queued, &mut Vec::new())
+    /// commit lock: it may wait for the disk, and others need help meanwhile. Nor where records go to
+    /// several files: who set another one is about to write those for the first.
+    pub fn help(&self, may_sleep: P::MaySleep, room: usize) -> Failures<P> {
+        let mut failures = Vec::new();
+        // The last reference may be this one: not to be dropped under a lock.
+        let Some(file) = self.queue.with(|queue| queue.only_file().cloned()) else { return failures };
+        file.try_with_writer(may_sleep, |leave, writer| {
+            let only =
+                || self.queue.with(|queue| queue.only_file().is_some_and(|only| Arc::ptr_eq(only, &file)));
+            if only() && self.write_to(may_sleep, room, &file, leave, writer, &mut failures) {
+                self.engine.stats.helped.add(1);
+            }
         });
-        helped.unwrap_or(Ok(()))
+        failures
     }
 
     /// Whether another thread should [`help`](ProcTrace::help) the process, which does not get
-    /// to writing: its queue is more than half full, or what is in it was there at the last call,
-    /// too. Takes the queue lock.
-    pub fn is_overdue(&self) -> bool {
-        self.queue.with(Queue::is_overdue)
+    /// to writing: its queue is more than half full, or something of it or in the stream was there
+    /// at an earlier look. Looks have numbers from one on. Takes the queue lock, and under it the stream
+    /// lock.
+    pub fn is_overdue(&self, look: u32) -> bool {
+        self.queue.with(|queue| queue.is_overdue() | queue.file().is_some_and(|file| file.is_overdue(look)))
+    }
+
+    /// Ends tracing to a file that could not be written, and drops what is queued for it. Takes the
+    /// queue lock; neither sleeps nor frees.
+    pub fn abandon(&self, file: &Arc<TraceFile<P>>) -> Abandoned {
+        let (bytes, old) = match self.queue.with(|queue| queue.abandon(file)) {
+            Abandoned::Now(left) => left,
+            Abandoned::Before => return Abandoned::Before,
+            Abandoned::Elsewhere => return Abandoned::Elsewhere,
+        };
+        self.engine.stats.procs.add(-1);
+        self.engine.stats.count_off(bytes);
+        // Not the last reference: the caller has one.
+        drop(old);
+        Abandoned::Now(())
+    }
+
+    /// Has the next drain write everything, whatever the policy is. Takes the queue lock.
+    pub fn want_flush(&self) {
+        self.queue.with(Queue::want_flush);
     }
 
     /// Bytes that are queued. Takes the queue lock.
@@ -216,23 +299,24 @@ impl<P: Platform> ProcTrace<P> {
         self.queue.with(|queue| queue.bytes())
     }
 
-    fn traces_to(&self, file: &Arc<TraceFile<P>>) -> bool {
-        self.queue.with(|queue| queue.file().is_some_and(|current| Arc::ptr_eq(current, file)))
+    fn is_at_once(&self, kind: Kind) -> bool {
+        self.engine.settings.at_once() & kind.facility() != 0
     }
 
     /// Sees to it that the queue has room for what comes before the next drain, and no more,
-    /// and then runs `critical` under the queue lock, once. Uses memory of `fresh` before it
-    /// allocates.
+    /// and then runs `critical` under the queue lock, once, which takes out what is queued for
+    /// `taken`. Uses memory of `fresh` before it allocates.
     fn with_room<R>(
         &self,
         may_sleep: P::MaySleep,
         room: usize,
         fresh: &mut Stack<P>,
+        taken: Option<&Arc<TraceFile<P>>>,
         mut critical: impl FnMut(&mut Queue<P>) -> R,
     ) -> R {
-        let limit = self.engine.queue_limit();
+        let limit = self.engine.settings.queue_limit();
         loop {
-            let room = self.queue.with(|queue| match queue.balance(fresh, room, limit) {
+            let room = self.queue.with(|queue| match queue.balance(fresh, room, limit, taken) {
                 Balance::Even => Ok(critical(queue)),
                 uneven => Err(uneven),
             });
@@ -248,103 +332,142 @@ impl<P: Platform> ProcTrace<P> {
         }
     }
 
-    /// Writes segments that were taken from the queue, and keeps some of their memory in `free`.
-    /// `leave` is for the file of all of them, if there is any. Files that could not be written are
-    /// put into `failed`.
-    fn write_queued(
-        &self,
-        may_sleep: P::MaySleep,
-        leave: Option<&Leave<P>>,
-        free: &mut Stack<P>,
-        (mut segments, bytes): (Stack<P>, usize),
-        failed: &mut Vec<Arc<TraceFile<P>>>,
-    ) -> Result<(), WriteFailed> {
-        let mut result = Ok(());
-        while let Some(mut segment) = segments.pop() {
-            if let Some(file) = segment.file() {
-                if failed.iter().any(|failed| Arc::ptr_eq(failed, file)) {
-                    file.discard(segment.bytes());
-                } else if let Err(error) = match leave {
-                    Some(leave) => file.commit(leave, segment.bytes()),
-                    None => file.commit(&file.storage().start_write(may_sleep), segment.bytes()),
-                } {
-                    self.abandon(file);
-                    failed.push(Arc::clone(file));
-                    result = Err(error);
-                }
-            }
-            drop(segment.reset());
-            if free.len() < SPARE_MIN {
-                free.push(segment);
-            }
+    /// Writes what is queued, whichever files it goes to; what is queued meanwhile may stay.
+    fn write_queue(&self, may_sleep: P::MaySleep, room: usize, failures: &mut Failures<P>) {
+        for _ in 0..self.queue.with(|queue| queue.files_max()) {
+            let Some(file) = self.queue.with(|queue| queue.first_file().cloned()) else { return };
+            file.with_writer(may_sleep, |leave, writer| {
+                self.write_to(may_sleep, room, &file, leave, writer, failures);
+            });
         }
-        self.engine.stats.queued.add(i64::try_from(bytes).unwrap_or(i64::MAX).wrapping_neg());
-        result
     }
 
-    /// Encodes a synchronous record and writes it.
-    fn write_one(
+    /// Writes the stream of a file, and what is queued for it; false if there is neither.
+    fn write_to(
         &self,
         may_sleep: P::MaySleep,
-        scratch: &mut Vec<u8>,
-        header: Header,
-        record: Synchronous<'_>,
+        room: usize,
         file: &Arc<TraceFile<P>>,
-    ) -> Result<(), WriteFailed> {
-        let bytes: &[u8] = match record {
-            Synchronous::Payload(payload) => {
-                scratch.resize(Record::encoded_len(payload), 0);
-                match (Record { header, payload: *payload }).encode(scratch) {
-                    Ok(_) => scratch,
-                    Err(_) => return self.drop_record(header.kind),
-                }
+        leave: &Leave<P>,
+        writer: &mut Writer<P>,
+        failures: &mut Failures<P>,
+    ) -> bool {
+        let Writer { spare, free } = writer;
+        // At once: all that this process has in the stream is older than what it has queued.
+        let (end, queued) = self.with_room(may_sleep, room, free, Some(file), |queue| {
+            (file.take_stream(spare).0, queue.take_for(file))
+        });
+        let any = queued.1 != 0 || !spare.bytes().is_empty();
+        file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
+            self.write_queued(file, leave, writer, queued, failures);
+        });
+        any
+    }
+
+    /// Writes segments that were taken out of the queue, and how many bytes they are.
+    fn write_queued(
+        &self,
+        file: &Arc<TraceFile<P>>,
+        leave: &Leave<P>,
+        writer: &mut Writer<P>,
+        (mut segments, bytes): (Stack<P>, usize),
+        failures: &mut Failures<P>,
+    ) {
+        while let Some(mut segment) = segments.pop() {
+            file.write(leave, segment.bytes(), failures);
+            // Not the last reference: the caller has one.
+            drop(segment.reset());
+            if writer.free.len() < FREE_MAX {
+                writer.free.push(segment);
             }
-            Synchronous::Encoded { record, .. } => {
-                let len = record.len().checked_sub(HEADER_LEN).and_then(|len| u32::try_from(len).ok());
-                let Some(len) = len else { return self.drop_record(header.kind) };
-                match encode_header(&Header { len, ..header }, record) {
-                    Ok(()) => record,
-                    Err(_) => return self.drop_record(header.kind),
-                }
-            }
-        };
-        let result = file.commit(&file.storage().start_write(may_sleep), bytes);
-        scratch.truncate(SCRATCH_LEN);
-        scratch.shrink_to(SCRATCH_LEN);
-        if result.is_err() {
-            self.abandon(file);
         }
-        result
+        self.engine.stats.count_off(bytes);
+    }
+
+    /// Adds a record to the stream of the file that is traced to, unless something is queued. The
+    /// queue is locked; takes the stream lock.
+    fn put(&self, queue: &mut Queue<P>, new: &mut New<'_>) -> Step<P> {
+        let Some(file) = queue.file() else { return Step::Done };
+        if !queue.is_empty() {
+            return Step::Behind(Arc::clone(file));
+        }
+        let header = Header { drop: queue.has_drop_mark(), ..header::<P>(new.origin, new.record.kind()) };
+        let step = match file.put(&header, &mut new.record, true) {
+            (Put::Done { .. }, end) if new.policy == Policy::Record => Step::Write(Arc::clone(file), end),
+            (Put::Done { due: true, .. }, _) if new.policy == Policy::Batch => Step::Due(Arc::clone(file)),
+            (Put::Done { .. }, _) => Step::Done,
+            (Put::Full | Put::TooLong, _) => return Step::Behind(Arc::clone(file)),
+            (Put::Unfit, _) => return Step::Unfit,
+        };
+        queue.clear_drop_mark();
+        step
+    }
+
+    /// Writes what is before a record in its file, and adds the record to the stream then, or
+    /// writes it, too, if it is too long for that.
+    fn commit_behind(
+        &self,
+        may_sleep: P::MaySleep,
+        room: usize,
+        new: &mut New<'_>,
+        file: &Arc<TraceFile<P>>,
+        failures: &mut Failures<P>,
+    ) -> Step<P> {
+        file.with_writer(may_sleep, |leave, writer| {
+            let Writer { spare, free } = writer;
+            let (step, taken) = self.with_room(may_sleep, room, free, Some(file), |queue| {
+                let step = self.put(queue, new);
+                // Others may have made room meanwhile, or the record goes elsewhere by now.
+                let behind = matches!(&step, Step::Behind(current) if Arc::ptr_eq(current, file));
+                if !behind && queue.is_empty() {
+                    return (step, None);
+                }
+                let ((end, time), queued) = (file.take_stream(spare), queue.take_for(file));
+                match if behind { self.put(queue, new) } else { step } {
+                    Step::Behind(_) if behind => {
+                        let drop = queue.has_drop_mark();
+                        queue.clear_drop_mark();
+                        (Step::Done, Some((end, queued, Some((drop, time)))))
+                    }
+                    step => (step, Some((end, queued, None))),
+                }
+            });
+            if let Some((end, queued, alone)) = taken {
+                file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
+                    self.write_queued(file, leave, writer, queued, failures);
+                    if let Some((drop, time)) = alone {
+                        let header = Header { drop, time, ..header::<P>(new.origin, new.record.kind()) };
+                        self.write_alone(file, leave, &header, &mut new.record, failures);
+                    }
+                });
+            }
+            step
+        })
+    }
+
+    /// Writes a record that is in no stream.
+    fn write_alone(
+        &self,
+        file: &Arc<TraceFile<P>>,
+        leave: &Leave<P>,
+        header: &Header,
+        record: &mut Synchronous<'_>,
+        failures: &mut Failures<P>,
+    ) {
+        let mut encoded = Vec::new();
+        if let Synchronous::Payload(_) = record {
+            encoded.resize(record.len(), 0);
+        }
+        match record.encoded(header, &mut encoded) {
+            Some(bytes) => file.write(leave, bytes, failures),
+            None => self.drop_unfit(record.kind()),
+        }
     }
 
     /// Counts a record that the format has no room for; the next one carries `KTR_DROP`.
-    fn drop_record(&self, kind: Kind) -> Result<(), WriteFailed> {
+    fn drop_unfit(&self, kind: Kind) {
         self.engine.stats.drop_one(kind);
         self.queue.with(|queue| queue.mark_drop());
-        Ok(())
-    }
-
-    /// Stops tracing to a file that cannot be written, unless another one was set meanwhile. What
-    /// was queued during the write is dropped: nothing must follow the records that are missing.
-    fn abandon(&self, file: &Arc<TraceFile<P>>) {
-        let abandoned = self.queue.with(|queue| {
-            let current = queue.file().is_some_and(|current| Arc::ptr_eq(current, file));
-            if !current {
-                return None;
-            }
-            self.engine.stats.procs.add(-1);
-            Some((queue.take_for(file), queue.set_file(None)))
-        });
-        let Some(((mut segments, bytes), old)) = abandoned else { return };
-        let mut empty = Stack::new();
-        while let Some(mut segment) = segments.pop() {
-            file.discard(segment.bytes());
-            drop(segment.reset());
-            empty.push(segment);
-        }
-        self.engine.stats.queued.add(i64::try_from(bytes).unwrap_or(i64::MAX).wrapping_neg());
-        self.queue.with(|queue| queue.give_back(&mut empty));
-        drop(old);
     }
 }
 
@@ -357,12 +480,50 @@ impl<P: Platform> Drop for ProcTrace<P> {
 }
 
 impl Synchronous<'_> {
-    fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
             Synchronous::Payload(payload) => payload.kind(),
             Synchronous::Encoded { kind, .. } => *kind,
         }
     }
+
+    /// Length of the record in bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Synchronous::Payload(payload) => Record::encoded_len(payload),
+            Synchronous::Encoded { record, .. } => record.len(),
+        }
+    }
+
+    /// Writes the record to the front of `out`; `None` if there is no room, or the format has none.
+    pub(crate) fn encode(&mut self, header: &Header, out: &mut [u8]) -> Option<()> {
+        match self {
+            Synchronous::Payload(payload) => {
+                Record { header: *header, payload: **payload }.encode(out).ok().map(|_| ())
+            }
+            Synchronous::Encoded { record, .. } => {
+                let record = with_header(header, record)?;
+                out.get_mut(..record.len())?.copy_from_slice(record);
+                Some(())
+            }
+        }
+    }
+
+    /// The record's bytes: its own, or `out`, which is as long as the record.
+    fn encoded<'b>(&'b mut self, header: &Header, out: &'b mut [u8]) -> Option<&'b [u8]> {
+        if let Synchronous::Encoded { record, .. } = self {
+            return with_header(header, record);
+        }
+        self.encode(header, out)?;
+        Some(out)
+    }
+}
+
+/// Writes the header over the first bytes of a record whose payload stands already.
+fn with_header<'a>(header: &Header, record: &'a mut [u8]) -> Option<&'a [u8]> {
+    let len = u32::try_from(record.len().checked_sub(HEADER_LEN)?).ok()?;
+    encode_header(&Header { len, ..*header }, record).ok()?;
+    Some(record)
 }
 
 /// A header that lacks its length, time and drop mark.
@@ -378,3 +539,5 @@ fn header<P: Platform>(origin: &Origin, kind: Kind) -> Header {
         cpu: P::cpu(),
     }
 }
+
+const _: () = assert!(SEGMENT_LEN <= crate::BATCH_BYTES_MIN);

@@ -33,6 +33,12 @@ pub(crate) struct Queue<P: Platform> {
     dropped: bool,
     /// What is queued was so when [`Queue::is_overdue`] was asked last.
     waited: bool,
+    /// How often a drain was to write everything, whatever the policy is, and how often that is done.
+    flush_wanted: u64,
+    flush_done: u64,
+    /// Address of the file that tracing ended to because it could not be written, if nothing was
+    /// traced to since.
+    abandoned: Option<usize>,
 }
 
 /// A record that was queued.
@@ -51,6 +57,20 @@ pub(crate) enum NotQueued {
     /// There is no room for it.
     Full,
 }
+
+/// What there was to do when a file could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandoned<T = ()> {
+    /// The process was traced to it, and is not any more.
+    Now(T),
+    /// That was done before.
+    Before,
+    /// The process is traced to another file, or somebody else has ended its tracing.
+    Elsewhere,
+}
+
+/// How many bytes were dropped, and a file that is not traced to any more.
+type Left<P> = (usize, Option<Arc<TraceFile<P>>>);
 
 /// How a queue's spare memory compares to what it should be.
 pub(crate) enum Balance<P: Platform> {
@@ -73,6 +93,9 @@ impl<P: Platform> Queue<P> {
             peak: 0,
             dropped: false,
             waited: false,
+            flush_wanted: 0,
+            flush_done: 0,
+            abandoned: None,
         }
     }
 
@@ -84,12 +107,58 @@ impl<P: Platform> Queue<P> {
     /// the old file, which is returned, to be dropped where sleeping is allowed.
     pub(crate) fn set_file(&mut self, file: Option<Arc<TraceFile<P>>>) -> Option<Arc<TraceFile<P>>> {
         self.dropped = false;
+        if file.is_some() {
+            self.abandoned = None;
+        }
         core::mem::replace(&mut self.file, file)
     }
 
+    /// Ends tracing to a file that could not be written, and drops what is queued for it. Returns how
+    /// many bytes that was, and the reference to the file, to be dropped where sleeping is allowed.
+    pub(crate) fn abandon(&mut self, file: &Arc<TraceFile<P>>) -> Abandoned<Left<P>> {
+        let address = Arc::as_ptr(file).addr();
+        if self.file.as_ref().is_some_and(|current| Arc::ptr_eq(current, file)) {
+            let (mut segments, bytes) = self.take_for(file);
+            while let Some(mut segment) = segments.pop() {
+                file.discard(segment.bytes());
+                // Not the last reference: the caller has one.
+                segment.reset();
+                self.spare.push(segment);
+            }
+            let old = self.set_file(None);
+            self.abandoned = Some(address);
+            return Abandoned::Now((bytes, old));
+        }
+        match self.abandoned == Some(address) {
+            true => Abandoned::Before,
+            false => Abandoned::Elsewhere,
+        }
+    }
+
+    /// Has the next drain write everything, whatever the policy is.
+    pub(crate) fn want_flush(&mut self) {
+        self.flush_wanted = self.flush_wanted.saturating_add(1);
+    }
+
+    /// What a drain that begins now is to [confirm](Queue::flushed) when it has written everything;
+    /// `None` if it need not. Another one that has begun need not be done yet.
+    pub(crate) fn flush_wanted(&self) -> Option<u64> {
+        (self.flush_done < self.flush_wanted).then_some(self.flush_wanted)
+    }
+
+    /// All was written that [`Queue::flush_wanted`] has asked for.
+    pub(crate) fn flushed(&mut self, wanted: u64) {
+        self.flush_done = self.flush_done.max(wanted);
+    }
+
     /// Whether the next record that gets through is to say that others did not.
-    pub(crate) fn take_drop_mark(&mut self) -> bool {
-        core::mem::take(&mut self.dropped)
+    pub(crate) fn has_drop_mark(&self) -> bool {
+        self.dropped
+    }
+
+    /// A record has got through.
+    pub(crate) fn clear_drop_mark(&mut self) {
+        self.dropped = false;
     }
 
     /// Has the next record that gets through say that others did not.
@@ -140,11 +209,44 @@ impl<P: Platform> Queue<P> {
         pending && (waited || self.is_crowded())
     }
 
-    /// The file that all records go to; none if they go to several, or there are none.
+    /// Whether nothing is queued.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// The segments that hold records, from the newest on.
+    fn in_use(&self) -> impl Iterator<Item = &Segment<P>> {
+        self.last.as_deref().into_iter().chain(self.full.iter())
+    }
+
+    /// The file that the oldest records go to; none if there are no records.
+    pub(crate) fn first_file(&self) -> Option<&Arc<TraceFile<P>>> {
+        self.in_use().last()?.file()
+    }
+
+    /// How many segments hold records.
+    fn segments(&self) -> usize {
+        self.full.len().saturating_add(usize::from(self.last.is_some()))
+    }
+
+    /// How many files records go to, or more.
+    pub(crate) fn files_max(&self) -> usize {
+        let changes = self
+            .in_use()
+            .zip(self.in_use().skip(1))
+            .filter(|(newer, older)| !newer.file().is_some_and(|file| older.is_for(file)));
+        changes.count().saturating_add(usize::from(self.last.is_some()))
+    }
+
+    /// How many segments hold records for another file.
+    fn segments_but(&self, file: &Arc<TraceFile<P>>) -> usize {
+        self.in_use().filter(|segment| !segment.is_for(file)).count()
+    }
+
+    /// The file that all records go to, or would if there were any; none if they go to several.
     pub(crate) fn only_file(&self) -> Option<&Arc<TraceFile<P>>> {
-        let only = self.last.as_ref()?.file()?;
-        let same = |segment: &Segment<P>| segment.file().is_some_and(|file| Arc::ptr_eq(file, only));
-        self.full.iter().all(same).then_some(only)
+        let Some(only) = self.first_file() else { return self.file() };
+        (self.segments_but(only) == 0).then_some(only)
     }
 
     /// Takes all records out, the oldest segment on top; and how many bytes they are.
@@ -157,12 +259,12 @@ impl<P: Platform> Queue<P> {
         (all.reversed(), core::mem::take(&mut self.bytes))
     }
 
-    /// Takes out the records that go to `file`, and returns how many bytes they are, too.
+    /// Takes out the records that go to `file`, the oldest segment on top; and how many bytes they are.
     pub(crate) fn take_for(&mut self, file: &Arc<TraceFile<P>>) -> (Stack<P>, usize) {
         let (mut all, bytes) = self.take();
         let (mut taken, mut taken_bytes) = (Stack::new(), 0_usize);
         while let Some(segment) = all.pop() {
-            if segment.file().is_some_and(|of| Arc::ptr_eq(of, file)) {
+            if segment.is_for(file) {
                 taken_bytes = taken_bytes.saturating_add(segment.bytes().len());
                 taken.push(segment);
             } else if let Some(last) = self.last.replace(segment) {
@@ -170,14 +272,7 @@ impl<P: Platform> Queue<P> {
             }
         }
         self.bytes = bytes.saturating_sub(taken_bytes);
-        (taken, taken_bytes)
-    }
-
-    /// Takes segments back that were taken out, empty.
-    pub(crate) fn give_back(&mut self, empty: &mut Stack<P>) {
-        while let Some(segment) = empty.pop() {
-            self.spare.push(segment);
-        }
+        (taken.reversed(), taken_bytes)
     }
 
     /// Bytes that are queued.
@@ -186,16 +281,28 @@ impl<P: Platform> Queue<P> {
     }
 
     /// Moves memory from `fresh` to the queue until it has `room` bytes, or twice what was ever
-    /// queued if that is more, within `limit` bytes.
-    pub(crate) fn balance(&mut self, fresh: &mut Stack<P>, room: usize, limit: usize) -> Balance<P> {
-        let wanted = self.wanted(room, limit);
+    /// queued if that is more, within `limit` bytes. What is queued for `taken` is about to be taken
+    /// out.
+    pub(crate) fn balance(
+        &mut self,
+        fresh: &mut Stack<P>,
+        room: usize,
+        limit: usize,
+        taken: Option<&Arc<TraceFile<P>>>,
+    ) -> Balance<P> {
+        let kept = taken.map_or(self.segments(), |file| self.segments_but(file));
+        let wanted = self.wanted(room, limit, kept);
         let lacks = wanted.saturating_sub(self.spare.len());
-        if fresh.len() < lacks {
+        if taken.is_some() && fresh.len() < lacks {
             // All or nothing: whoever queues meanwhile must not get more than the limit.
             return Balance::Lacks(lacks.saturating_sub(fresh.len()));
         }
         for segment in core::iter::from_fn(|| fresh.pop()).take(lacks) {
             self.spare.push(segment);
+        }
+        if self.spare.len() < wanted {
+            // One after the other: several threads may be about to do this at once.
+            return Balance::Lacks(1);
         }
         match self.spare.len() > wanted {
             true => self.spare.pop().map_or(Balance::Even, Balance::Surplus),
@@ -203,10 +310,10 @@ impl<P: Platform> Queue<P> {
         }
     }
 
-    fn wanted(&self, room: usize, limit: usize) -> usize {
+    fn wanted(&self, room: usize, limit: usize, kept: usize) -> usize {
         let asked_for = room.div_ceil(SEGMENT_LEN);
         let for_bursts = self.peak.saturating_mul(2);
-        let most = (limit / SEGMENT_LEN).max(1);
+        let most = (limit / SEGMENT_LEN).max(1).saturating_sub(kept);
         asked_for.max(for_bursts).max(SPARE_MIN).min(most)
     }
 }

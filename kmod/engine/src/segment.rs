@@ -39,6 +39,11 @@ impl<P: Platform> Segment<P> {
         self.file.as_ref()
     }
 
+    /// Whether the records are for that file.
+    pub(crate) fn is_for(&self, file: &Arc<TraceFile<P>>) -> bool {
+        self.file.as_ref().is_some_and(|mine| Arc::ptr_eq(mine, file))
+    }
+
     /// The records.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
@@ -46,7 +51,7 @@ impl<P: Platform> Segment<P> {
 
     /// Adds a record; false if there is no room for it, or it is for another file.
     pub(crate) fn push(&mut self, file: &Arc<TraceFile<P>>, record: &Record<'_>) -> bool {
-        if !self.file.as_ref().is_some_and(|mine| Arc::ptr_eq(mine, file)) {
+        if !self.is_for(file) {
             return false;
         }
         let room = self.bytes.get_mut(self.len..).unwrap_or_default();

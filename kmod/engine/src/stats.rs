@@ -1,32 +1,15 @@
-//! What all traces of the system share: the limit of a queue, and the statistics.
+//! What all traces of the system share: the settings, and the statistics.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ktrace_format::{Kind, PerKind};
 
-use crate::{Counter, Errno, Platform, SEGMENT_LEN};
-
-/// Bytes that one process may have queued, unless set otherwise.
-pub const QUEUE_LIMIT_DEFAULT: usize = 256 * 1024;
-
-/// Least that the limit can be set to: one segment.
-pub const QUEUE_LIMIT_MIN: usize = SEGMENT_LEN;
-
-/// Most that the limit can be set to.
-pub const QUEUE_LIMIT_MAX: usize = 16 * 1024 * 1024;
-
-/// Milliseconds in which a process's records are written wherever it is, unless set otherwise.
-pub const LATENCY_DEFAULT: u32 = 50;
-
-/// Most that it can be set to; the least is one.
-pub const LATENCY_MAX: u32 = 10_000;
-
-const EINVAL: Errno = Errno(22);
+use crate::{Counter, Platform, Settings};
 
 /// Shared by all traces.
 pub struct Engine<P: Platform> {
-    queue_limit: AtomicUsize,
-    latency: AtomicU32,
+    /// How they work.
+    pub settings: Settings,
     /// What has happened so far.
     pub stats: Stats<P>,
 }
@@ -44,7 +27,9 @@ pub struct Stats<P: Platform> {
     pub commits: P::Counter,
     /// Times that another thread wrote for a process that was overdue.
     pub helped: P::Counter,
-    /// Bytes that wait in queues now.
+    /// Nanoseconds that writes to trace files took.
+    pub waited: P::Counter,
+    /// Bytes that wait in streams and queues now.
     pub queued: P::Counter,
     /// Processes that are traced now.
     pub procs: P::Counter,
@@ -54,56 +39,23 @@ pub struct Stats<P: Platform> {
 }
 
 impl<P: Platform> Engine<P> {
-    /// An engine with the default limit and all counters zero. May sleep.
+    /// An engine with the default settings and all counters zero. May sleep.
     pub fn new() -> Self {
         Engine {
-            queue_limit: AtomicUsize::new(QUEUE_LIMIT_DEFAULT),
-            latency: AtomicU32::new(LATENCY_DEFAULT),
+            settings: Settings::new(),
             stats: Stats {
                 records: PerKind::from_fn(|_| P::Counter::new()),
                 dropped: PerKind::from_fn(|_| P::Counter::new()),
                 bytes: P::Counter::new(),
                 commits: P::Counter::new(),
                 helped: P::Counter::new(),
+                waited: P::Counter::new(),
                 queued: P::Counter::new(),
                 procs: P::Counter::new(),
                 files: P::Counter::new(),
                 queued_max: AtomicU64::new(0),
             },
         }
-    }
-
-    /// Bytes that one process may have queued.
-    pub fn queue_limit(&self) -> usize {
-        self.queue_limit.load(Relaxed)
-    }
-
-    /// Sets how many bytes one process may have queued; takes effect as queues are drained.
-    ///
-    /// `EINVAL` (22) outside of [`QUEUE_LIMIT_MIN`] and [`QUEUE_LIMIT_MAX`].
-    pub fn set_queue_limit(&self, bytes: usize) -> Result<(), Errno> {
-        if !(QUEUE_LIMIT_MIN..=QUEUE_LIMIT_MAX).contains(&bytes) {
-            return Err(EINVAL);
-        }
-        self.queue_limit.store(bytes, Relaxed);
-        Ok(())
-    }
-
-    /// Milliseconds after which a record that its process has not written is overdue: see
-    /// [`ProcTrace::is_overdue`](crate::ProcTrace::is_overdue).
-    pub fn latency(&self) -> u32 {
-        self.latency.load(Relaxed)
-    }
-
-    /// Sets the latency.
-    ///
-    /// `EINVAL` (22) for zero and for more than [`LATENCY_MAX`].
-    pub fn set_latency(&self, milliseconds: u32) -> Result<(), Errno> {
-        if !(1..=LATENCY_MAX).contains(&milliseconds) {
-            return Err(EINVAL);
-        }
-        self.latency.store(milliseconds, Relaxed);
-        Ok(())
     }
 }
 
@@ -125,6 +77,11 @@ impl<P: Platform> Stats<P> {
         if bytes > self.queued_max.load(Relaxed) {
             self.queued_max.fetch_max(bytes, Relaxed);
         }
+    }
+
+    /// Counts off bytes that do not wait any more.
+    pub(crate) fn count_off(&self, bytes: usize) {
+        self.queued.add(i64::try_from(bytes).unwrap_or(i64::MAX).wrapping_neg());
     }
 
     /// Counts a record that no file will hold.

@@ -28,6 +28,14 @@ pub struct Timespec {
     pub nsec: i64,
 }
 
+impl Timespec {
+    /// Nanoseconds from `earlier` to this; zero if that is later. Saturates.
+    pub fn since(self, earlier: Timespec) -> u64 {
+        let seconds = self.sec.saturating_sub(earlier.sec).saturating_mul(1_000_000_000);
+        u64::try_from(seconds.saturating_add(self.nsec.saturating_sub(earlier.nsec))).unwrap_or(0)
+    }
+}
+
 /// What stands before each payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {

@@ -68,13 +68,13 @@ pub fn encode_header(header: &Header, record: &mut [u8]) -> Result<(), EncodeErr
     header.encode(head).ok_or(EncodeError::TooLarge)
 }
 
-/// Takes the first record off `bytes` without looking into it: its type, all of its bytes,
-/// and what is behind it. `None` if `bytes` do not begin with a whole record.
-pub fn split_record(bytes: &[u8]) -> Option<(Kind, &[u8], &[u8])> {
+/// Takes the first record off `bytes` without looking into its payload: its header, all of its
+/// bytes, and what is behind it. `None` if `bytes` do not begin with a whole record.
+pub fn split_record(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
     let header = Header::decode(bytes.first_chunk()?)?;
     let len = usize::try_from(header.len).ok()?.checked_add(HEADER_LEN)?;
     let (record, rest) = bytes.split_at_checked(len)?;
-    Some((header.kind, record, rest))
+    Some((header, record, rest))
 }
 
 /// The records of a trace file, one after the other; ends after the first error.

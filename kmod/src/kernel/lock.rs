@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
+use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
 use kernel_sys as sys;
@@ -20,11 +21,11 @@ unsafe impl<T: Send> Send for DefaultMutex<T> {}
 unsafe impl<T: Send> Sync for DefaultMutex<T> {}
 
 impl<T: Send> ktrace_engine::Mutex<T> for DefaultMutex<T> {
-    fn new(value: T) -> Self {
+    fn new(name: &'static CStr, value: T) -> Self {
         // SAFETY: all zero is a struct mtx that mtx_init(9) accepts.
         let mutex = Box::new(UnsafeCell::new(unsafe { MaybeUninit::zeroed().assume_init() }));
         // SAFETY: the mutex stays where it is until it is destroyed; the name is static.
-        unsafe { sys::ktrace_rs_mtx_init(mutex.get(), c"ktrace_rs queue".as_ptr()) };
+        unsafe { sys::ktrace_rs_mtx_init(mutex.get(), name.as_ptr()) };
         DefaultMutex { mutex, value: UnsafeCell::new(value) }
     }
 

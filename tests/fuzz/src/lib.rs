@@ -25,16 +25,16 @@ pub fn check(bytes: &[u8]) {
     loop {
         let record = Record::decode(rest);
         match (record, split_record(rest)) {
-            (Ok((record, behind)), Some((kind, whole, behind_whole))) => {
-                assert_eq!((record.payload.kind(), record.header.kind), (kind, kind));
+            (Ok((record, behind)), Some((header, whole, behind_whole))) => {
+                assert_eq!((record.header, record.payload.kind()), (header, header.kind));
                 assert_eq!(behind, behind_whole);
                 assert_split(rest, whole, behind);
                 assert_comes_back(&record, whole);
                 decoded.push(Ok(record));
                 rest = behind;
             }
-            (Err(DecodeError::Payload(kind)), Some((split, whole, behind))) => {
-                assert_eq!(kind, split);
+            (Err(DecodeError::Payload(kind)), Some((header, whole, behind))) => {
+                assert_eq!(kind, header.kind);
                 assert_split(rest, whole, behind);
                 decoded.push(Err(DecodeError::Payload(kind)));
                 rest = behind;

@@ -1,46 +1,81 @@
-//! What the running task may do, checked as a debug kernel checks it: under a queue mutex no lock is
-//! taken, nothing sleeps, and no memory is allocated or freed.
+//! What the running task may do, checked as a debug kernel checks it: under a mutex nothing sleeps, no
+//! memory is allocated or freed, and no lock is taken but a stream mutex under a queue mutex.
 
 use std::alloc::Layout;
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::thread::panicking;
 
 use ktrace_engine::SEGMENT_LEN;
 
+/// The mutex that another one may be taken under, and that one.
+const QUEUE: &CStr = c"ktrace_rs queue";
+const STREAM: &CStr = c"ktrace_rs stream";
+
 thread_local! {
-    // Of the task that runs: nobody is switched to while a queue mutex is held.
-    static IN_MUTEX: Cell<bool> = const { Cell::new(false) };
+    /// The mutex that the running task has taken last.
+    static MUTEX: Cell<Option<&'static CStr>> = const { Cell::new(None) };
     /// Found by the allocator, which cannot panic.
     static MEMORY_USES: Cell<u32> = const { Cell::new(0) };
     static SEGMENTS: Cell<usize> = const { Cell::new(0) };
     static MOST_SEGMENTS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs `critical` as what a queue mutex guards.
-pub(crate) fn with_mutex<R>(critical: impl FnOnce() -> R) -> R {
-    struct Left;
-    impl Drop for Left {
-        fn drop(&mut self) {
-            IN_MUTEX.set(false);
-        }
+/// The mutex that was held before, held again on drop.
+struct Held(Option<&'static CStr>);
+
+impl Held {
+    fn new(now: Option<&'static CStr>) -> Self {
+        Held(MUTEX.replace(now))
     }
-    IN_MUTEX.set(true);
-    let left = Left;
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        MUTEX.set(self.0);
+    }
+}
+
+/// Runs `critical` as what a mutex guards.
+pub(crate) fn with_mutex<R>(name: &'static CStr, critical: impl FnOnce() -> R) -> R {
+    let held = Held::new(Some(name));
     let result = critical();
-    drop(left);
+    drop(held);
     let uses = MEMORY_USES.take();
-    assert_eq!(uses, 0, "memory was allocated or freed under a queue mutex");
+    assert_eq!(uses, 0, "memory was allocated or freed under a mutex");
     result
 }
 
-/// Whether a queue mutex is held.
-pub(crate) fn in_mutex() -> bool {
-    IN_MUTEX.get()
+/// Runs `switch`, which lets other tasks run.
+pub(crate) fn without_mutex(switch: impl FnOnce()) {
+    let _held = Held::new(None);
+    switch();
 }
 
-/// Panics under a queue mutex.
+/// Whether a mutex is held.
+pub(crate) fn in_mutex() -> bool {
+    MUTEX.get().is_some()
+}
+
+/// Whether a mutex is held under which no other is taken, so that nobody is switched to.
+pub(crate) fn in_last_mutex() -> bool {
+    MUTEX.get().is_some_and(|held| held != QUEUE)
+}
+
+/// Whether that is the name of a queue mutex.
+pub(crate) fn is_queue(name: &CStr) -> bool {
+    name == QUEUE
+}
+
+/// Panics under a mutex.
 pub(crate) fn assert_may_lock(what: &str) {
-    assert!(!in_mutex() || panicking(), "{what} under a queue mutex");
+    assert!(!in_mutex() || panicking(), "{what} under a mutex");
+}
+
+/// Panics under a mutex, if that of this name must not be taken under it.
+pub(crate) fn assert_may_take(name: &CStr) {
+    let in_order = MUTEX.get().is_none_or(|held| (held, name) == (QUEUE, STREAM));
+    assert!(in_order || panicking(), "{name:?} was taken under a mutex");
 }
 
 /// The allocator of the tests allocates a block. Neither allocates nor panics.
@@ -63,7 +98,7 @@ pub fn note_free(layout: Layout) {
 }
 
 fn note_memory_use() {
-    if IN_MUTEX.try_with(Cell::get).unwrap_or(false) && !panicking() {
+    if MUTEX.try_with(Cell::get).unwrap_or(None).is_some() && !panicking() {
         let _ = MEMORY_USES.try_with(|uses| uses.set(uses.get().saturating_add(1)));
     }
 }

@@ -1,13 +1,13 @@
 //! Files that can be full or broken.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::MaySleep;
 use crate::context::assert_may_lock;
 use crate::flaw::{self, Flaw};
-use crate::point::Point;
+use crate::point::{Point, Waiters};
 use ktrace_engine::{Errno, Storage};
 
 /// `EIO` of intro(2): what a write to a broken file returns.
@@ -36,6 +36,12 @@ pub struct Disk {
     /// Nobody is switched to in a write, as if a vnode's lock was held.
     state: Mutex<State>,
     open: AtomicUsize,
+    /// How many have leave to write.
+    writers: AtomicUsize,
+    /// The file system is suspended, or is about to be when nobody has leave to write.
+    suspended: AtomicBool,
+    /// Who waits for either.
+    waiters: Waiters,
 }
 
 #[derive(Default)]
@@ -50,7 +56,15 @@ struct State {
 
 impl Disk {
     pub(crate) fn new(faults: Faults) -> Arc<Self> {
-        Arc::new(Disk { faults, point: Point::new(), state: Mutex::default(), open: AtomicUsize::new(0) })
+        Arc::new(Disk {
+            faults,
+            point: Point::new(),
+            state: Mutex::default(),
+            open: AtomicUsize::new(0),
+            writers: AtomicUsize::new(0),
+            suspended: AtomicBool::new(false),
+            waiters: Waiters::new(),
+        })
     }
 
     pub(crate) fn open(self: &Arc<Self>) -> OpenFile {
@@ -80,6 +94,23 @@ impl Disk {
     pub(crate) fn appends(&self) -> u64 {
         let state = self.state();
         state.attempts - state.failures
+    }
+
+    /// Suspends the file system, once: nobody writes until it is resumed.
+    pub(crate) fn suspend(&self) {
+        self.suspended.store(true, Relaxed);
+        self.waiters.wait_for(|| (self.writers.load(Relaxed) == 0).then_some(()));
+        self.point.pass();
+        self.suspended.store(false, Relaxed);
+        self.waiters.wake();
+    }
+
+    fn try_start_write(self: &Arc<Self>) -> Option<Leave> {
+        if self.suspended.load(Relaxed) {
+            return None;
+        }
+        self.writers.fetch_add(1, Relaxed);
+        Some(Leave(Arc::clone(self)))
     }
 
     /// How many have it open.
@@ -135,19 +166,31 @@ impl Disk {
 /// A file that one ktrace(2) call opened.
 pub struct OpenFile(Arc<Disk>);
 
+/// Leave to write: the file system is not suspended.
+pub struct Leave(Arc<Disk>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if self.0.writers.fetch_sub(1, Relaxed) == 1 && self.0.suspended.load(Relaxed) {
+            self.0.waiters.wake();
+        }
+    }
+}
+
 impl Storage<MaySleep> for OpenFile {
-    type Leave = MaySleep;
+    type Leave = Leave;
 
-    fn start_write(&self, may_sleep: MaySleep) -> MaySleep {
+    fn start_write(&self, _: MaySleep) -> Leave {
         assert_may_lock("leave to write was taken");
-        may_sleep
+        self.0.waiters.wait_for(|| self.0.try_start_write())
     }
 
-    fn try_start_write(&self, may_sleep: MaySleep) -> Option<MaySleep> {
-        Some(self.start_write(may_sleep))
+    fn try_start_write(&self, _: MaySleep) -> Option<Leave> {
+        assert_may_lock("leave to write was taken");
+        self.0.try_start_write()
     }
 
-    fn append(&self, _: &MaySleep, bytes: &[u8]) -> Result<(), Errno> {
+    fn append(&self, _: &Leave, bytes: &[u8]) -> Result<(), Errno> {
         assert_may_lock("a file was written");
         self.0.append(bytes)
     }

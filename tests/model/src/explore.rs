@@ -2,6 +2,7 @@
 //!
 //! MODEL_ITERATIONS=N     schedules of each scenario and scheduler
 //! MODEL_SCHEDULE=TEXT    only this one, as a failure has printed it
+//! MODEL_POLICY=NAME      only scenarios that begin with this policy
 
 use std::cell::RefCell;
 use std::env;
@@ -24,6 +25,11 @@ const DEPTH: usize = 4;
 
 /// Tries a scenario in random schedules, and in those in which few threads are preempted.
 pub fn explore(scenario: Scenario) {
+    let policy = scenario.policy.name();
+    if env::var("MODEL_POLICY").is_ok_and(|only| only != policy) {
+        return;
+    }
+    println!("MODEL_POLICY={policy}");
     let scenario = Arc::new(scenario);
     if let Ok(schedule) = env::var("MODEL_SCHEDULE") {
         run(ReplayScheduler::new_from_encoded(&schedule), &scenario);
@@ -34,12 +40,12 @@ pub fn explore(scenario: Scenario) {
 }
 
 /// Tries a scenario in every schedule that it has, and returns how many those are. So that they are
-/// not too many the processes exit at the end, and nobody comes between counters.
+/// not too many the processes exit at the end, and nobody comes between counters or two mutexes.
 pub fn exhaustive(scenario: Scenario) -> usize {
-    point::set_counting(false);
+    point::set_all(false);
     let scenario = Arc::new(scenario.with_late_exit());
     let schedules = run(DfsScheduler::new(None, false), &scenario);
-    point::set_counting(true);
+    point::set_all(true);
     schedules
 }
 

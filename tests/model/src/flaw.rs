@@ -15,8 +15,12 @@ pub enum Flaw {
     ForgottenWrite,
     /// Two that add to a counter at once count as one.
     LostUpdates,
-    /// A process exits without looking at its queue after it let go of its file.
-    NoDrainAtExit,
+    /// A process exits without writing what is pending after it let go of its file.
+    NoFlushAtExit,
+    /// Whoever sets another file does not flush the one before.
+    NoFlushAtSet,
+    /// A process goes on whose records could not be written.
+    NotAbandoned,
     /// The last reference to a file is dropped under a queue mutex.
     ClosedUnderMutex,
     /// The limit is raised by one who does not say so.

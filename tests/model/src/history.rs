@@ -1,7 +1,7 @@
 //! What happened to the processes, in the order of the clock, against what is in the files.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ktrace_engine::{Counter as _, Stats};
 use ktrace_format::{CapData, Kind, Payload, PerKind, Record, Timespec};
@@ -11,14 +11,12 @@ use crate::Model;
 /// What the engine did with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It was queued.
+    /// It is in a stream or in a queue.
     Taken,
-    /// It was dropped where it was made: the queue was full.
+    /// It was dropped where it was made: there was no room.
     NoRoom,
-    /// It was written by the thread that made it.
-    Written,
-    /// It could not be written.
-    Failed,
+    /// Nobody wants it, or the thread that made it has written it, or could not.
+    Direct,
     /// Nobody wants it.
     Ignored,
 }
@@ -27,6 +25,7 @@ pub(crate) enum Fate {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Made {
     pub(crate) process: usize,
+    pub(crate) kind: Kind,
     pub(crate) number: u64,
     /// When its place in the order was found, under the queue lock.
     pub(crate) time: Timespec,
@@ -36,62 +35,109 @@ pub(crate) struct Made {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Made(Made),
-    /// The process is traced to another file.
+    /// The process is traced to another opening of a file.
     Set(Option<usize>),
 }
 
 /// What happened, in any order.
 #[derive(Default)]
-pub(crate) struct History(Mutex<Vec<(usize, Timespec, Event)>>);
+pub(crate) struct History {
+    events: Mutex<Vec<(usize, Timespec, Event)>>,
+    /// Disk of each opening.
+    openings: Mutex<Vec<usize>>,
+}
 
 /// Where a record is.
 struct Found<'a> {
-    file: usize,
+    disk: usize,
     record: &'a Record<'a>,
 }
 
 impl History {
+    /// A file is opened; the number of the opening.
+    pub(crate) fn opened(&self, disk: usize) -> usize {
+        let mut openings = lock(&self.openings);
+        openings.push(disk);
+        openings.len() - 1
+    }
+
+    /// How often a file was opened.
+    pub(crate) fn openings(&self) -> usize {
+        lock(&self.openings).len()
+    }
+
     /// A record was made.
     pub(crate) fn made(&self, made: Made) {
         self.push(made.process, made.time, Event::Made(made));
     }
 
-    /// A process was traced to another file, or to none.
-    pub(crate) fn set(&self, process: usize, time: Timespec, file: Option<usize>) {
-        self.push(process, time, Event::Set(file));
+    /// A process was traced to another opening of a file, or to none.
+    pub(crate) fn set(&self, process: usize, time: Timespec, opening: Option<usize>) {
+        self.push(process, time, Event::Set(opening));
     }
 
     fn push(&self, process: usize, time: Timespec, event: Event) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((process, time, event));
+        lock(&self.events).push((process, time, event));
     }
 
-    /// Compares with the files, some of which have failed, and with the counters.
-    pub(crate) fn check(&self, stats: &Stats<Model>, files: &[Vec<Record<'_>>], failed: &[bool]) {
-        let mut found = find(files);
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    /// What happened to each process, in order.
+    fn of_processes(&self) -> Vec<Vec<Event>> {
+        let mut events = lock(&self.events).clone();
         events.sort_by_key(|(process, time, _)| (*process, *time));
+        let of_process =
+            |events: &[(usize, Timespec, Event)]| events.iter().map(|(.., event)| *event).collect();
+        events.chunk_by(|(one, ..), (other, ..)| one == other).map(of_process).collect()
+    }
+
+    /// Numbers of the records that a process has made so far, and for which disks; only what the engine
+    /// has said to be pending, and only for one opening if there is one.
+    pub(crate) fn taken(&self, process: usize, of: Option<usize>) -> Vec<(u64, usize)> {
+        let openings = lock(&self.openings).clone();
+        let mut taken = Vec::new();
+        for events in self.of_processes() {
+            let mut opening: Option<usize> = None;
+            for event in events {
+                match event {
+                    Event::Set(new) => opening = new,
+                    Event::Made(made) if made.process == process && made.fate == Fate::Taken => {
+                        let wanted = opening.filter(|opening| of.is_none_or(|of| of == *opening));
+                        taken.extend(wanted.map(|opening| (made.number, openings[opening])));
+                    }
+                    Event::Made(_) => {}
+                }
+            }
+        }
+        taken
+    }
+
+    /// Compares with the disks, some of which have failed, and with the counters.
+    pub(crate) fn check(&self, stats: &Stats<Model>, disks: &[Vec<Record<'_>>], failed: &[bool]) {
+        let openings = lock(&self.openings).clone();
+        let mut found = find(disks);
+        let mut of_openings = BTreeMap::new();
         let mut written = PerKind::<u64>::default();
         let mut dropped = PerKind::<u64>::default();
-        for of_process in events.chunk_by(|(one, ..), (other, ..)| one == other) {
-            let (mut file, mut mark) = (None, false);
-            for (_, _, event) in of_process {
-                match event {
-                    Event::Set(new) => (file, mark) = (*new, false),
-                    Event::Made(made) => {
-                        let expected = Expected { file, mark, failed: file.is_some_and(|file| failed[file]) };
-                        let kind = if matches!(made.fate, Fate::Written | Fate::Failed) {
-                            Kind::User
-                        } else {
-                            Kind::CapFail
-                        };
-                        match check_one(*made, &expected, found.remove(&made.number)) {
-                            End::Written => *written.get_mut(kind) += 1,
-                            End::Dropped => *dropped.get_mut(kind) += 1,
-                            End::Ignored => continue,
-                        }
-                        mark = made.fate == Fate::NoRoom;
+        for events in self.of_processes() {
+            let (mut opening, mut mark) = (None, false);
+            for event in events {
+                let made = match event {
+                    Event::Set(new) => {
+                        (opening, mark) = (new, false);
+                        continue;
                     }
+                    Event::Made(made) => made,
+                };
+                let disk = opening.map(|opening: usize| openings[opening]);
+                let expected = Expected { disk, mark, failed: disk.is_some_and(|disk| failed[disk]) };
+                match check_one(made, &expected, found.remove(&made.number)) {
+                    End::Written => {
+                        *written.get_mut(made.kind) += 1;
+                        of_openings.insert(made.number, opening);
+                    }
+                    End::Dropped => *dropped.get_mut(made.kind) += 1,
+                    End::Ignored => continue,
                 }
+                mark = made.fate == Fate::NoRoom;
             }
         }
         assert!(found.is_empty(), "records in the files that nobody made");
@@ -100,14 +146,15 @@ impl History {
             assert_eq!(stats.records.get(kind).fetch(), *written.get(kind), "{name} written");
             assert_eq!(stats.dropped.get(kind).fetch(), *dropped.get(kind), "{name} dropped");
         }
+        check_order(disks, &of_openings, stats.queued_max() == 0);
     }
 }
 
 /// What is known of a record from what happened before it.
 struct Expected {
-    file: Option<usize>,
+    disk: Option<usize>,
     mark: bool,
-    /// The file could not be written at some time.
+    /// The disk could not be written at some time.
     failed: bool,
 }
 
@@ -119,48 +166,56 @@ enum End {
 
 fn check_one(made: Made, expected: &Expected, found: Option<Found<'_>>) -> End {
     match (made.fate, found) {
-        (Fate::Taken | Fate::Written, Some(Found { file, record })) => {
-            assert_eq!(Some(file), expected.file, "{made:?} is in another file");
+        (Fate::Taken | Fate::Direct, Some(Found { disk, record })) => {
+            assert_eq!(Some(disk), expected.disk, "{made:?} is in another file");
             assert_eq!(record.header.time, made.time, "{made:?} has another time");
             assert_eq!(record.header.drop, expected.mark, "KTR_DROP of {made:?}");
             assert_eq!(usize::try_from(record.header.pid), Ok(made.process));
             End::Written
         }
-        (Fate::Taken | Fate::Failed, None) => {
+        (Fate::NoRoom, None) => {
+            assert!(expected.disk.is_some(), "{made:?} is counted, and nothing was traced");
+            End::Dropped
+        }
+        (Fate::Ignored | Fate::Direct, None) if expected.disk.is_none() => End::Ignored,
+        (Fate::Ignored, None) => panic!("{made:?} was wanted"),
+        (Fate::Taken | Fate::Direct, None) => {
             assert!(expected.failed, "{made:?} is lost");
             End::Dropped
         }
-        (Fate::NoRoom, None) => {
-            assert!(expected.file.is_some(), "{made:?} is counted, and nothing was traced");
-            End::Dropped
-        }
-        (Fate::Ignored, None) => {
-            assert!(expected.file.is_none() || expected.failed, "{made:?} was wanted");
-            End::Ignored
-        }
-        (Fate::Written, None) => panic!("{made:?} is lost"),
         (_, Some(_)) => panic!("{made:?} is in a file"),
     }
 }
 
-/// The records of all files by number; those of a process must be in the order of their times.
-fn find<'a>(files: &'a [Vec<Record<'a>>]) -> BTreeMap<u64, Found<'a>> {
+/// The records of all files by number.
+fn find<'a>(disks: &'a [Vec<Record<'a>>]) -> BTreeMap<u64, Found<'a>> {
     let mut all = BTreeMap::new();
-    for (file, records) in files.iter().enumerate() {
-        let mut last = BTreeMap::<i32, Timespec>::new();
+    for (disk, records) in disks.iter().enumerate() {
         for record in records {
-            let header = &record.header;
-            let before = last.insert(header.pid, header.time);
-            assert!(
-                before.is_none_or(|before| before < header.time),
-                "process {} goes back in time",
-                header.pid
-            );
-            let twice = all.insert(number(&record.payload), Found { file, record });
+            let twice = all.insert(number(&record.payload), Found { disk, record });
             assert!(twice.is_none(), "a record is in the files twice");
         }
     }
     all
+}
+
+/// The records of each process are in each file in the order of their times; those of all processes
+/// as well, if there was always room in the streams.
+fn check_order(disks: &[Vec<Record<'_>>], openings: &BTreeMap<u64, Option<usize>>, always_room: bool) {
+    let mut of_processes = BTreeMap::new();
+    let mut of_all = BTreeMap::new();
+    for record in disks.iter().flatten() {
+        let (header, opening) = (&record.header, openings.get(&number(&record.payload)));
+        let before = of_processes.insert((header.pid, opening), header.time);
+        assert!(before.is_none_or(|before| before < header.time), "process {} goes back in time", header.pid);
+        let before = of_all.insert(opening, header.time);
+        assert!(!always_room || before.is_none_or(|before| before < header.time), "a file goes back in time");
+    }
+}
+
+/// The numbers of the records in a file.
+pub(crate) fn numbers(records: &[Record<'_>]) -> BTreeSet<u64> {
+    records.iter().map(|record| number(&record.payload)).collect()
 }
 
 fn number(payload: &Payload<'_>) -> u64 {
@@ -169,7 +224,11 @@ fn number(payload: &Payload<'_>) -> u64 {
             CapData::Path(path) => std::str::from_utf8(path).expect("digits").parse().expect("a number"),
             other => panic!("nobody made {other:?}"),
         },
-        Payload::User(bytes) => u64::from_ne_bytes((*bytes).try_into().expect("a number")),
+        Payload::User(bytes) => u64::from_ne_bytes(*bytes.first_chunk().expect("a number")),
         other => panic!("nobody made {other:?}"),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,10 +5,10 @@
 //! schedule is a list of numbers, and can be run again. After each one everything that was
 //! promised is checked ([`World`] says what), and a deadlock ends it as well.
 //!
-//! A queue mutex is never switched under: what the engine does there, others cannot see. That
-//! a lock excludes is what its `&mut` says, so no platform in safe Rust can get that wrong; what
-//! an engine does that takes too few locks, or lets them go too soon, is for
-//! `scripts/mutants.sh` to show.
+//! A stream mutex is never switched under: what the engine does there, others cannot see; under a
+//! queue mutex others run before the stream mutex is taken. That a lock excludes is what its `&mut`
+//! says, so no platform in safe Rust can get that wrong; what an engine does that takes too few
+//! locks, or lets them go too soon, is for `scripts/mutants.sh` to show.
 #![forbid(unsafe_code)]
 
 mod clock;
@@ -27,10 +27,10 @@ mod task;
 mod world;
 
 pub use counter::ModelCounter;
-pub use disk::{Disk, EIO, ENOSPC, Faults, OpenFile};
+pub use disk::{Disk, EIO, ENOSPC, Faults, Leave, OpenFile};
 pub use explore::{exhaustive, explore, failure, failure_of};
 pub use flaw::Flaw;
-pub use lock::{CommitLock, QueueMutex};
-pub use platform::{Engine, File, MaySleep, Model, Trace};
+pub use lock::{CommitLock, ModelMutex};
+pub use platform::{Engine, Failures, File, MaySleep, Model, Trace};
 pub use scenario::{Action, ProcessPlan, Scenario, Step};
 pub use world::World;

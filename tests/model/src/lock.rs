@@ -1,32 +1,40 @@
 //! The engine's locks.
 
-use std::sync;
+use std::ffi::CStr;
+use std::sync::{self, TryLockError};
 
 use shuttle::sync::Mutex;
 
-use crate::point::Point;
+use crate::point::{Point, Waiters};
 use crate::{MaySleep, context, task};
 
-/// A mutex that may be taken where sleeping is not allowed. Nobody is switched to while it is held,
-/// so nobody ever waits for it.
-pub struct QueueMutex<T> {
+/// A mutex that may be taken where sleeping is not allowed.
+pub struct ModelMutex<T> {
+    name: &'static CStr,
     point: Point,
     value: sync::Mutex<T>,
+    waiters: Waiters,
 }
 
-impl<T: Send> ktrace_engine::Mutex<T> for QueueMutex<T> {
-    fn new(value: T) -> Self {
+impl<T: Send> ktrace_engine::Mutex<T> for ModelMutex<T> {
+    fn new(name: &'static CStr, value: T) -> Self {
         context::assert_may_lock("a mutex was made");
-        QueueMutex { point: Point::new(), value: sync::Mutex::new(value) }
+        ModelMutex { name, point: Point::new(), value: sync::Mutex::new(value), waiters: Waiters::new() }
     }
 
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
-        context::assert_may_lock("a mutex was taken");
-        self.point.pass();
-        let mut value = self.value.try_lock().expect("nobody is switched to under a mutex");
-        task::begin_section();
-        let result = context::with_mutex(|| critical(&mut value));
-        task::end_section();
+        context::assert_may_take(self.name);
+        self.point.pass_locking();
+        let mut value = self.waiters.wait_for(|| match self.value.try_lock() {
+            Ok(value) => Some(value),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => panic!("a task has panicked under a mutex"),
+        });
+        let section = task::begin_section();
+        let result = context::with_mutex(self.name, || critical(&mut value));
+        task::end_section(section, context::is_queue(self.name));
+        drop(value);
+        self.waiters.wake();
         result
     }
 }

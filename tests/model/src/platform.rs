@@ -3,7 +3,7 @@
 use ktrace_engine::{Platform, ProcTrace, TraceFile};
 use ktrace_format::Timespec;
 
-use crate::{CommitLock, ModelCounter, OpenFile, QueueMutex, context, task};
+use crate::{CommitLock, ModelCounter, ModelMutex, OpenFile, context, task};
 
 /// The system in which the scheduler decides who goes on.
 pub struct Model;
@@ -12,6 +12,8 @@ pub struct Model;
 pub type Trace = ProcTrace<Model>;
 /// An open trace file.
 pub type File = TraceFile<Model>;
+/// Processes whose records could not be written.
+pub type Failures = ktrace_engine::Failures<Model>;
 /// What all traces share.
 pub type Engine = ktrace_engine::Engine<Model>;
 
@@ -35,7 +37,7 @@ impl Default for MaySleep {
 
 impl Platform for Model {
     type MaySleep = MaySleep;
-    type Mutex<T: Send> = QueueMutex<T>;
+    type Mutex<T: Send> = ModelMutex<T>;
     type SleepLock<T: Send> = CommitLock<T>;
     type Storage = OpenFile;
     type Counter = ModelCounter;

@@ -2,18 +2,24 @@
 
 use std::mem;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::panicking;
 
-use ktrace_engine::{Origin, Pending, Synchronous, WriteFailed};
-use ktrace_format::{CapData, CapFail, Kind, Payload};
+use ktrace_engine::{Abandoned, BATCH_BYTES_MIN, Origin, Pending, Policy, Synchronous, WriteFailed};
+use ktrace_format::{CapData, CapFail, HEADER_LEN, Kind, Payload};
 use shuttle::sync::{Mutex, MutexGuard};
 
 use crate::flaw::{self, Flaw};
 use crate::history::{Fate, Made};
 use crate::task::{Seen, watch};
 use crate::world::World;
-use crate::{File, MaySleep, Step, Trace};
+use crate::{Failures, File, MaySleep, Step, Trace};
+
+/// Bytes of the records of [`Step::Sync`], [`Step::Quarter`] and [`Step::Long`]. Never are some of
+/// them together as long as a segment, which would be counted as one.
+const SHORT: usize = HEADER_LEN + 8;
+pub(crate) const QUARTER: usize = BATCH_BYTES_MIN / 4 - 8;
+pub(crate) const LONG: usize = 3000;
 
 /// A process, whose trace is there until it exits.
 pub(crate) struct Process {
@@ -24,8 +30,12 @@ pub(crate) struct Process {
 
 struct Locked {
     trace: Option<Handle>,
+    /// What it was traced to last.
+    opening: Option<usize>,
     exiting: bool,
     threads: usize,
+    /// The file that tracing ended to because it could not be written, if nothing was traced to since.
+    failed: Weak<File>,
 }
 
 /// A reference to a trace. After a failure it is not given up: what else is found wrong with what
@@ -44,20 +54,31 @@ impl Deref for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if panicking() {
-            mem::forget(Arc::clone(&self.0));
+            mem::forget((Arc::clone(&self.0), self.0.set_file(None)));
         }
     }
 }
 
 impl Process {
-    /// A process that is traced to `file`.
-    pub(crate) fn new(world: &World, number: usize, threads: usize, file: usize, open: Arc<File>) -> Self {
+    /// A process that is traced to an opening of a file.
+    pub(crate) fn new(
+        world: &World,
+        number: usize,
+        threads: usize,
+        (open, opening): &(Arc<File>, usize),
+    ) -> Self {
         let trace = Handle(Arc::new(Trace::new(Arc::clone(&world.engine), MaySleep::new())));
-        let (old, seen) = watch(|| trace.set_file(Some(open)));
+        let (old, seen) = watch(|| trace.set_file(Some(Arc::clone(open))));
         assert!(old.is_none(), "a new trace has a file");
-        world.history.set(number, seen.locked_at, Some(file));
-        let locked = Mutex::new(Locked { trace: Some(trace), exiting: false, threads });
-        Process { number, locked }
+        world.history.set(number, seen.locked_at, Some(*opening));
+        let locked = Locked {
+            trace: Some(trace),
+            opening: Some(*opening),
+            exiting: false,
+            threads,
+            failed: Weak::new(),
+        };
+        Process { number, locked: Mutex::new(locked) }
     }
 
     /// Its trace, if it has not exited.
@@ -65,44 +86,63 @@ impl Process {
         self.lock().trace.clone()
     }
 
-    /// Has it traced to another file, or none, and writes what is queued.
+    /// Makes records until so many bytes are left of a batch.
+    pub(crate) fn fill(&self, world: &World, left: usize) {
+        let trace = self.trace().expect("the process has not exited");
+        let policy = world.engine.settings.policy();
+        world.engine.settings.set_policy(Policy::Batch);
+        let mut rest = BATCH_BYTES_MIN - left;
+        for records in (1..=rest.div_ceil(QUARTER)).rev() {
+            let len = rest / records;
+            self.synchronous(world, &trace, len);
+            rest -= len;
+        }
+        world.engine.settings.set_policy(policy);
+    }
+
+    /// Has it traced to another file, or none, and writes what is pending.
     pub(crate) fn set(&self, world: &World, file: Option<usize>) {
-        let new = file.map(|file| world.open(file));
-        let (trace, old) = {
-            let locked = self.lock();
+        let (new, opening) = file.map(|file| world.open(file)).unzip();
+        let (trace, old, old_opening) = {
+            let mut locked = self.lock();
             let Some(trace) = locked.trace.clone().filter(|_| !locked.exiting) else { return };
+            if opening.is_some() {
+                locked.failed = Weak::new();
+            }
             let (old, seen) = watch(|| trace.set_file(new));
-            world.history.set(self.number, seen.locked_at, file);
+            world.history.set(self.number, seen.locked_at, opening);
             if file.is_some() {
                 // KTR_PROCCTOR is made by whoever sets the file.
-                asynchronous(world, &trace, self.number);
+                self.asynchronous(world, &trace);
             }
-            (trace, old)
+            (trace, old, mem::replace(&mut locked.opening, opening))
         };
+        let Some(old) = old.filter(|_| !flaw::is(Flaw::NoFlushAtSet)) else { return };
         if flaw::is(Flaw::ClosedUnderMutex) {
             trace.with_file(|_| drop(old));
             return;
         }
-        let was_traced = old.is_some();
-        drop(old);
-        if was_traced {
-            let drained = drain(world, &trace);
-            if drained.is_ok() && file.is_none() && !world.scenario.sets_files() {
-                assert_eq!(trace.queued(), 0, "bytes are queued after tracing has ended");
-            }
+        let made = world.history.taken(self.number, old_opening);
+        self.flush(world, &trace, &old);
+        let current = trace.is_traced();
+        if !current && !world.scenario.sets_files() {
+            assert_eq!(trace.queued(), 0, "bytes are queued after tracing has ended");
         }
+        world.assert_written(&made);
     }
 
     /// One of its threads runs.
     pub(crate) fn run(&self, world: &World, trace: Handle, steps: &[Step]) {
         let mut drain_wanted = false;
-        for step in steps.iter().chain([&Step::Return]) {
+        // Where the process exits late, that writes what this would.
+        let at_end = (!world.scenario.exit_late).then_some(&Step::Return);
+        for step in steps.iter().chain(at_end) {
             match step {
-                Step::Async => drain_wanted |= asynchronous(world, &trace, self.number),
-                Step::Sync => synchronous(world, &trace, self.number),
-                Step::Return if mem::take(&mut drain_wanted) => {
-                    let _ = drain(world, &trace);
-                }
+                Step::Async => drain_wanted |= self.asynchronous(world, &trace),
+                Step::Sync => drain_wanted |= self.synchronous(world, &trace, SHORT),
+                Step::Quarter => drain_wanted |= self.synchronous(world, &trace, QUARTER),
+                Step::Long => drain_wanted |= self.synchronous(world, &trace, LONG),
+                Step::Return if mem::take(&mut drain_wanted) => self.drain(world, &trace),
                 Step::Return => {}
             }
         }
@@ -120,18 +160,27 @@ impl Process {
 
     /// The process exits.
     pub(crate) fn exit(&self, world: &World, trace: Handle) {
-        let _ = drain(world, &trace);
+        self.drain(world, &trace);
         self.lock().exiting = true;
-        if !flaw::is(Flaw::NoDrainAtExit) {
-            synchronous(world, &trace, self.number);
+        if !flaw::is(Flaw::NoFlushAtExit) {
+            self.synchronous(world, &trace, SHORT);
         }
-        let (taken, old) = {
+        let (taken, old, opening) = {
             let mut locked = self.lock();
             let (old, seen) = watch(|| trace.set_file(None));
             world.history.set(self.number, seen.locked_at, None);
-            (locked.trace.take(), old)
+            (locked.trace.take(), old, locked.opening)
         };
-        if !flaw::is(Flaw::NoDrainAtExit) && drain(world, &trace).is_ok() {
+        if !flaw::is(Flaw::NoFlushAtExit) {
+            match &old {
+                Some(old) => {
+                    let made = world.history.taken(self.number, opening);
+                    self.flush(world, &trace, old);
+                    world.assert_written(&made);
+                }
+                // Whoever ended it before may not have written all yet.
+                None => self.drain(world, &trace),
+            }
             assert_eq!(trace.queued(), 0, "bytes are queued after an exit");
         }
         drop((taken, old));
@@ -140,74 +189,101 @@ impl Process {
     fn lock(&self) -> MutexGuard<'_, Locked> {
         self.locked.lock().expect("nobody panics under a process lock")
     }
-}
 
-/// Makes a record where sleeping is not allowed; true if it has to be drained.
-fn asynchronous(world: &World, trace: &Handle, process: usize) -> bool {
-    let number = world.number();
-    let text = format!("{number:07}");
-    let data = CapData::Path(text.as_bytes());
-    let payload = Payload::CapFail(CapFail { cap_type: 6, code: 5, svflags: 0, data });
-    let (pending, seen) = watch(|| trace.enqueue(&origin(process), &payload));
-    let fate = if seen.queued {
-        Fate::Taken
-    } else if seen.counted(world.engine.stats.dropped.get(Kind::CapFail)) {
-        Fate::NoRoom
-    } else {
-        Fate::Ignored
-    };
-    assert_eq!(pending == Pending::Nothing, fate == Fate::Ignored);
-    assert!(pending == Pending::Help || fate != Fate::NoRoom);
-    note(world, process, number, fate, &seen);
-    pending != Pending::Nothing
-}
+    /// Makes a record where sleeping is not allowed; true if it has to be drained.
+    fn asynchronous(&self, world: &World, trace: &Handle) -> bool {
+        let number = world.number();
+        let text = format!("{number:07}");
+        let data = CapData::Path(text.as_bytes());
+        let payload = Payload::CapFail(CapFail { cap_type: 6, code: 5, svflags: 0, data });
+        let (pending, seen) = watch(|| trace.enqueue(&self.origin(), &payload));
+        let fate = if seen.pending {
+            Fate::Taken
+        } else if seen.counted(world.engine.stats.dropped.get(Kind::CapFail)) {
+            Fate::NoRoom
+        } else {
+            Fate::Ignored
+        };
+        assert!(pending == Pending::Nothing || fate != Fate::Ignored);
+        assert!(pending == Pending::Help || fate != Fate::NoRoom);
+        let at_return = matches!(world.scenario.only_policy(), Some(Policy::Record | Policy::Return));
+        assert!(pending != Pending::Nothing || fate != Fate::Taken || !at_return);
+        self.note(world, Kind::CapFail, number, fate, &seen);
+        pending != Pending::Nothing
+    }
 
-/// Makes a record where sleeping is allowed, and writes it.
-fn synchronous(world: &World, trace: &Handle, process: usize) {
-    let number = world.number();
-    let bytes = number.to_ne_bytes();
-    let record = Synchronous::Payload(&Payload::User(&bytes));
-    let (result, seen) = watch(|| trace.commit(MaySleep::new(), 0, &origin(process), record));
-    let stats = &world.engine.stats;
-    let fate = if seen.counted(stats.records.get(Kind::User)) {
-        Fate::Written
-    } else if seen.counted(stats.dropped.get(Kind::User)) {
-        Fate::Failed
-    } else {
-        Fate::Ignored
-    };
-    note(world, process, number, fate, &seen);
-    if let Err(failed) = result {
-        write_failed(world, trace, failed);
+    /// Makes a record of so many bytes where sleeping is allowed; true if it has to be drained.
+    fn synchronous(&self, world: &World, trace: &Handle, len: usize) -> bool {
+        let number = world.number();
+        let mut data = vec![0; len - HEADER_LEN];
+        data[..8].copy_from_slice(&number.to_ne_bytes());
+        let record = Synchronous::Payload(&Payload::User(&data));
+        let room = world.scenario.room;
+        let ((pending, failures), seen) =
+            watch(|| trace.commit(MaySleep::new(), room, &self.origin(), record));
+        let fate = if seen.pending { Fate::Taken } else { Fate::Direct };
+        self.note(world, Kind::User, number, fate, &seen);
+        write_failed(world, failures);
+        if world.scenario.only_policy() == Some(Policy::Record) && !world.scenario.sets_files() {
+            let mut made = world.history.taken(self.number, None);
+            made.retain(|(of, _)| *of == number);
+            world.assert_written(&made);
+        }
+        pending != Pending::Nothing
+    }
+
+    fn note(&self, world: &World, kind: Kind, number: u64, fate: Fate, seen: &Seen) {
+        world.history.made(Made { process: self.number, kind, number, time: seen.reading, fate });
+    }
+
+    /// Writes what is to be written before a return to user mode.
+    pub(crate) fn drain(&self, world: &World, trace: &Handle) {
+        let made = world.history.taken(self.number, None);
+        write_failed(world, trace.drain(MaySleep::new(), world.scenario.room));
+        let at_return = matches!(world.scenario.only_policy(), Some(Policy::Record | Policy::Return));
+        // Whoever sets another file, or none, writes for the one before.
+        if at_return && !world.scenario.sets_files() && trace.is_traced() {
+            world.assert_written(&made);
+        }
+    }
+
+    /// Writes what is pending, and all that is in the stream of `file`.
+    fn flush(&self, world: &World, trace: &Handle, file: &Arc<File>) {
+        write_failed(world, trace.flush(MaySleep::new(), world.scenario.room, file));
+    }
+
+    /// Ends tracing to a file that could not be written, unless it goes to another one.
+    fn abandon(&self, world: &World, file: &Arc<File>) {
+        let mut locked = self.lock();
+        let Some(trace) = locked.trace.clone() else { return };
+        let (abandoned, seen) = watch(|| trace.abandon(file));
+        let failed = locked.failed.ptr_eq(&Arc::downgrade(file));
+        assert_eq!(abandoned == Abandoned::Before, failed, "somebody is told twice");
+        if abandoned == Abandoned::Now(()) {
+            world.history.set(self.number, seen.locked_at, None);
+            locked.failed = Arc::downgrade(file);
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        let pid = i32::try_from(self.number).expect("there are few processes");
+        Origin { pid, tid: i64::from(pid) + 1000, comm: *b"model\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" }
     }
 }
 
-fn note(world: &World, process: usize, number: u64, fate: Fate, seen: &Seen) {
-    world.history.made(Made { process, number, time: seen.reading, fate });
-}
-
-/// Writes what is queued.
-pub(crate) fn drain(world: &World, trace: &Handle) -> Result<(), WriteFailed> {
-    let drained = trace.drain(MaySleep::new(), 0);
-    drained.inspect_err(|failed| write_failed(world, trace, *failed))
-}
-
-/// Writes what is queued for a process that does not get to it.
+/// Writes what is pending for a process that does not get to it.
 pub(crate) fn help(world: &World, trace: &Handle) {
-    trace.is_overdue();
-    if let Err(failed) = trace.help(MaySleep::new(), 0) {
-        write_failed(world, trace, failed);
-    }
+    trace.is_overdue(world.look());
+    write_failed(world, trace.help(MaySleep::new(), world.scenario.room));
 }
 
-fn write_failed(world: &World, trace: &Handle, WriteFailed(errno): WriteFailed) {
-    assert!(world.expects(errno), "no file fails with errno {}", errno.0);
-    if !world.scenario.sets_files() {
-        assert!(!trace.is_traced(), "a process is still traced to a file that failed");
+/// Ends the tracing of processes whose records could not be written.
+fn write_failed(world: &World, failures: Failures) {
+    for WriteFailed { pid, errno, file } in failures {
+        assert!(world.expects(errno), "no file fails with errno {}", errno.0);
+        if !flaw::is(Flaw::NotAbandoned) {
+            let process = usize::try_from(pid).expect("the pid of a process");
+            world.processes()[process].abandon(world, &file);
+        }
     }
-}
-
-fn origin(process: usize) -> Origin {
-    let pid = i32::try_from(process).expect("there are few processes");
-    Origin { pid, tid: i64::from(pid) + 1000, comm: *b"model\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" }
 }

@@ -8,11 +8,24 @@ use ktrace_format::Timespec;
 use crate::{ModelCounter, clock, context};
 
 std::thread_local! {
-    // Of the critical section that runs: nobody is switched to in it, and nothing in it may
+    // Of the running task, which is set aside where others run. Nothing in a critical section may
     // allocate, as the first use of a task's own variable does.
-    static READING: Cell<Option<Timespec>> = const { Cell::new(None) };
-    static LOCKED_AT: Cell<Option<Timespec>> = const { Cell::new(None) };
-    static QUEUED: Cell<bool> = const { Cell::new(false) };
+    static SECTION: Cell<Section> = const { Cell::new(Section::NONE) };
+}
+
+/// A critical section, with those inside of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Section {
+    /// When its mutex was taken; nothing if there is none.
+    locked_at: Option<Timespec>,
+    /// When the clock was last read.
+    reading: Option<Timespec>,
+    /// Something was counted up.
+    counted: bool,
+}
+
+impl Section {
+    const NONE: Section = Section { locked_at: None, reading: None, counted: false };
 }
 
 shuttle::thread_local! {
@@ -24,11 +37,11 @@ shuttle::thread_local! {
 pub(crate) struct Seen {
     /// When the queue mutex was last taken.
     pub(crate) locked_at: Timespec,
-    /// When the clock was last read for a record.
+    /// When the clock was read under it then, or else [`Seen::locked_at`].
     pub(crate) reading: Timespec,
-    /// Something was counted as queued under the queue mutex.
-    pub(crate) queued: bool,
-    /// What was counted up outside of it, by address of the counter.
+    /// Something was counted as pending under the queue mutex.
+    pub(crate) pending: bool,
+    /// What was counted up outside of mutexes, by address of the counter.
     counted: Vec<usize>,
 }
 
@@ -49,23 +62,40 @@ pub(crate) fn watch<R>(work: impl FnOnce() -> R) -> (R, Seen) {
 /// The time for a record.
 pub(crate) fn read_clock() -> Timespec {
     let now = clock::tick();
-    READING.set(Some(now));
+    SECTION.set(Section { reading: Some(now), ..SECTION.get() });
     now
 }
 
-/// The task has a queue mutex now.
-pub(crate) fn begin_section() {
-    LOCKED_AT.set(Some(clock::tick()));
-    QUEUED.set(false);
+/// Lets other tasks run.
+pub(crate) fn set_aside(switch: impl FnOnce()) {
+    let section = SECTION.replace(Section::NONE);
+    switch();
+    SECTION.set(section);
 }
 
-/// The task is about to let go of the queue mutex.
-pub(crate) fn end_section() {
+/// The task has a mutex now. Returns what it had before.
+pub(crate) fn begin_section() -> Section {
+    let locked_at = Some(clock::tick());
+    SECTION.replace(Section { locked_at, ..Section::NONE })
+}
+
+/// The task is about to let go of a mutex, and has what it had before. Records are made under that
+/// of a queue.
+pub(crate) fn end_section(outer: Section, of_queue: bool) {
+    let inner = SECTION.replace(outer);
+    if outer.locked_at.is_some() {
+        let reading = inner.reading.or(outer.reading);
+        SECTION.set(Section { reading, counted: inner.counted || outer.counted, ..outer });
+        return;
+    }
+    if !of_queue {
+        return;
+    }
     SEEN.with(|seen| {
         let mut seen = seen.borrow_mut();
-        seen.locked_at = LOCKED_AT.take().unwrap_or_default();
-        seen.reading = READING.take().unwrap_or(seen.reading);
-        seen.queued |= QUEUED.get();
+        seen.locked_at = inner.locked_at.unwrap_or_default();
+        seen.reading = inner.reading.unwrap_or(seen.locked_at);
+        seen.pending |= inner.counted;
     });
 }
 
@@ -75,7 +105,7 @@ pub(crate) fn note_change(counter: &ModelCounter, n: i64) {
         return;
     }
     if context::in_mutex() {
-        QUEUED.set(true);
+        SECTION.set(Section { counted: true, ..SECTION.get() });
     } else {
         SEEN.with(|seen| seen.borrow_mut().counted.push(ptr::from_ref(counter).addr()));
     }

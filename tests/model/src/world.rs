@@ -1,23 +1,19 @@
 //! A scenario that runs, and what must hold after it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
-use ktrace_engine::{Counter as _, Errno, SEGMENT_LEN};
-use ktrace_format::{Record, Records};
+use ktrace_engine::{BATCH_BYTES_MIN, Counter as _, Errno, LATENCY_MAX, SEGMENT_LEN};
+use ktrace_format::{Kind, Record, Records};
 use shuttle::thread;
 
 use crate::flaw::{self, Flaw};
-use crate::history::History;
-use crate::process::{Process, help};
-use crate::{Action, Disk, EIO, ENOSPC, Engine, File, Scenario, clock, context};
+use crate::history::{History, numbers};
+use crate::process::{LONG, Process, QUARTER, help};
+use crate::{Action, Disk, EIO, ENOSPC, Engine, File, MaySleep, Scenario, Step, clock, context};
 
-/// Segments that a trace may keep besides those of its queue's limit and those that are written:
-/// a few to be used again.
+/// Segments that a file may keep to be used again.
 const KEPT: usize = 8;
-
-/// Bytes of the largest record that is made.
-const RECORD_MAX: usize = 1104;
 
 /// What the threads of a scenario share.
 ///
@@ -26,17 +22,22 @@ const RECORD_MAX: usize = 1104;
 /// - every record that was made is in the file that was set when it was made, once and whole, or
 ///   counted as dropped; one that did not get through for want of room is followed by a `KTR_DROP`
 ///   on the next one, and on no other;
-/// - the records of a process are in each file in the order in which they were made;
+/// - the records of a process are in each file in the order in which they were made, and those of all
+///   processes as well if there always was room in its stream;
 /// - a record that is dropped for another reason was for a file that had failed, and a file
 ///   that was full has no room for one more;
-/// - nothing is queued, no process is traced, all files are closed and all memory is given back;
+/// - nothing is pending, no process is traced, all files are closed and all memory is given back;
 /// - no queue had more bytes than its limit, and no process more memory than twice that and a little.
+///
+/// When a process gets out of the engine, what it was to write is in the file.
 pub struct World {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) history: History,
     disks: Vec<Arc<Disk>>,
+    processes: OnceLock<Vec<Process>>,
     numbers: AtomicU64,
+    looks: AtomicU32,
 }
 
 impl World {
@@ -48,8 +49,10 @@ impl World {
         let world = Arc::new(World::new(scenario));
         world.run_threads();
         let most = context::take_most_segments() - before;
-        let bound = scenario.processes.len() * (2 * scenario.most_segments() + KEPT);
-        assert!(most <= bound, "{most} segments at once");
+        let in_queues = scenario.processes.len() * 2 * scenario.most_segments();
+        let of_threads: usize = scenario.processes.iter().map(|process| process.threads.len()).sum();
+        let kept = KEPT * world.history.openings() + of_threads + scenario.others.len();
+        assert!(most <= in_queues + kept, "{most} segments at once");
         assert_eq!(context::segments(), before, "segments are left");
         world.check();
     }
@@ -60,32 +63,45 @@ impl World {
             engine: Arc::new(Engine::new()),
             history: History::default(),
             disks: scenario.files.iter().map(|faults| Disk::new(faults.clone())).collect(),
+            processes: OnceLock::new(),
             numbers: AtomicU64::new(0),
+            looks: AtomicU32::new(1),
         }
     }
 
     fn run_threads(self: &Arc<Self>) {
+        let settings = &self.engine.settings;
         self.set_limit(self.scenario.limit);
+        settings.set_policy(self.scenario.policy);
+        settings.set_batch_bytes(BATCH_BYTES_MIN).expect("the size is in range");
+        settings.set_latency(LATENCY_MAX).expect("the latency is in range");
         let mut programs: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
         let files: Vec<_> = (0..self.disks.len()).map(|file| self.open(file)).collect();
-        let processes = self.scenario.processes.iter().enumerate().map(|(number, plan)| {
-            Process::new(self, number, plan.threads.len(), plan.file, Arc::clone(&files[plan.file]))
-        });
-        let processes: Arc<Vec<_>> = Arc::new(processes.collect());
+        let processes = self
+            .scenario
+            .processes
+            .iter()
+            .enumerate()
+            .map(|(number, plan)| Process::new(self, number, plan.threads.len(), &files[plan.file]));
+        let processes = self.processes.get_or_init(|| processes.collect());
         drop(files);
+        if let Some(left) = self.scenario.left {
+            processes[0].fill(self, left);
+        }
         for (number, plan) in self.scenario.processes.iter().enumerate() {
             for thread in 0..plan.threads.len() {
-                let (world, processes) = (Arc::clone(self), Arc::clone(&processes));
+                let world = Arc::clone(self);
                 let trace = processes[number].trace().expect("the process has not exited");
                 programs.push(Box::new(move || {
-                    processes[number].run(&world, trace, &world.scenario.processes[number].threads[thread]);
+                    let steps = &world.scenario.processes[number].threads[thread];
+                    world.processes()[number].run(&world, trace, steps);
                 }));
             }
         }
         for other in 0..self.scenario.others.len() {
-            let (world, processes) = (Arc::clone(self), Arc::clone(&processes));
+            let world = Arc::clone(self);
             programs.push(Box::new(move || {
-                world.scenario.others[other].iter().for_each(|action| world.act(&processes, *action));
+                world.scenario.others[other].iter().for_each(|action| world.act(*action));
             }));
         }
         // One of them is run here: there are fewer schedules with a task less.
@@ -102,7 +118,13 @@ impl World {
         }
     }
 
-    fn act(&self, processes: &[Process], action: Action) {
+    /// The traced processes.
+    pub(crate) fn processes(&self) -> &[Process] {
+        self.processes.get().expect("the processes are made first")
+    }
+
+    fn act(&self, action: Action) {
+        let processes = self.processes();
         match action {
             Action::Clear(process) => processes[process].set(self, None),
             Action::Set(process, file) => processes[process].set(self, Some(file)),
@@ -111,7 +133,19 @@ impl World {
                     help(self, &trace);
                 }
             }
+            Action::Exec(process) => {
+                if let Some(trace) = processes[process].trace() {
+                    trace.want_flush();
+                    processes[process].drain(self, &trace);
+                }
+            }
             Action::Limit(segments) => self.set_limit(segments),
+            Action::Policy(policy) => self.engine.settings.set_policy(policy),
+            Action::Records(records) => {
+                self.engine.settings.set_batch_records(records).expect("the number is in range");
+            }
+            Action::AtOnce => self.engine.settings.set_at_once(Kind::CapFail.facility()),
+            Action::Suspend(file) => self.disks[file].suspend(),
             Action::Look(process) => {
                 let Some(trace) = processes[process].trace() else { return };
                 if flaw::is(Flaw::MutexTwice) {
@@ -122,9 +156,43 @@ impl World {
         }
     }
 
-    /// Opens a file for tracing.
-    pub(crate) fn open(&self, file: usize) -> Arc<File> {
-        Arc::new(File::new(Arc::clone(&self.engine), self.disks[file].open()))
+    /// Opens a file for tracing; also returns the number of the opening.
+    pub(crate) fn open(&self, file: usize) -> (Arc<File>, usize) {
+        let storage = self.disks[file].open();
+        let open = Arc::new(File::new(MaySleep::new(), Arc::clone(&self.engine), storage));
+        (open, self.history.opened(file))
+    }
+
+    /// A number for a look at processes.
+    pub(crate) fn look(&self) -> u32 {
+        self.looks.fetch_add(1, Relaxed)
+    }
+
+    /// The records with these numbers are in the files, unless those have failed.
+    pub(crate) fn assert_written(&self, records: &[(u64, usize)]) {
+        for (disk, at) in self.disks.iter().enumerate() {
+            let of_disk = || records.iter().filter(|(_, of)| *of == disk);
+            if of_disk().count() == 0 || at.has_failed() {
+                continue;
+            }
+            let content = at.content();
+            let found = numbers(&decode(&content));
+            for (number, _) in of_disk() {
+                assert!(found.contains(number), "record {number} is not written yet");
+            }
+        }
+    }
+
+    /// Bytes of the largest record that is made.
+    fn largest(&self) -> usize {
+        let steps = self.scenario.processes.iter().flat_map(|process| process.threads.iter().flatten());
+        let of_step = |step: &Step| match step {
+            Step::Long => LONG,
+            Step::Quarter => QUARTER,
+            _ => 0,
+        };
+        let filled = if self.scenario.left.is_some() { QUARTER } else { 1104 };
+        steps.map(of_step).max().unwrap_or(0).max(filled)
     }
 
     /// A number for a record.
@@ -143,19 +211,12 @@ impl World {
 
     fn set_limit(&self, segments: usize) {
         let segments = if flaw::is(Flaw::HigherLimit) { segments + 1 } else { segments };
-        self.engine.set_queue_limit(segments * SEGMENT_LEN).expect("the limit is in range");
+        self.engine.settings.set_queue_limit(segments * SEGMENT_LEN).expect("the limit is in range");
     }
 
     fn check(&self) {
         let contents: Vec<_> = self.disks.iter().map(|disk| disk.content()).collect();
-        let files: Vec<Vec<Record<'_>>> = contents
-            .iter()
-            .map(|content| {
-                Records::new(content)
-                    .map(|record| record.expect("the file holds only whole records"))
-                    .collect()
-            })
-            .collect();
+        let files: Vec<Vec<Record<'_>>> = contents.iter().map(|content| decode(content)).collect();
         let failed: Vec<_> = self.disks.iter().map(|disk| disk.has_failed()).collect();
         self.history.check(&self.engine.stats, &files, &failed);
 
@@ -168,15 +229,19 @@ impl World {
             "writes"
         );
         let gauges = [&stats.queued, &stats.procs, &stats.files].map(|gauge| gauge.fetch());
-        assert_eq!(gauges, [0; 3], "still queued, traced, open");
+        assert_eq!(gauges, [0; 3], "still pending, traced, open");
         assert!(stats.queued_max() <= (self.scenario.most_segments() * SEGMENT_LEN) as u64);
         for (disk, content) in self.disks.iter().zip(&contents) {
             assert_eq!(disk.open_count(), 0, "a file is still open");
             if let Some(capacity) = disk.capacity() {
                 assert!(content.len() <= capacity);
-                let full = content.len() + RECORD_MAX > capacity;
+                let full = content.len() + self.largest() > capacity;
                 assert!(full || !disk.has_failed(), "a file failed that has room for one more record");
             }
         }
     }
+}
+
+fn decode(content: &[u8]) -> Vec<Record<'_>> {
+    Records::new(content).map(|record| record.expect("the file holds only whole records")).collect()
 }

@@ -19,6 +19,13 @@ pub fn make_deterministic(start: Duration) {
     TICKING.set(Some(start));
 }
 
+/// Has time pass on the current thread's deterministic clock.
+pub fn advance(by: Duration) {
+    if let Some(last) = TICKING.get() {
+        TICKING.set(Some(last.saturating_add(by)));
+    }
+}
+
 /// The time of the last reading of the current thread's deterministic clock.
 pub fn last_reading() -> Option<Timespec> {
     TICKING.get().map(timespec)

@@ -2,22 +2,30 @@
 //!
 //! | in | not allowed |
 //! | --- | --- |
-//! | a queue mutex | any lock, sleeping, allocating, freeing |
+//! | a stream mutex | any lock, sleeping, allocating, freeing |
+//! | a queue mutex | any lock but a stream mutex, sleeping, allocating, freeing |
 //! | [`sleepless`] (a trace point that may not sleep) | sleeping, commit locks, allocating, freeing |
-//! | a commit lock | another commit lock |
+//! | a commit lock | another commit lock, waiting for leave to write |
+//!
+//! Mutexes are told apart by their names, as witness(4) does it.
 
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::thread::panicking;
+
+/// The mutex that another one may be taken under, and that one.
+const ORDER: (&CStr, &CStr) = (c"ktrace_rs queue", c"ktrace_rs stream");
 
 /// What the current thread is in.
 #[derive(Clone, Copy)]
 struct Context {
-    mutex: bool,
+    /// The mutex that was taken last.
+    mutex: Option<&'static CStr>,
     commit_lock: bool,
     sleepless: bool,
 }
 
-const FREE: Context = Context { mutex: false, commit_lock: false, sleepless: false };
+const FREE: Context = Context { mutex: None, commit_lock: false, sleepless: false };
 
 thread_local! {
     static CONTEXT: Cell<Context> = const { Cell::new(FREE) };
@@ -51,7 +59,7 @@ pub(crate) fn assert_may_sleep(what: &str) {
     if panicking() {
         return;
     }
-    assert!(!context.mutex, "{what} under a queue mutex, which may not sleep");
+    assert!(context.mutex.is_none(), "{what} under a mutex, whose holder may not sleep");
     assert!(!context.sleepless, "{what} where sleeping is not allowed");
 }
 
@@ -61,11 +69,19 @@ pub fn sleepless<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// The current thread is about to take a queue mutex.
-pub(crate) fn enter_mutex() -> Entered {
+/// The current thread is about to take a mutex.
+pub(crate) fn enter_mutex(name: &'static CStr) -> Entered {
     let context = CONTEXT.get();
-    assert!(!context.mutex, "a lock was taken under a queue mutex");
-    Entered::new(Context { mutex: true, ..context })
+    if let Some(held) = context.mutex {
+        assert!((held, name) == ORDER, "{name:?} was taken under a mutex, {held:?}");
+    }
+    Entered::new(Context { mutex: Some(name), ..context })
+}
+
+/// The current thread is about to wait for leave to write.
+pub(crate) fn assert_may_wait_for_leave() {
+    assert_may_sleep("leave to write was waited for");
+    assert!(!CONTEXT.get().commit_lock, "leave to write was waited for under a commit lock");
 }
 
 /// The current thread is about to take a commit lock.
@@ -81,15 +97,15 @@ pub(crate) fn enter_other_thread() -> Entered {
     Entered::new(FREE)
 }
 
-/// Whether the current thread holds a queue mutex.
+/// Whether the current thread holds a mutex.
 pub(crate) fn in_mutex() -> bool {
-    CONTEXT.get().mutex
+    CONTEXT.get().mutex.is_some()
 }
 
 /// Memory is allocated or freed by the current thread; never panics and uses no memory.
 pub(crate) fn note_memory_use() {
     let Ok(context) = CONTEXT.try_with(Cell::get) else { return };
-    if (context.mutex || context.sleepless) && !panicking() {
+    if (context.mutex.is_some() || context.sleepless) && !panicking() {
         // Without an effect only on a thread that is gone.
         let _ = MEMORY_USES.try_with(|uses| uses.set(uses.get().saturating_add(1)));
     }

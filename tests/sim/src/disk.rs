@@ -9,7 +9,7 @@ use std::time::Duration;
 use ktrace_engine::{Errno, Storage};
 
 use crate::MaySleep;
-use crate::context::assert_may_sleep;
+use crate::context::{assert_may_sleep, assert_may_wait_for_leave};
 use crate::interleave::{Point, point};
 
 /// `EIO` of intro(2): what a write to a broken or dead file returns.
@@ -147,6 +147,7 @@ impl Storage<MaySleep> for OpenFile {
 
     /// Does not wait: a test that suspends a file system has nobody else to resume it.
     fn start_write(&self, may_sleep: MaySleep) -> MaySleep {
+        assert_may_wait_for_leave();
         assert!(!self.disk.state().faults.suspended, "a thread waits for a suspended file system");
         may_sleep
     }

@@ -13,7 +13,7 @@ use crate::context;
 /// Where the engine is when the hook runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// Before or after a queue mutex is held.
+    /// Before or after a mutex is held.
     Mutex,
     /// Before or after a commit lock is held.
     CommitLock,

@@ -29,8 +29,8 @@ mod thread;
 
 pub use counter::HostCounter;
 pub use disk::{Disk, EFBIG, EIO, ENOSPC, Faults, OpenFile};
-pub use lock::{CommitLock, QueueMutex};
-pub use platform::{Engine, File, Host, MaySleep, Trace, set_cpu};
+pub use lock::{CommitLock, HostMutex};
+pub use platform::{Engine, Failures, File, Host, MaySleep, Trace, set_cpu};
 pub use process::Process;
 pub use system::{Inherit, System};
 pub use thread::Thread;

@@ -1,6 +1,7 @@
 //! The engine's locks, which check how they are used.
 
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -77,20 +78,23 @@ fn current() -> u64 {
     NUMBER.get()
 }
 
-/// A mutex that may be taken where sleeping is not allowed. Nothing may be locked, allocated
-/// or freed under it.
-pub struct QueueMutex<T>(Owned<T>);
+/// A mutex that may be taken where sleeping is not allowed. Nothing may be allocated or freed under
+/// it, and nothing locked that [`context`] does not allow.
+pub struct HostMutex<T> {
+    name: &'static CStr,
+    owned: Owned<T>,
+}
 
-impl<T: Send> ktrace_engine::Mutex<T> for QueueMutex<T> {
-    fn new(value: T) -> Self {
+impl<T: Send> ktrace_engine::Mutex<T> for HostMutex<T> {
+    fn new(name: &'static CStr, value: T) -> Self {
         context::assert_may_sleep("a mutex was made");
-        QueueMutex(Owned::new(value))
+        HostMutex { name, owned: Owned::new(value) }
     }
 
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
         point(Point::Mutex);
-        self.0.assert_not_mine();
-        let result = self.0.with(context::enter_mutex(), critical);
+        self.owned.assert_not_mine();
+        let result = self.owned.with(context::enter_mutex(self.name), critical);
         point(Point::Mutex);
         result
     }

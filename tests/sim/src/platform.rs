@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use ktrace_engine::{Platform, ProcTrace, TraceFile};
 use ktrace_format::Timespec;
 
-use crate::{CommitLock, HostCounter, OpenFile, QueueMutex, clock, context};
+use crate::{CommitLock, HostCounter, HostMutex, OpenFile, clock, context};
 
 /// The simulated system.
 pub struct Host;
@@ -15,6 +15,8 @@ pub struct Host;
 pub type Trace = ProcTrace<Host>;
 /// An open trace file.
 pub type File = TraceFile<Host>;
+/// Processes whose records could not be written.
+pub type Failures = ktrace_engine::Failures<Host>;
 /// What all traces share.
 pub type Engine = ktrace_engine::Engine<Host>;
 
@@ -47,7 +49,7 @@ pub fn set_cpu(cpu: i32) {
 
 impl Platform for Host {
     type MaySleep = MaySleep;
-    type Mutex<T: Send> = QueueMutex<T>;
+    type Mutex<T: Send> = HostMutex<T>;
     type SleepLock<T: Send> = CommitLock<T>;
     type Storage = OpenFile;
     type Counter = HostCounter;

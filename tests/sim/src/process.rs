@@ -1,13 +1,14 @@
 //! Simulated processes.
 
+use std::mem::forget;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::panicking;
 
-use ktrace_engine::{Origin, Pending, WriteFailed};
+use ktrace_engine::{Origin, Pending};
 use ktrace_format::{Kind, MAXCOMLEN, Payload, PerKind, ProcCtor};
 
-use crate::{File, MaySleep, System, Trace, context};
+use crate::{File, System, Trace, context};
 
 /// A process. Its threads are [`crate::Thread`]s.
 pub struct Process {
@@ -146,7 +147,7 @@ impl Process {
     }
 
     /// Takes the file off the process if it is not traced any more.
-    #[must_use = "the last reference must be dropped where sleeping is allowed"]
+    #[must_use = "the file is to be flushed, and dropped where sleeping is allowed"]
     pub(crate) fn end_if_cleared(&self) -> Option<Arc<File>> {
         self.with_locked(|locked| {
             if self.traceflag() != 0 {
@@ -155,32 +156,15 @@ impl Process {
             locked.trace.as_ref().and_then(|trace| trace.set_file(None))
         })
     }
-
-    /// Its trace could not be written: ends tracing, unless it goes to another file now.
-    pub(crate) fn write_failed(&self, failed: WriteFailed) {
-        self.system.log_write_failed(failed, self.pid);
-        self.stop_if_without_file();
-    }
-
-    /// Clears the trace points if the file was taken off.
-    pub(crate) fn stop_if_without_file(&self) {
-        self.with_locked(|locked| {
-            if locked.trace.as_ref().is_none_or(|trace| !trace.is_traced()) {
-                self.set_traceflag(0);
-            }
-        });
-    }
 }
 
 impl Drop for Process {
-    /// A process that a failed test leaves behind is put in order, so that the failure is what
-    /// is seen.
+    /// What a failed test leaves behind is not looked at, so that the failure is what is seen.
     fn drop(&mut self) {
         if panicking()
             && let Some(trace) = self.trace()
         {
-            drop(trace.set_file(None));
-            let _ = trace.drain(MaySleep::new(), 0);
+            forget((trace.set_file(None), trace));
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The simulated system: its processes, and ktrace(2) on them.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use ktrace_engine::WriteFailed;
+use ktrace_engine::{Abandoned, WriteFailed};
 
 use crate::process::Locked;
-use crate::{Disk, Engine, File, MaySleep, OpenFile, Process, Thread, Trace};
+use crate::{Disk, Engine, Failures, File, MaySleep, OpenFile, Process, Thread, Trace};
 
 /// `KTRFAC_MASK`: the bits of `p_traceflag` that switch record types on.
 const KTRFAC_MASK: u32 = 0x00ff_ffff;
@@ -26,6 +26,8 @@ pub enum Inherit {
 pub struct System {
     engine: Arc<Engine>,
     last_id: AtomicI32,
+    /// The looks of the helper so far.
+    looks: AtomicU32,
     processes: Mutex<Vec<Weak<Process>>>,
     log: Mutex<Vec<String>>,
 }
@@ -36,12 +38,13 @@ impl System {
         Arc::new(System {
             engine: Arc::new(Engine::new()),
             last_id: AtomicI32::new(99),
+            looks: AtomicU32::new(0),
             processes: Mutex::default(),
             log: Mutex::default(),
         })
     }
 
-    /// What all traces share: the statistics and the limit of a queue.
+    /// What all traces share: the settings and the statistics.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
@@ -58,7 +61,7 @@ impl System {
 
     /// Opens a file for tracing.
     pub fn open(&self, file: OpenFile) -> Arc<File> {
-        Arc::new(File::new(Arc::clone(&self.engine), file))
+        Arc::new(File::new(MaySleep::new(), Arc::clone(&self.engine), file))
     }
 
     /// `KTROP_SET`: traces the types in `facilities` to `file`. May sleep.
@@ -106,8 +109,7 @@ impl System {
 
     /// `KTROP_CLEARFILE`: ends all tracing to the file. May sleep.
     pub fn clear_file(&self, disk: &Arc<Disk>) {
-        let all: Vec<Arc<Process>> = self.processes().iter().filter_map(Weak::upgrade).collect();
-        for process in all {
+        for process in self.all() {
             let old = process.with_locked(|locked| {
                 let uses = locked.trace.as_ref().is_some_and(|trace| {
                     trace.with_file(|file| file.is_some_and(|file| file.storage().same_file(disk)))
@@ -118,20 +120,49 @@ impl System {
         }
     }
 
-    /// Writes what a trace that ended, or goes elsewhere now, has queued, and closes its file.
-    fn finish(&self, process: &Process, old: Option<Arc<File>>) {
-        if old.is_some()
-            && let Some(trace) = process.trace()
-            && let Err(failed) = trace.drain(MaySleep::new(), 0)
-        {
-            self.log_write_failed(failed, process.pid());
-            process.stop_if_without_file();
+    /// What the helper does at each look: writes for the processes that do not get to it. May
+    /// sleep.
+    pub fn help_overdue(&self) {
+        let look = self.looks.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let overdue: Vec<_> = self
+            .all()
+            .iter()
+            .filter_map(|process| Some((process.queue_room(), process.trace()?)))
+            .filter(|(_, trace)| trace.is_overdue(look))
+            .collect();
+        for (room, trace) in overdue {
+            self.write_failed(trace.help(MaySleep::new(), room));
         }
     }
 
-    pub(crate) fn log_write_failed(&self, WriteFailed(errno): WriteFailed, pid: i32) {
-        let line = format!("ktrace write failed, errno {}, tracing stopped for pid {pid}", errno.0);
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    /// Writes what a trace that ended, or goes elsewhere now, has pending, and closes its file.
+    fn finish(&self, process: &Process, old: Option<Arc<File>>) {
+        if let Some(old) = old
+            && let Some(trace) = process.trace()
+        {
+            self.write_failed(trace.flush(MaySleep::new(), process.queue_room(), &old));
+        }
+    }
+
+    /// Ends the tracing of processes whose records could not be written, unless it goes to another
+    /// file by now, and says so. Nothing is locked.
+    pub(crate) fn write_failed(&self, failures: Failures) {
+        for WriteFailed { pid, errno, file } in failures {
+            let process = self.all().into_iter().find(|process| process.pid() == pid);
+            // A process that has exited was traced to it at last.
+            let (abandoned, goes_on) =
+                process.map_or((Abandoned::Elsewhere, false), |process| abandon(&process, &file));
+            if abandoned == Abandoned::Before {
+                continue;
+            }
+            let what = if goes_on { "earlier records lost" } else { "tracing stopped" };
+            let line = format!("ktrace write failed, errno {}, {what} for pid {pid}", errno.0);
+            self.log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Process>> {
+        self.processes().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// A number for a new process or thread.
@@ -153,8 +184,21 @@ impl System {
 }
 
 /// Ends the tracing of a process, which is locked.
-#[must_use = "the last reference must be dropped where sleeping is allowed"]
+#[must_use = "the file is to be flushed, and dropped where sleeping is allowed"]
 fn end(process: &Process, locked: &Locked) -> Option<Arc<File>> {
     process.set_traceflag(0);
     locked.trace.as_ref().and_then(|trace| trace.set_file(None))
+}
+
+/// Ends the tracing of a process to a file that could not be written; also says whether it is
+/// traced to another one.
+fn abandon(process: &Process, file: &Arc<File>) -> (Abandoned, bool) {
+    process.with_locked(|locked| {
+        let Some(trace) = &locked.trace else { return (Abandoned::Elsewhere, false) };
+        let abandoned = trace.abandon(file);
+        if abandoned == Abandoned::Now(()) {
+            process.set_traceflag(0);
+        }
+        (abandoned, trace.is_traced())
+    })
 }

@@ -19,8 +19,8 @@ const CPUS: i64 = 2;
 
 /// A thread of a simulated process, to be run by one thread of the host.
 ///
-/// Its methods are what can happen to it in the kernel: those that may sleep commit their
-/// record themselves, the others leave it to the process's queue.
+/// Its methods are what can happen to it in the kernel: those that may sleep write what is to be
+/// written themselves, the others leave it to the return to user mode.
 pub struct Thread {
     process: Arc<Process>,
     state: Arc<ThreadState>,
@@ -162,7 +162,18 @@ impl Thread {
         thread
     }
 
-    /// The process executes a set-id program, which ends tracing: what is queued is written on
+    /// The process executes another program: what it has traced so far is written before that runs.
+    pub fn exec(&self) {
+        self.process.with_locked(|locked| {
+            self.process.queue_procctor(locked);
+            if let Some(trace) = &locked.trace {
+                trace.want_flush();
+                self.state.drain_wanted.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// The process executes a set-id program, which ends tracing: what is pending is written on
     /// the return to user mode.
     pub fn exec_set_id(&self) {
         self.process.with_locked(|locked| {
@@ -178,7 +189,7 @@ impl Thread {
         self.process.system().set(&self.process, facilities, inherit, file);
     }
 
-    /// The thread returns to user mode: what is queued is written, if it was asked to.
+    /// The thread returns to user mode: what is pending is written, if it was asked to.
     pub fn return_to_user(&self) {
         if self.state.drain_wanted.swap(false, Ordering::Relaxed) {
             self.drain();
@@ -186,7 +197,7 @@ impl Thread {
     }
 
     /// Ends the thread, and if it is the last one its process: writes the last record and what
-    /// is queued.
+    /// is pending.
     pub fn exit(self) {
         let p = Arc::clone(&self.process);
         if !p.remove_thread(self.state.tid) {
@@ -201,24 +212,26 @@ impl Thread {
             let file = trace.as_ref().and_then(|trace| trace.set_file(None));
             (trace, file)
         });
-        if let Some(trace) = trace
-            && let Err(failed) = trace.drain(MaySleep::new(), 0)
-        {
-            p.write_failed(failed);
+        match (trace, file) {
+            (Some(trace), Some(file)) => p.system().write_failed(trace.flush(MaySleep::new(), 0, &file)),
+            // Whoever ended it before may not have written all yet.
+            (Some(trace), None) => p.system().write_failed(trace.drain(MaySleep::new(), 0)),
+            _ => {}
         }
-        drop(file);
         p.system().remove(p.pid());
     }
 
-    /// Writes what the process has queued, and closes its file if tracing has ended.
+    /// Writes what is to be written now, and closes the process's file if tracing has ended.
     fn drain(&self) {
         let Some(_inside) = self.enter() else { return };
         let Some(trace) = self.process.trace() else { return };
         let ended = if self.process.traceflag() == 0 { self.process.end_if_cleared() } else { None };
-        if let Err(failed) = trace.drain(MaySleep::new(), self.process.queue_room()) {
-            self.process.write_failed(failed);
-        }
-        drop(ended);
+        let room = self.process.queue_room();
+        let failures = match ended {
+            Some(file) => trace.flush(MaySleep::new(), room, &file),
+            None => trace.drain(MaySleep::new(), room),
+        };
+        self.process.system().write_failed(failures);
     }
 
     /// Commits a record; the thread may sleep.
@@ -244,13 +257,14 @@ impl Thread {
         let Some(trace) = self.process.trace() else { return };
         self.process.count(kind);
         let room = self.process.queue_room();
-        let result = trace.commit(MaySleep::new(), room, &self.origin(), record);
-        if let Err(failed) = result {
-            self.process.write_failed(failed);
+        let (pending, failures) = trace.commit(MaySleep::new(), room, &self.origin(), record);
+        if pending != Pending::Nothing {
+            self.state.drain_wanted.store(true, Ordering::Relaxed);
         }
+        self.process.system().write_failed(failures);
     }
 
-    /// Queues a record; the thread may not sleep.
+    /// Adds a record; the thread may not sleep.
     fn asynchronous(&self, payload: &Payload<'_>) {
         if self.process.traceflag() & payload.kind().facility() == 0 {
             return;

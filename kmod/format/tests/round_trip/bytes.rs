@@ -20,13 +20,13 @@ fn with_header(kind: u16, len: i32, body: &[u8]) -> Vec<u8> {
 /// cannot be split off is not decoded.
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
     match (Record::decode(bytes), split_record(bytes)) {
-        (Ok((record, rest)), Some((kind, split, behind))) => {
-            prop_assert_eq!((record.header.kind, rest), (kind, behind));
+        (Ok((record, rest)), Some((header, split, behind))) => {
+            prop_assert_eq!((record.header, rest), (header, behind));
             prop_assert_eq!(split.len(), Record::encoded_len(&record.payload));
             prop_assert_eq!(split.len() + rest.len(), bytes.len());
-            prop_assert_eq!(record.payload.kind(), kind);
+            prop_assert_eq!(record.payload.kind(), header.kind);
         }
-        (Err(DecodeError::Payload(kind)), Some((split, ..))) => prop_assert_eq!(kind, split),
+        (Err(DecodeError::Payload(kind)), Some((header, ..))) => prop_assert_eq!(kind, header.kind),
         (Err(DecodeError::Truncated | DecodeError::Header), None) => {}
         (decoded, split) => prop_assert!(false, "{:?}, but {:?}", decoded, split),
     }

@@ -101,9 +101,11 @@ proptest! {
         prop_assert_eq!(payloads, all.iter().map(|(_, parts)| parts.payload()).collect::<Vec<_>>());
 
         let mut rest = file.as_slice();
-        for (record, (_, parts)) in bytes.iter().zip(&all) {
-            let (kind, split, behind) = split_record(rest).expect("a record is there");
-            prop_assert_eq!((kind, split), (parts.kind, record.as_slice()));
+        for (record, (header, parts)) in bytes.iter().zip(&all) {
+            let (split_header, split, behind) = split_record(rest).expect("a record is there");
+            let len = u32::try_from(record.len() - HEADER_LEN).expect("a record is short");
+            prop_assert_eq!(split_header, Header { len, kind: parts.kind, ..*header });
+            prop_assert_eq!(split, record.as_slice());
             rest = behind;
         }
         prop_assert!(rest.is_empty() && split_record(rest).is_none());

@@ -1,5 +1,6 @@
 //! A platform that costs as little as one can: its files keep nothing, and nothing is checked.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -37,7 +38,7 @@ impl Platform for Bare {
 }
 
 impl<T: Send> ktrace_engine::Mutex<T> for Lock<T> {
-    fn new(value: T) -> Self {
+    fn new(_: &'static CStr, value: T) -> Self {
         Self(Mutex::new(value))
     }
 

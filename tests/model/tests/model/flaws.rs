@@ -1,8 +1,8 @@
 //! The model finds what is wrong: a model that finds nothing proves nothing.
 
-use ktrace_engine::SleepLock as _;
+use ktrace_engine::{Policy, SleepLock as _};
 use ktrace_model::Action::{Clear, Help, Look, Set};
-use ktrace_model::Step::{Async, Sync};
+use ktrace_model::Step::{Async, Return, Sync};
 use ktrace_model::{CommitLock, Faults, Flaw, MaySleep, Scenario, failure};
 
 fn assert_found(flaw: Flaw, scenario: Scenario, expected: &str) {
@@ -13,26 +13,28 @@ fn assert_found(flaw: Flaw, scenario: Scenario, expected: &str) {
 #[test]
 fn a_write_that_fails_half_done() {
     let scenario = Scenario::of_threads([&[Async, Async, Async]])
+        .with_policy(Policy::Return)
         .with_faults(Faults { capacity: Some(1500), ..Faults::NONE });
     assert_found(Flaw::HalfBatch, scenario, "the file holds only whole records");
 }
 
 #[test]
 fn writes_of_two_processes_that_get_into_each_other() {
-    let scenario = Scenario::of_threads([&[Sync, Sync]]).and_process(0, [&[Sync, Sync]]);
+    let scenario =
+        Scenario::of_threads([&[Sync, Sync]]).and_process(0, [&[Sync, Sync]]).and_other(&[Set(0, 0)]);
     assert_found(Flaw::TornWrites, scenario, "the file holds only whole records");
 }
 
 #[test]
 fn writes_that_overtake_others() {
-    let scenario = Scenario::of_threads([&[Sync, Sync], &[Async]]);
+    let scenario = Scenario::of_threads([&[Sync, Sync], &[Async]]).with_policy(Policy::Return);
     assert_found(Flaw::WritesOvertake, scenario, "goes back in time");
 }
 
 #[test]
 fn a_write_that_is_forgotten() {
-    let scenario = Scenario::of_threads([&[Sync, Async], &[Sync]]);
-    assert_found(Flaw::ForgottenWrite, scenario, "is lost");
+    let scenario = Scenario::of_threads([&[Sync, Async], &[Sync]]).with_policy(Policy::Batch);
+    assert_found(Flaw::ForgottenWrite, scenario, "is not written yet");
 }
 
 #[test]
@@ -43,25 +45,46 @@ fn counters_that_lose_updates() {
 
 #[test]
 fn an_exit_that_does_not_look_at_its_queue() {
-    let scenario = Scenario::of_threads([&[Async]]).and_file(Faults::NONE).and_other(&[Clear(0), Set(0, 1)]);
-    assert_found(Flaw::NoDrainAtExit, scenario, "records pending at process tear-down");
+    let scenario =
+        Scenario::of_threads([&[Async]]).with_left(1).and_file(Faults::NONE).and_other(&[Set(0, 1)]);
+    assert_found(Flaw::NoFlushAtExit, scenario, "records pending at process tear-down");
+}
+
+#[test]
+fn an_exit_that_does_not_look_at_its_stream() {
+    let scenario = Scenario::of_threads([&[Async]]).with_policy(Policy::Batch);
+    assert_found(Flaw::NoFlushAtExit, scenario, "records pending in a file that is closed");
+}
+
+#[test]
+fn a_file_that_is_left_and_not_flushed() {
+    let scenario = Scenario::of_threads([&[Async]]).with_policy(Policy::Batch).and_other(&[Clear(0)]);
+    assert_found(Flaw::NoFlushAtSet, scenario, "records pending in a file that is closed");
+}
+
+#[test]
+fn a_process_that_goes_on_with_a_file_that_failed() {
+    let scenario = Scenario::of_threads([&[Sync, Return, Sync]])
+        .with_faults(Faults { capacity: Some(0), ..Faults::NONE })
+        .and_other(&[Look(0)]);
+    assert_found(Flaw::NotAbandoned, scenario, "is still traced to a file that failed");
 }
 
 #[test]
 fn a_file_that_is_closed_under_a_mutex() {
     let scenario = Scenario::of_threads([&[Async]]).and_other(&[Clear(0)]);
-    assert_found(Flaw::ClosedUnderMutex, scenario, "under a queue mutex");
+    assert_found(Flaw::ClosedUnderMutex, scenario, "under a mutex");
 }
 
 #[test]
 fn a_mutex_that_is_taken_twice() {
     let scenario = Scenario::of_threads([&[Async]]).and_other(&[Look(0)]);
-    assert_found(Flaw::MutexTwice, scenario, "a mutex was taken under a queue mutex");
+    assert_found(Flaw::MutexTwice, scenario, "was taken under a mutex");
 }
 
 #[test]
 fn a_limit_that_nobody_set() {
-    let scenario = Scenario::of_threads([&[Async; 4]]).and_other(&[Help(0)]);
+    let scenario = Scenario::of_threads([&[Async; 4]]).with_left(1).and_other(&[Help(0)]);
     assert_found(Flaw::HigherLimit, scenario, "assertion failed: stats.queued_max()");
 }
 
@@ -82,7 +105,7 @@ fn locks_taken_in_two_orders() {
 #[test]
 fn memory_under_a_mutex() {
     let found = ktrace_model::failure_of(|| {
-        let mutex = <ktrace_model::QueueMutex<u32> as ktrace_engine::Mutex<u32>>::new(0);
+        let mutex = <ktrace_model::ModelMutex<u32> as ktrace_engine::Mutex<u32>>::new(c"ktrace_rs queue", 0);
         ktrace_engine::Mutex::with(&mutex, |_| drop(std::hint::black_box(vec![1_u8; 100])));
     });
     assert!(found.contains("allocated or freed"), "{found:?}");

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ktrace_engine::{Mutex as _, SleepLock as _, Storage as _};
-use ktrace_sim::{CommitLock, Disk, MaySleep, QueueMutex, context};
+use ktrace_sim::{CommitLock, Disk, HostMutex, MaySleep, context};
 
 /// What `work` panics with.
 fn complaint(work: impl FnOnce()) -> String {
@@ -15,8 +15,12 @@ fn complaint(work: impl FnOnce()) -> String {
         .unwrap_or_default()
 }
 
-fn mutex() -> QueueMutex<u32> {
-    QueueMutex::new(0)
+fn mutex() -> HostMutex<u32> {
+    HostMutex::new(c"ktrace_rs queue", 0)
+}
+
+fn stream_mutex() -> HostMutex<u32> {
+    HostMutex::new(c"ktrace_rs stream", 1)
 }
 
 fn commit_lock() -> CommitLock<u32> {
@@ -25,9 +29,10 @@ fn commit_lock() -> CommitLock<u32> {
 
 #[test]
 fn the_right_order_is_fine() {
-    let (commit, queue) = (commit_lock(), mutex());
-    let sum = commit.with(MaySleep::new(), |_| queue.with(|value| *value + 1));
-    assert_eq!(sum, 1);
+    let (commit, queue, stream) = (commit_lock(), mutex(), stream_mutex());
+    let both = || queue.with(|value| *value + stream.with(|other| *other));
+    assert_eq!(commit.with(MaySleep::new(), |_| both()), 1);
+    assert_eq!(context::sleepless(both), 1);
 }
 
 #[test]
@@ -45,8 +50,28 @@ fn a_commit_lock_taken_twice() {
 
 #[test]
 fn a_mutex_under_a_mutex() {
-    let (one, other) = (mutex(), mutex());
-    assert!(complaint(|| one.with(|_| other.with(|_| ()))).contains("under a queue mutex"));
+    let under = |one: HostMutex<u32>, other: HostMutex<u32>| complaint(|| one.with(|_| other.with(|_| ())));
+    for found in
+        [under(mutex(), mutex()), under(stream_mutex(), stream_mutex()), under(stream_mutex(), mutex())]
+    {
+        assert!(found.contains("was taken under a mutex"), "{found}");
+    }
+}
+
+#[test]
+fn a_mutex_under_two() {
+    let (queue, stream, other) = (mutex(), stream_mutex(), stream_mutex());
+    let found = complaint(|| queue.with(|_| stream.with(|_| other.with(|_| ()))));
+    assert!(found.contains("was taken under a mutex"), "{found}");
+}
+
+#[test]
+fn leave_to_write_under_a_commit_lock() {
+    let (commit, file) = (commit_lock(), Disk::new().open());
+    let found = complaint(|| {
+        commit.with(MaySleep::new(), |_| file.start_write(MaySleep::new()));
+    });
+    assert!(found.contains("under a commit lock"), "{found}");
 }
 
 #[test]
@@ -54,7 +79,7 @@ fn a_commit_lock_under_a_mutex() {
     let (commit, queue) = (commit_lock(), mutex());
     let may_sleep = MaySleep::new();
     let found = complaint(|| queue.with(|_| commit.with(may_sleep, |_| ())));
-    assert!(found.contains("under a queue mutex"));
+    assert!(found.contains("under a mutex"));
 }
 
 #[test]

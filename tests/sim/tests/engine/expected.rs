@@ -1,9 +1,11 @@
 //! A model of the engine that is too simple to be wrong: lists of records.
 //!
-//! It says exactly what is in each file, and leaves only one thing open: whether a record is
-//! queued or dropped, between the room that is promised and the limit.
+//! It says exactly what is in each file, in each stream and in each queue, and leaves only one thing
+//! open: whether a record is queued or dropped, between the room that is promised and the limit.
 
-use ktrace_engine::{QUEUE_LIMIT_DEFAULT, SEGMENT_LEN};
+use std::mem;
+
+use ktrace_engine::{BATCH_RECORDS_DEFAULT, Pending, Policy, QUEUE_LIMIT_DEFAULT, SEGMENT_LEN};
 use ktrace_format::{Kind, PerKind};
 use ktrace_sim::{EFBIG, EIO, ENOSPC};
 
@@ -12,7 +14,7 @@ const PROMISED: usize = 8;
 
 /// The files of the model's world: which disk, and its opener's limit. The first two are two
 /// openings of one file.
-pub(crate) const FILES: [(usize, Option<usize>); 4] = [(0, None), (0, None), (1, None), (2, Some(6000))];
+pub(crate) const FILES: [(usize, Option<usize>); 4] = [(0, None), (0, None), (1, None), (2, Some(20_000))];
 pub(crate) const DISKS: usize = 3;
 pub(crate) const PROCESSES: usize = 3;
 
@@ -32,83 +34,122 @@ pub(crate) struct Made {
 pub(crate) enum Fate {
     /// Nobody wants it.
     Ignored,
-    /// There is room that was promised.
+    /// It goes into the stream.
+    Gathered,
+    /// There is room in the queue that was promised.
     Queued,
-    /// The limit would be passed.
+    /// The limit of the queue would be passed.
     Dropped,
-    /// The engine may do either.
+    /// The engine may queue or drop it.
     Open,
+}
+
+/// What is to follow when a record was to be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Done,
+    /// The stream is written.
+    Write(usize),
+    /// What is before it in the file is written first.
+    Behind(usize),
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct DiskModel {
-    pub(crate) records: Vec<Made>,
+    /// The records, and to which file they were written.
+    pub(crate) records: Vec<(usize, Made)>,
     pub(crate) size: usize,
     pub(crate) capacity: Option<usize>,
     pub(crate) dead: bool,
 }
 
+struct FileModel {
+    stream: Vec<Made>,
+    /// Bytes of a batch, as they were when the stream got its buffer, and of the other buffer.
+    batch: usize,
+    spare: usize,
+}
+
 struct ProcessModel {
     file: Option<usize>,
-    queue: Vec<(usize, Made)>,
-    bytes: usize,
+    queue: Vec<Segment>,
     /// A record was dropped since the last one that got through.
     mark: bool,
-    /// The limit when the queue was last drained, and the room asked for then.
+    /// The limit when there was last seen to room in the queue, and the room asked for then.
     limit: usize,
     room: usize,
-    packing: Packing,
-    /// What a drain took out of the queue, and the record to be written after it.
-    in_flight: Vec<(usize, Made)>,
-    synchronous: Option<(usize, Made)>,
+    /// Records that are to be written at once, and drains that were to do that.
+    wanted: u64,
+    done: u64,
+    abandoned: Option<usize>,
+    /// Files that are still to be flushed.
+    left: Vec<usize>,
 }
 
-/// Segments that records fill if each goes behind the last one or into a new segment.
-#[derive(Clone, Copy, Default)]
-struct Packing {
-    segments: usize,
-    free: usize,
+struct Segment {
     file: usize,
+    free: usize,
+    records: Vec<Made>,
 }
 
-impl Packing {
-    fn with(self, file: usize, len: usize) -> Self {
-        if self.segments > 0 && self.file == file && len <= self.free {
-            return Packing { free: self.free - len, ..self };
-        }
-        Packing { segments: self.segments + 1, free: SEGMENT_LEN.saturating_sub(len), file }
+/// Something that writes.
+pub(crate) struct Operation<'a> {
+    /// What happens while the first write goes on.
+    during: Option<Box<dyn FnOnce(&mut Model) + 'a>>,
+    /// Pid, errno, and file.
+    failures: Vec<(usize, i32, usize)>,
+    /// How many of them are of calls before.
+    before: usize,
+}
+
+impl<'a> Operation<'a> {
+    pub(crate) fn new(during: impl FnOnce(&mut Model) + 'a) -> Self {
+        Operation { during: Some(Box::new(during)), failures: Vec::new(), before: 0 }
     }
 }
 
 pub(crate) struct Model {
     processes: Vec<ProcessModel>,
+    files: Vec<FileModel>,
     pub(crate) disks: Vec<DiskModel>,
     pub(crate) records: PerKind<u64>,
     pub(crate) dropped: PerKind<u64>,
     pub(crate) queued_max: usize,
+    pub(crate) helped: u64,
     pub(crate) limit: usize,
+    pub(crate) policy: Policy,
+    pub(crate) batch_bytes: usize,
+    pub(crate) batch_records: usize,
+    pub(crate) at_once: u32,
 }
 
 impl Model {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(batch_bytes: usize) -> Self {
         let process = |_| ProcessModel {
             file: None,
             queue: Vec::new(),
-            bytes: 0,
             mark: false,
             limit: QUEUE_LIMIT_DEFAULT,
             room: 0,
-            packing: Packing::default(),
-            in_flight: Vec::new(),
-            synchronous: None,
+            wanted: 0,
+            done: 0,
+            abandoned: None,
+            left: Vec::new(),
         };
+        let file = |_| FileModel { stream: Vec::new(), batch: batch_bytes, spare: batch_bytes };
         Model {
             processes: (0..PROCESSES).map(process).collect(),
+            files: FILES.iter().map(file).collect(),
             disks: vec![DiskModel::default(); DISKS],
             records: PerKind::default(),
             dropped: PerKind::default(),
             queued_max: 0,
+            helped: 0,
             limit: QUEUE_LIMIT_DEFAULT,
+            policy: Policy::Batch,
+            batch_bytes,
+            batch_records: BATCH_RECORDS_DEFAULT,
+            at_once: 0,
         }
     }
 
@@ -116,36 +157,84 @@ impl Model {
         self.processes[pid].file
     }
 
+    /// Bytes in the queue of a process.
     pub(crate) fn queued(&self, pid: usize) -> usize {
-        self.processes[pid].bytes
+        self.processes[pid].queue.iter().map(|segment| len(&segment.records)).sum()
+    }
+
+    /// Bytes in all streams and queues.
+    pub(crate) fn pending(&self) -> usize {
+        let in_streams: usize = self.files.iter().map(|file| len(&file.stream)).sum();
+        in_streams + (0..PROCESSES).map(|pid| self.queued(pid)).sum::<usize>()
     }
 
     pub(crate) fn set(&mut self, pid: usize, file: Option<usize>) {
-        self.processes[pid].file = file;
-        self.processes[pid].mark = false;
+        let process = &mut self.processes[pid];
+        let old = mem::replace(&mut process.file, file);
+        process.left.extend(old);
+        process.mark = false;
+        if file.is_some() {
+            process.abandoned = None;
+        }
     }
 
     pub(crate) fn fate(&self, pid: usize, len: usize) -> Fate {
         let process = &self.processes[pid];
         let Some(file) = process.file else { return Fate::Ignored };
+        if process.queue.is_empty() && self.fits(file, len, false) {
+            return Fate::Gathered;
+        }
         let promised = PROMISED.max(process.room.div_ceil(SEGMENT_LEN)).min(process.limit / SEGMENT_LEN);
-        if process.bytes + len > process.limit {
+        let last = process.queue.last().filter(|last| last.file == file && last.free >= len);
+        let segments = process.queue.len() + 1;
+        if last.is_some() {
+            Fate::Queued
+        } else if segments > process.limit / SEGMENT_LEN || len > SEGMENT_LEN {
             Fate::Dropped
-        } else if len <= SEGMENT_LEN && process.packing.with(file, len).segments <= promised {
+        } else if segments <= promised {
             Fate::Queued
         } else {
             Fate::Open
         }
     }
 
+    fn fits(&self, file: usize, record: usize, may_sleep: bool) -> bool {
+        let FileModel { stream, batch, .. } = &self.files[file];
+        let room = if may_sleep { *batch } else { batch + batch / 8 };
+        record <= batch / 4 && len(stream) + record <= room
+    }
+
+    fn is_due(&self, file: usize) -> bool {
+        let FileModel { stream, batch, .. } = &self.files[file];
+        len(stream) >= *batch || stream.len() >= self.batch_records
+    }
+
+    /// A record goes into the stream; what is to follow.
+    pub(crate) fn gather(&mut self, mut made: Made) -> Pending {
+        let process = &mut self.processes[made.pid];
+        let Some(file) = process.file else { return Pending::Nothing };
+        made.drop = mem::take(&mut process.mark);
+        let at_once = made.kind.facility() & self.at_once != 0;
+        process.wanted += u64::from(at_once);
+        self.files[file].stream.push(made);
+        let waits = self.policy == Policy::Batch && !self.is_due(file) && !at_once;
+        if waits { Pending::Nothing } else { Pending::Drain }
+    }
+
     pub(crate) fn enqueue(&mut self, mut made: Made) {
         let process = &mut self.processes[made.pid];
         let Some(file) = process.file else { return };
-        process.packing = process.packing.with(file, made.len);
-        process.bytes += made.len;
-        made.drop = std::mem::take(&mut process.mark);
-        self.queued_max = self.queued_max.max(process.bytes);
-        process.queue.push((file, made));
+        let (pid, len) = (made.pid, made.len);
+        made.drop = mem::take(&mut process.mark);
+        process.wanted += u64::from(made.kind.facility() & self.at_once != 0);
+        match process.queue.last_mut().filter(|last| last.file == file && last.free >= len) {
+            Some(last) => {
+                last.free -= len;
+                last.records.push(made);
+            }
+            None => process.queue.push(Segment { file, free: SEGMENT_LEN - len, records: vec![made] }),
+        }
+        self.queued_max = self.queued_max.max(self.queued(pid));
     }
 
     pub(crate) fn drop_queued(&mut self, pid: usize, kind: Kind) {
@@ -153,42 +242,145 @@ impl Model {
         *self.dropped.get_mut(kind) += 1;
     }
 
-    /// A drain, or a commit of `made`, takes what is queued and sees to room for more.
-    pub(crate) fn take(&mut self, pid: usize, room: usize, made: Option<Made>) {
-        let process = &mut self.processes[pid];
-        process.in_flight = std::mem::take(&mut process.queue);
-        process.bytes = 0;
-        process.packing = Packing::default();
-        (process.limit, process.room) = (self.limit, room);
-        process.synchronous = made.and_then(|made| {
-            let drop = std::mem::take(&mut process.mark);
-            Some((process.file?, Made { drop, ..made }))
-        });
+    /// There is seen to room in the queue.
+    fn make_room(&mut self, pid: usize, room: usize) {
+        (self.processes[pid].limit, self.processes[pid].room) = (self.limit, room);
     }
 
-    /// What was taken is written. The errno that the engine is to return, if any.
-    pub(crate) fn write(&mut self, pid: usize) -> Option<i32> {
-        let mut failed = Vec::new();
-        let mut result = None;
-        for (file, made) in std::mem::take(&mut self.processes[pid].in_flight) {
-            if failed.contains(&file) {
+    /// A record is made where sleeping is allowed; what is to follow.
+    pub(crate) fn commit(&mut self, operation: &mut Operation<'_>, room: usize, made: &Made) -> Pending {
+        let at_once = made.kind.facility() & self.at_once != 0;
+        let policy = if at_once { Policy::Record } else { self.policy };
+        self.make_room(made.pid, room);
+        let mut step = self.put(policy, made);
+        while let Step::Behind(file) = step {
+            step = self.commit_behind(operation, room, policy, made, file);
+        }
+        if let Step::Write(file) = step {
+            self.write_stream(operation, file);
+        }
+        if policy == Policy::Return { Pending::Drain } else { Pending::Nothing }
+    }
+
+    fn put(&mut self, policy: Policy, made: &Made) -> Step {
+        let process = &mut self.processes[made.pid];
+        let Some(file) = process.file else { return Step::Done };
+        if !process.queue.is_empty() || !self.fits(file, made.len, true) {
+            return Step::Behind(file);
+        }
+        let drop = mem::take(&mut self.processes[made.pid].mark);
+        self.files[file].stream.push(Made { drop, ..made.clone() });
+        match policy {
+            Policy::Record => Step::Write(file),
+            Policy::Batch if self.is_due(file) => Step::Write(file),
+            _ => Step::Done,
+        }
+    }
+
+    fn commit_behind(
+        &mut self,
+        operation: &mut Operation<'_>,
+        room: usize,
+        policy: Policy,
+        made: &Made,
+        file: usize,
+    ) -> Step {
+        self.make_room(made.pid, room);
+        let stream = self.take_stream(file);
+        let queued = self.take_queue(made.pid, file);
+        let mut step = self.put(policy, made);
+        let mut alone = Vec::new();
+        if let Step::Behind(_) = step {
+            let drop = mem::take(&mut self.processes[made.pid].mark);
+            alone.push(Made { drop, ..made.clone() });
+            step = Step::Done;
+        }
+        self.write_taken(operation, file, [stream, queued, alone].concat());
+        step
+    }
+
+    /// A return to user mode.
+    pub(crate) fn drain(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize) {
+        self.make_room(pid, room);
+        let ProcessModel { wanted, done, .. } = self.processes[pid];
+        self.write_queue(operation, pid, room);
+        if let Some(file) = self.processes[pid].file
+            && (done < wanted || self.policy != Policy::Batch || self.is_due(file))
+        {
+            self.write_stream(operation, file);
+        }
+        self.processes[pid].done = wanted;
+    }
+
+    /// Files are flushed that the process does not trace to any more.
+    pub(crate) fn finish(&mut self, operation: &mut Operation<'_>, pid: usize) {
+        for file in mem::take(&mut self.processes[pid].left) {
+            operation.before = operation.failures.len();
+            self.write_queue(operation, pid, 0);
+            self.write_stream(operation, file);
+        }
+    }
+
+    /// Another thread writes for the process.
+    pub(crate) fn help(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize) {
+        let process = &self.processes[pid];
+        let Some(file) = process.queue.first().map(|first| first.file).or(process.file) else { return };
+        if process.queue.iter().all(|segment| segment.file == file) {
+            let any = !process.queue.is_empty() || !self.files[file].stream.is_empty();
+            self.helped += u64::from(any);
+            self.write_to(operation, pid, room, file);
+        }
+    }
+
+    fn write_queue(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize) {
+        let files = self.processes[pid].queue.chunk_by(|one, next| one.file == next.file).count();
+        for _ in 0..files {
+            let Some(first) = self.processes[pid].queue.first() else { return };
+            self.write_to(operation, pid, room, first.file);
+        }
+    }
+
+    fn write_to(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize, file: usize) {
+        self.make_room(pid, room);
+        let (stream, queued) = (self.take_stream(file), self.take_queue(pid, file));
+        self.write_taken(operation, file, [stream, queued].concat());
+    }
+
+    fn write_stream(&mut self, operation: &mut Operation<'_>, file: usize) {
+        if !self.files[file].stream.is_empty() {
+            let stream = self.take_stream(file);
+            self.write_taken(operation, file, stream);
+        }
+    }
+
+    fn take_stream(&mut self, file: usize) -> Vec<Made> {
+        let file = &mut self.files[file];
+        mem::swap(&mut file.batch, &mut file.spare);
+        mem::take(&mut file.stream)
+    }
+
+    fn take_queue(&mut self, pid: usize, file: usize) -> Vec<Made> {
+        let queue = &mut self.processes[pid].queue;
+        let taken = queue.extract_if(.., |segment| segment.file == file);
+        taken.flat_map(|segment| segment.records).collect()
+    }
+
+    fn write_taken(&mut self, operation: &mut Operation<'_>, file: usize, records: Vec<Made>) {
+        for made in records {
+            if let Some(during) = operation.during.take() {
+                during(self);
+            }
+            let failed = |(pid, _, of): &(usize, i32, usize)| (*pid, *of) == (made.pid, file);
+            if operation.failures[operation.before..].iter().any(failed) {
                 *self.dropped.get_mut(made.kind) += 1;
-            } else if let Some(errno) = self.append(file, made) {
-                self.abandon(pid, file);
-                failed.push(file);
-                result = Some(errno);
+                continue;
+            }
+            let pid = made.pid;
+            if let Some(errno) = self.append(file, made) {
+                operation.failures.push((pid, errno, file));
             }
         }
-        let Some((file, made)) = self.processes[pid].synchronous.take() else { return result };
-        if failed.contains(&file) && self.processes[pid].file != Some(file) {
-            *self.dropped.get_mut(made.kind) += 1;
-            return result;
-        }
-        let written = self.append(file, made);
-        if written.is_some() {
-            self.abandon(pid, file);
-        }
-        result.or(written)
+        self.files[file].spare = self.batch_bytes;
     }
 
     fn append(&mut self, file: usize, made: Made) -> Option<i32> {
@@ -208,24 +400,38 @@ impl Model {
         *counters.get_mut(made.kind) += 1;
         if error.is_none() {
             disk.size = size;
-            disk.records.push(made);
+            disk.records.push((file, made));
         }
         error.map(|errno| errno.0)
     }
 
+    /// Ends the tracing of those whose records could not be written; pids and errnos that are
+    /// told.
+    pub(crate) fn settle(&mut self, operation: Operation<'_>) -> Vec<(i32, i32)> {
+        let mut told = Vec::new();
+        for (pid, errno, file) in operation.failures {
+            let before = self.processes[pid].abandoned == Some(file);
+            if self.processes[pid].file == Some(file) {
+                self.abandon(pid, file);
+            } else if before {
+                continue;
+            }
+            told.push((pid as i32, errno));
+        }
+        told
+    }
+
     /// Tracing to the file ends, and what is queued for it is dropped.
     fn abandon(&mut self, pid: usize, file: usize) {
-        if self.processes[pid].file != Some(file) {
-            return;
+        for made in self.take_queue(pid, file) {
+            *self.dropped.get_mut(made.kind) += 1;
         }
-        self.set(pid, None);
         let process = &mut self.processes[pid];
-        process.queue.retain(|(of, made)| {
-            if *of == file {
-                process.bytes -= made.len;
-                *self.dropped.get_mut(made.kind) += 1;
-            }
-            *of != file
-        });
+        (process.file, process.mark, process.abandoned) = (None, false, Some(file));
     }
+}
+
+/// Bytes of some records.
+fn len(records: &[Made]) -> usize {
+    records.iter().map(|made| made.len).sum()
 }

@@ -3,13 +3,13 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use ktrace_engine::{Counter as _, Errno, WriteFailed};
+use ktrace_engine::{Counter as _, Errno};
 use ktrace_format::{FaultEnd, Kind, Payload};
 use ktrace_sim::interleave::{self, Point};
 use ktrace_sim::{Disk, EFBIG, EIO, ENOSPC, Engine, Faults};
 
 use crate::trace_file::{assert_settled, count, decode, dropped};
-use crate::traced::{Traced, open};
+use crate::traced::{Traced, engine_of_queues, engine_of_records, open, settle};
 
 /// Size of a `KTR_FAULT` record.
 const FAULT_LEN: usize = 80;
@@ -22,8 +22,8 @@ fn broken_from(attempt: u64) -> Faults {
     Faults { broken: attempt..u64::MAX, ..Faults::default() }
 }
 
-/// Queues `faults` records, drains them, and returns what the drain said.
-fn drain_faults(traced: &Traced, faults: u64) -> Result<(), WriteFailed> {
+/// Makes `faults` records, drains them, and returns what the drain said.
+fn drain_faults(traced: &Traced, faults: u64) -> Result<(), Errno> {
     for number in 0..faults {
         assert!(traced.fault(number));
     }
@@ -32,7 +32,7 @@ fn drain_faults(traced: &Traced, faults: u64) -> Result<(), WriteFailed> {
 
 /// A file that fails with `errno` after room for three and a half records holds three of ten.
 fn assert_whole_records(engine: &Arc<Engine>, disk: &Disk, traced: Traced, errno: Errno) {
-    assert_eq!(drain_faults(&traced, 10), Err(WriteFailed(errno)));
+    assert_eq!(drain_faults(&traced, 10), Err(errno));
     assert!(!traced.trace().is_traced());
     assert_eq!(disk.size(), 3 * FAULT_LEN);
     assert_eq!(dropped(engine, Kind::Fault), 7);
@@ -42,7 +42,7 @@ fn assert_whole_records(engine: &Arc<Engine>, disk: &Disk, traced: Traced, errno
 
 #[test]
 fn a_full_file_holds_all_whole_records_that_fit() {
-    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let (engine, disk) = (engine_of_records(), Disk::new());
     disk.set_faults(full(3 * FAULT_LEN + FAULT_LEN / 2));
     let traced = Traced::to(&engine, 1, disk.open());
     assert_whole_records(&engine, &disk, traced, ENOSPC);
@@ -50,14 +50,14 @@ fn a_full_file_holds_all_whole_records_that_fit() {
 
 #[test]
 fn a_limited_file_holds_all_whole_records_that_fit() {
-    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let (engine, disk) = (engine_of_records(), Disk::new());
     let traced = Traced::to(&engine, 1, disk.open_limited(Some(3 * FAULT_LEN + FAULT_LEN / 2)));
     assert_whole_records(&engine, &disk, traced, EFBIG);
 }
 
 #[test]
 fn a_batch_that_failed_once_is_written_record_by_record() {
-    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let (engine, disk) = (engine_of_records(), Disk::new());
     disk.set_faults(Faults { broken: 0..1, ..Faults::default() });
     let traced = Traced::to(&engine, 1, disk.open());
     assert_eq!(drain_faults(&traced, 10), Ok(()));
@@ -69,10 +69,10 @@ fn a_batch_that_failed_once_is_written_record_by_record() {
 
 #[test]
 fn a_broken_file_is_not_tried_for_each_record() {
-    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let (engine, disk) = (engine_of_records(), Disk::new());
     disk.set_faults(Faults { dead: true, ..Faults::default() });
     let traced = Traced::to(&engine, 1, disk.open());
-    assert_eq!(drain_faults(&traced, 200), Err(WriteFailed(EIO)));
+    assert_eq!(drain_faults(&traced, 200), Err(EIO));
     assert!(disk.attempts() <= 2, "{} attempts", disk.attempts());
     assert_eq!(dropped(&engine, Kind::Fault), 200);
     assert_eq!(engine.stats.commits.fetch(), 0);
@@ -80,17 +80,17 @@ fn a_broken_file_is_not_tried_for_each_record() {
 
 #[test]
 fn a_synchronous_record_behind_a_failed_drain_is_counted() {
-    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let (engine, disk) = (engine_of_records(), Disk::new());
     disk.set_faults(broken_from(0));
     let traced = Traced::to(&engine, 1, disk.open());
     assert!(traced.fault(0));
-    assert_eq!(traced.commit(&Payload::Namei(b"/")), Err(WriteFailed(EIO)));
+    assert_eq!(traced.commit(&Payload::Namei(b"/")), Err(EIO));
     assert_eq!((dropped(&engine, Kind::Fault), dropped(&engine, Kind::Namei)), (1, 1));
 }
 
 #[test]
 fn a_failed_write_ends_tracing_of_its_process_only() {
-    let engine = Arc::new(Engine::new());
+    let engine = engine_of_records();
     let (bad, good) = (Disk::new(), Disk::new());
     bad.set_faults(broken_from(3));
     let (one, other) = (Traced::to(&engine, 1, bad.open()), Traced::to(&engine, 2, good.open()));
@@ -105,14 +105,15 @@ fn a_failed_write_ends_tracing_of_its_process_only() {
     assert_eq!(one.commit(&Payload::Namei(b"/")), Ok(()), "nobody is told a second time");
     assert_eq!(one.trace().queued(), 0);
     assert!(other.trace().is_traced());
-    assert_eq!(decode(&bad.content()).len(), 3);
+    // Each write is a fault and what is committed behind it.
+    assert_eq!(decode(&bad.content()).len(), 6);
     assert_eq!(decode(&good.content()).len(), 20);
     assert_eq!((bad.open_count(), good.open_count()), (0, 1), "what failed is closed");
 }
 
 #[test]
 fn processes_of_one_full_file_end_one_by_one() {
-    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let (engine, disk) = (engine_of_records(), Disk::new());
     disk.set_faults(full(2 * FAULT_LEN));
     let file = open(&engine, disk.open());
     let processes = [1, 2, 3].map(|pid| Traced::new(&engine, pid));
@@ -121,28 +122,55 @@ fn processes_of_one_full_file_end_one_by_one() {
         process.fault(1);
     }
     drop(file);
-    assert_eq!(processes.each_ref().map(Traced::drain), [Ok(()), Ok(()), Err(WriteFailed(ENOSPC))]);
-    assert_eq!(processes.each_ref().map(|process| process.trace().is_traced()), [true, true, false]);
+    let all = processes.each_ref();
+    assert_eq!(settle(&all, processes[0].try_drain()), [(3, ENOSPC)]);
+    assert_eq!(all.map(|process| process.trace().is_traced()), [true, true, false]);
+    processes[1].fault(2);
+    assert_eq!(settle(&all, processes[0].try_drain()), [(2, ENOSPC)], "whoever writes");
+    processes[0].fault(2);
+    assert_eq!(settle(&all, processes[0].try_drain()), [(1, ENOSPC)]);
+    assert_eq!((disk.open_count(), dropped(&engine, Kind::Fault)), (0, 3));
 }
 
 #[test]
 fn the_old_file_that_fails_does_not_end_tracing_to_the_new_one() {
-    let engine = Arc::new(Engine::new());
+    let engine = engine_of_records();
     let (old, new) = (Disk::new(), Disk::new());
     let traced = Traced::to(&engine, 1, old.open());
     traced.fault(1);
     old.set_faults(broken_from(0));
     traced.set(&open(&engine, new.open()));
     traced.fault(2);
-    assert_eq!(traced.commit(&Payload::Namei(b"/")), Err(WriteFailed(EIO)));
+    assert_eq!(traced.commit(&Payload::Namei(b"/")), Ok(()));
+    assert_eq!(traced.finish(), Err(EIO));
     assert!(traced.trace().is_traced());
     assert_eq!(decode(&new.content()).len(), 2);
     assert_eq!(engine.stats.procs.fetch(), 1);
 }
 
 #[test]
+fn what_is_queued_for_the_old_file_that_fails_is_dropped_and_nothing_else() {
+    let engine = engine_of_queues();
+    let (old, new) = (Disk::new(), Disk::new());
+    let traced = Traced::to(&engine, 1, old.open());
+    let faults = traced.fill_stream();
+    old.set_faults(broken_from(0));
+    traced.set(&open(&engine, new.open()));
+    traced.enqueue(&Payload::FaultEnd(FaultEnd { result: 0 }));
+    assert_eq!(traced.commit(&Payload::Namei(b"/")), Ok(()));
+    assert_eq!(traced.finish(), Err(EIO));
+    assert!(traced.trace().is_traced());
+    traced.clear();
+    assert_eq!(traced.finish(), Ok(()), "nobody is told a second time");
+    let found =
+        [Kind::Fault, Kind::FaultEnd, Kind::Namei].map(|kind| *count(&decode(&new.content())).get(kind));
+    assert_eq!(found, [0, 1, 1]);
+    assert_eq!((old.size(), dropped(&engine, Kind::Fault)), (0, faults));
+}
+
+#[test]
 fn a_file_that_is_set_while_the_old_one_fails_stays() {
-    let engine = Arc::new(Engine::new());
+    let engine = engine_of_records();
     let (old, new) = (Disk::new(), Disk::new());
     old.set_faults(broken_from(0));
     let traced = std::rc::Rc::new(Traced::to(&engine, 1, old.open()));
@@ -155,7 +183,7 @@ fn a_file_that_is_set_while_the_old_one_fails_stays() {
             hooked.fault(2);
         }
     };
-    assert_eq!(interleave::with(hook, || traced.commit(&Payload::Namei(b"/old"))), Err(WriteFailed(EIO)));
+    assert_eq!(interleave::with(hook, || traced.commit(&Payload::Namei(b"/old"))), Err(EIO));
     assert!(traced.trace().is_traced());
     assert_eq!(traced.drain(), Ok(()));
     assert_eq!(count(&decode(&new.content())).get(Kind::Fault), &1);
@@ -165,7 +193,7 @@ fn a_file_that_is_set_while_the_old_one_fails_stays() {
 
 #[test]
 fn what_is_queued_while_a_write_fails_is_dropped_with_it() {
-    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let (engine, disk) = (engine_of_records(), Disk::new());
     // Room for a smaller record, but not for a fault.
     disk.set_faults(full(FAULT_LEN - 1));
     let traced = std::rc::Rc::new(Traced::to(&engine, 1, disk.open()));
@@ -176,7 +204,7 @@ fn what_is_queued_while_a_write_fails_is_dropped_with_it() {
             hooked.enqueue(&Payload::FaultEnd(FaultEnd { result: 0 }));
         }
     };
-    assert_eq!(interleave::with(hook, || traced.drain()), Err(WriteFailed(ENOSPC)));
+    assert_eq!(interleave::with(hook, || traced.drain()), Err(ENOSPC));
     assert_eq!((traced.trace().queued(), engine.stats.queued.fetch()), (0, 0));
     assert_eq!(traced.drain(), Ok(()), "nobody is told a second time");
     assert_eq!((dropped(&engine, Kind::Fault), dropped(&engine, Kind::FaultEnd)), (1, 1));
@@ -185,7 +213,7 @@ fn what_is_queued_while_a_write_fails_is_dropped_with_it() {
 
 #[test]
 fn a_slow_file_loses_nothing() {
-    let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
+    let (engine, disk) = (engine_of_records(), Disk::new());
     disk.set_faults(Faults { delay: std::time::Duration::from_millis(2), ..Faults::default() });
     let traced = Traced::to(&engine, 1, disk.open());
     for _ in 0..10 {

@@ -15,14 +15,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ktrace_engine::{Counter as _, QUEUE_LIMIT_MIN, SEGMENT_LEN, WriteFailed};
+use ktrace_engine::{BATCH_BYTES_MIN, Counter as _, Errno, Pending, Policy, QUEUE_LIMIT_MIN, SEGMENT_LEN};
 use ktrace_format::{Kind, Payload, Timespec};
-use ktrace_sim::{Disk, EIO, ENOSPC, Engine, Faults, File, clock, interleave};
+use ktrace_sim::{Disk, EIO, ENOSPC, Engine, Faults, File, MaySleep, clock, interleave};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use crate::trace_file::{assert_settled, assert_time_order, count, decode, dropped};
-use crate::traced::{Traced, open};
+use crate::traced::{Traced, engine_of_queues, open, settle};
 
 const DISKS: usize = 2;
 
@@ -34,6 +35,14 @@ enum Other {
     Set(bool),
     Clear,
     Limit(usize),
+    /// Settings change.
+    Policy(Policy),
+    Batch {
+        bytes: usize,
+        records: usize,
+    },
+    /// Writes what is pending, unless somebody else does.
+    Help,
     /// The first file, or the second, changes.
     Fault(bool, Fault),
 }
@@ -50,19 +59,46 @@ enum Fault {
     Repaired,
 }
 
-/// What the thread does that is interrupted, and by whom: each after so many points.
+/// What the thread does that is interrupted.
+#[derive(Clone, Copy, Debug)]
+enum Interrupted {
+    /// A record of this length that is made where sleeping is allowed.
+    Commit(usize),
+    Drain,
+    /// Flushes the files that others have replaced.
+    Finish,
+}
+
+/// What the thread does, and who interrupts it: each after so many points.
 #[derive(Clone, Debug)]
 struct Step {
-    commit: bool,
+    interrupted: Interrupted,
     interrupts: Vec<(u8, Other)>,
 }
 
 fn any_other() -> impl Strategy<Value = Other> {
     prop_oneof![
-        6 => prop_oneof![1..4_u64, 40..120_u64].prop_map(Other::Faults),
+        8 => prop_oneof![1..4_u64, 40..240_u64].prop_map(Other::Faults),
         2 => any::<bool>().prop_map(Other::Set),
         1 => Just(Other::Clear),
         1 => (1..9_usize).prop_map(|segments| Other::Limit(segments * SEGMENT_LEN)),
+        1 => select(&Policy::ALL[..]).prop_map(Other::Policy),
+        1 => (any_batch_bytes(), prop_oneof![1..200_usize, Just(1_000_000)])
+            .prop_map(|(bytes, records)| Other::Batch { bytes, records }),
+        2 => Just(Other::Help),
+    ]
+}
+
+fn any_batch_bytes() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => Just(BATCH_BYTES_MIN), 1 => BATCH_BYTES_MIN..4 * BATCH_BYTES_MIN]
+}
+
+fn any_interrupted() -> impl Strategy<Value = Interrupted> {
+    prop_oneof![
+        3 => (8..200_usize).prop_map(Interrupted::Commit),
+        1 => (1000..4000_usize).prop_map(Interrupted::Commit),
+        3 => Just(Interrupted::Drain),
+        1 => Just(Interrupted::Finish),
     ]
 }
 
@@ -84,8 +120,8 @@ fn any_other_or_fault() -> impl Strategy<Value = Other> {
 }
 
 fn any_step(other: impl Strategy<Value = Other>) -> impl Strategy<Value = Step> {
-    (any::<bool>(), vec((0..12_u8, other), 0..12))
-        .prop_map(|(commit, interrupts)| Step { commit, interrupts })
+    (any_interrupted(), vec((0..12_u8, other), 0..12))
+        .prop_map(|(interrupted, interrupts)| Step { interrupted, interrupts })
 }
 
 /// What happened to the process, in the order of the clock.
@@ -96,7 +132,7 @@ enum Event {
         disk: usize,
         drop: bool,
     },
-    Queued(u64),
+    Made(u64),
     Dropped,
     Set(Option<usize>),
 }
@@ -120,8 +156,8 @@ struct State {
 impl World {
     fn new() -> Rc<Self> {
         clock::make_deterministic(Duration::from_secs(1));
-        let engine = Arc::new(Engine::new());
-        engine.set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
+        let engine = engine_of_queues();
+        engine.settings.set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
         let disks = [Disk::new(), Disk::new()];
         let files = disks.each_ref().map(|disk| open(&engine, disk.open()));
         let traced = Traced::new(&engine, 1);
@@ -153,12 +189,12 @@ impl World {
                 for _ in 0..*records {
                     let number = self.number();
                     let dropped = || self.engine.stats.dropped.get(Kind::Fault).fetch();
-                    let before = dropped();
-                    let traced = self.traced.fault(number);
+                    let (before, traced) = (dropped(), self.traced.trace().is_traced());
+                    let pending = self.traced.pending_fault(number);
                     match (traced, dropped() != before) {
-                        (true, false) => self.note(Event::Queued(number)),
+                        (true, false) => self.note(Event::Made(number)),
                         (true, true) => self.note(Event::Dropped),
-                        (false, _) => {}
+                        (false, _) => assert_eq!(pending, Pending::Nothing),
                     }
                 }
             }
@@ -171,9 +207,17 @@ impl World {
                 self.note(Event::Set(None));
             }
             Other::Limit(bytes) => {
-                self.engine.set_queue_limit(*bytes).expect("the limit is in range");
+                self.engine.settings.set_queue_limit(*bytes).expect("the limit is in range");
                 let mut state = self.state.borrow_mut();
                 state.most = state.most.max(*bytes);
+            }
+            Other::Policy(policy) => self.engine.settings.set_policy(*policy),
+            Other::Batch { bytes, records } => {
+                self.engine.settings.set_batch_bytes(*bytes).expect("the size is in range");
+                self.engine.settings.set_batch_records(*records).expect("the number is in range");
+            }
+            Other::Help => {
+                self.assert_expected(&settle(&[&self.traced], self.traced.trace().help(MaySleep::new(), 0)))
             }
             Other::Fault(second, fault) => self.fault(usize::from(*second), *fault),
         }
@@ -197,12 +241,11 @@ impl World {
     }
 
     /// What the engine says of a write is possible.
-    fn assert_expected(&self, result: Result<(), WriteFailed>) {
+    fn assert_expected(&self, told: &[(i32, Errno)]) {
         let may_fail = self.state.borrow().may_fail.contains(&true);
-        assert!(
-            result.is_ok() || may_fail && [Err(WriteFailed(EIO)), Err(WriteFailed(ENOSPC))].contains(&result),
-            "{result:?}"
-        );
+        for (_, errno) in told {
+            assert!(may_fail && [EIO, ENOSPC].contains(errno), "{errno:?}");
+        }
     }
 
     fn step(self: &Rc<Self>, step: &Step) {
@@ -217,24 +260,31 @@ impl World {
             None => {}
         };
         let number = self.number();
-        let result = interleave::with(hook, || {
-            if step.commit {
-                self.traced.commit(&Payload::User(&number.to_ne_bytes()))
-            } else {
-                self.traced.drain()
+        let failures = interleave::with(hook, || match step.interrupted {
+            Interrupted::Commit(len) => {
+                let mut data = vec![0; len];
+                data[..8].copy_from_slice(&number.to_ne_bytes());
+                self.traced.try_commit(&Payload::User(&data)).1
             }
+            Interrupted::Drain => self.traced.try_drain(),
+            Interrupted::Finish => self.traced.try_finish(),
         });
-        self.assert_expected(result);
+        self.assert_expected(&settle(&[&self.traced], failures));
     }
 
     /// The process exits; its history is put in order and gone through.
     fn end(self: &Rc<Self>) {
         self.other(&Other::Clear);
-        self.assert_expected(self.traced.drain());
+        self.assert_expected(&settle(&[&self.traced], self.traced.try_finish()));
+        // What was made while a file failed is still there, as the file is.
+        for file in &self.files {
+            let failures = self.traced.trace().flush(MaySleep::new(), 0, file);
+            self.assert_expected(&settle(&[&self.traced], failures));
+        }
         let mut events = std::mem::take(&mut self.state.borrow_mut().events);
         let mut missing = BTreeMap::new();
         for (time, event) in &events {
-            if let Event::Queued(number) = event {
+            if let Event::Made(number) = event {
                 missing.insert(*number, *time);
             }
         }
@@ -270,11 +320,11 @@ impl World {
                 }
                 Event::Dropped => mark = true,
                 Event::Set(new) => (file, mark) = (new, false),
-                Event::Queued(number) if missing.contains_key(&number) => {
+                Event::Made(number) if missing.contains_key(&number) => {
                     assert!(file.is_some_and(|file| may_fail[file]), "record {number} is lost");
                     mark = false;
                 }
-                Event::Queued(_) => {}
+                Event::Made(_) => {}
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ktrace_engine::{QUEUE_LIMIT_MIN, SEGMENT_LEN};
+use ktrace_engine::{BATCH_BYTES_MIN, QUEUE_LIMIT_MIN, SEGMENT_LEN};
 use ktrace_format::{Kind, Payload};
 use ktrace_sim::{Disk, Faults, Inherit, Process, System, Thread};
 
@@ -135,7 +135,9 @@ fn nothing_is_lost_in_slow_files() {
 #[test]
 fn what_does_not_fit_is_counted_by_type_and_marked() {
     let (system, disk) = (System::boot(), Disk::new());
-    system.engine().set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
+    let settings = &system.engine().settings;
+    settings.set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
+    settings.set_batch_bytes(BATCH_BYTES_MIN).expect("the size is in range");
     let disks = vec![Arc::clone(&disk); 4];
     let processes = run(&system, &disks, 4, Load { system_calls: 30, asynchronous: 60 });
     assert_conserved(&system, &[&disk], &processes);
@@ -153,13 +155,14 @@ fn what_does_not_fit_is_counted_by_type_and_marked() {
 fn the_limit_changes_under_load() {
     let (system, disk) = (System::boot(), Disk::new());
     let most = 16 * SEGMENT_LEN;
-    system.engine().set_queue_limit(most).expect("the limit is in range");
+    system.engine().settings.set_queue_limit(most).expect("the limit is in range");
+    system.engine().settings.set_batch_bytes(BATCH_BYTES_MIN).expect("the size is in range");
     let disks = vec![Arc::clone(&disk); 4];
     let load = Load { system_calls: 40, asynchronous: 60 };
     let processes = thread::scope(|scope| {
         let load = scope.spawn(|| run(&system, &disks, 3, load));
         for segments in [1, 16, 2, 8].into_iter().cycle() {
-            system.engine().set_queue_limit(segments * SEGMENT_LEN).expect("the limit is in range");
+            system.engine().settings.set_queue_limit(segments * SEGMENT_LEN).expect("the limit is in range");
             if load.is_finished() {
                 break;
             }

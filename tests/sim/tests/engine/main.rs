@@ -9,5 +9,6 @@ mod load;
 mod model;
 mod processes;
 mod queue;
+mod settings;
 mod trace_file;
 mod traced;

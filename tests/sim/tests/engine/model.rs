@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ktrace_engine::{
-    Counter as _, Errno, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX, QUEUE_LIMIT_MIN, SEGMENT_LEN, Synchronous,
-    WriteFailed,
+    BATCH_BYTES_MIN, BATCH_RECORDS_DEFAULT, Counter as _, Errno, LATENCY_MAX, Pending, Policy,
+    QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX, QUEUE_LIMIT_MIN, SEGMENT_LEN, Synchronous,
 };
 use ktrace_format::{CapData, Genio, HEADER_LEN, Kind, Payload, Record, Timespec};
 use ktrace_sim::interleave::{self, Point};
-use ktrace_sim::{Disk, Engine, Faults, File, MaySleep, clock};
+use ktrace_sim::{Disk, Engine, Failures, Faults, File, MaySleep, clock};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::Index;
+use proptest::sample::{Index, select};
 
-use crate::expected::{DISKS, FILES, Fate, Made, Model, PROCESSES};
+use crate::expected::{DISKS, FILES, Fate, Made, Model, Operation, PROCESSES};
 use crate::trace_file::{assert_time_order, decode};
-use crate::traced::{Traced, asynchronous, open};
+use crate::traced::{Traced, asynchronous, engine_of_queues, open, settle};
 
 /// What does not sleep, and so can happen at any time.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ enum Quick {
         choice: u8,
         records: usize,
     },
-    /// A record that no queue can hold.
+    /// A record that no queue can hold, and only a large stream.
     TooLarge {
         process: Index,
     },
@@ -43,6 +43,24 @@ enum Quick {
     Limit {
         bytes: usize,
     },
+    Policy {
+        policy: Policy,
+    },
+    Batch {
+        bytes: usize,
+        records: usize,
+    },
+    AtOnce {
+        facilities: u32,
+    },
+}
+
+/// A record that was made where sleeping is not allowed, and what the engine did with it.
+#[derive(Clone, Debug)]
+struct Outcome {
+    made: Made,
+    pending: Pending,
+    dropped: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +76,17 @@ enum Step {
     },
     /// A return to user mode.
     Drain {
+        process: Index,
+        room: usize,
+        during: Vec<Quick>,
+    },
+    /// The files that the process does not trace to any more are flushed.
+    Finish {
+        process: Index,
+        during: Vec<Quick>,
+    },
+    /// Another thread writes for the process.
+    Help {
         process: Index,
         room: usize,
         during: Vec<Quick>,
@@ -97,7 +126,16 @@ fn any_quick() -> impl Strategy<Value = Quick> {
         4 => (any::<Index>(), any::<Index>()).prop_map(|(process, file)| Quick::Set { process, file }),
         1 => any::<Index>().prop_map(|process| Quick::Clear { process }),
         1 => any_limit().prop_map(|bytes| Quick::Limit { bytes }),
+        2 => select(&Policy::ALL[..]).prop_map(|policy| Quick::Policy { policy }),
+        1 => (any_batch_bytes(), prop_oneof![1..100_usize, Just(BATCH_RECORDS_DEFAULT)])
+            .prop_map(|(bytes, records)| Quick::Batch { bytes, records }),
+        1 => select(vec![0, Kind::Fault.facility(), Kind::Genio.facility(), u32::MAX])
+            .prop_map(|facilities| Quick::AtOnce { facilities }),
     ]
+}
+
+fn any_batch_bytes() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => Just(BATCH_BYTES_MIN), 1 => BATCH_BYTES_MIN..3 * BATCH_BYTES_MIN]
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -109,6 +147,9 @@ fn any_step() -> impl Strategy<Value = Step> {
         ),
         3 => (any::<Index>(), any_room(), during())
             .prop_map(|(process, room, during)| Step::Drain { process, room, during }),
+        2 => (any::<Index>(), during()).prop_map(|(process, during)| Step::Finish { process, during }),
+        1 => (any::<Index>(), any_room(), during())
+            .prop_map(|(process, room, during)| Step::Help { process, room, during }),
         1 => (any::<Index>(), prop_oneof![Just(None), (0..3000_usize).prop_map(Some)])
             .prop_map(|(disk, room)| Step::Room { disk, room }),
         1 => (any::<Index>(), any::<bool>()).prop_map(|(disk, dead)| Step::Dead { disk, dead }),
@@ -128,12 +169,14 @@ struct World {
 impl World {
     fn new() -> Rc<Self> {
         clock::make_deterministic(Duration::from_secs(1_000_000_000));
-        let engine = Arc::new(Engine::new());
+        let engine = engine_of_queues();
+        // Time has no part in it.
+        engine.settings.set_latency(LATENCY_MAX).expect("the latency is in range");
         let disks: Vec<_> = (0..DISKS).map(|_| Disk::new()).collect();
         let files =
             FILES.iter().map(|(disk, limit)| open(&engine, disks[*disk].open_limited(*limit))).collect();
         let processes = (0..PROCESSES).map(|pid| Traced::new(&engine, pid as i32)).collect();
-        let model = RefCell::new(Model::new());
+        let model = RefCell::new(Model::new(BATCH_BYTES_MIN));
         Rc::new(World { engine, disks, files, processes, model, last_number: Cell::new(0) })
     }
 
@@ -142,68 +185,81 @@ impl World {
         self.last_number.get()
     }
 
-    fn quick(&self, quick: &Quick) {
+    /// Does it to the engine; returns what became of the records.
+    fn quick(&self, quick: &Quick) -> Vec<Outcome> {
+        let settings = &self.engine.settings;
         match quick {
             Quick::Asynchronous { process, choice, records } => {
-                for _ in 0..*records {
+                let one = |_| {
                     let number = self.number();
-                    asynchronous(*choice, number, |payload| self.enqueue(process, payload, number));
-                }
+                    asynchronous(*choice, number, |payload| self.enqueue(process, payload, number))
+                };
+                return (0..*records).map(one).collect();
             }
             Quick::TooLarge { process } => {
-                self.enqueue(process, &Payload::User(&[0; SEGMENT_LEN]), 0);
+                let number = self.number();
+                let mut data = [0xaa; SEGMENT_LEN];
+                data[..8].copy_from_slice(&number.to_ne_bytes());
+                return vec![self.enqueue(process, &Payload::User(&data), number)];
             }
             Quick::Set { process, file } => {
-                let (pid, file) = (process.index(PROCESSES), file.index(FILES.len()));
-                self.processes[pid].set(&self.files[file]);
-                self.model.borrow_mut().set(pid, Some(file));
+                self.processes[process.index(PROCESSES)].set(&self.files[file.index(FILES.len())]);
             }
-            Quick::Clear { process } => {
-                let pid = process.index(PROCESSES);
-                self.processes[pid].clear();
-                self.model.borrow_mut().set(pid, None);
-            }
+            Quick::Clear { process } => self.processes[process.index(PROCESSES)].clear(),
             Quick::Limit { bytes } => {
-                let valid = (QUEUE_LIMIT_MIN..=QUEUE_LIMIT_MAX).contains(bytes);
-                let expected = if valid { Ok(()) } else { Err(Errno(22)) };
-                assert_eq!(self.engine.set_queue_limit(*bytes), expected);
-                if valid {
-                    self.model.borrow_mut().limit = *bytes;
-                }
-                assert_eq!(self.engine.queue_limit(), self.model.borrow().limit);
+                let expected = if is_limit(*bytes) { Ok(()) } else { Err(Errno(22)) };
+                assert_eq!(settings.set_queue_limit(*bytes), expected);
             }
+            Quick::Policy { policy } => settings.set_policy(*policy),
+            Quick::Batch { bytes, records } => {
+                settings.set_batch_bytes(*bytes).expect("the size is in range");
+                settings.set_batch_records(*records).expect("the number is in range");
+            }
+            Quick::AtOnce { facilities } => settings.set_at_once(*facilities),
         }
+        Vec::new()
     }
 
-    fn enqueue(&self, process: &Index, payload: &Payload<'_>, number: u64) {
+    fn enqueue(&self, process: &Index, payload: &Payload<'_>, number: u64) -> Outcome {
         let pid = process.index(PROCESSES);
-        let mut model = self.model.borrow_mut();
-        let made = made(pid, payload, number);
-        let dropped = self.engine.stats.dropped.get(made.kind);
+        let dropped = self.engine.stats.dropped.get(payload.kind());
         let before = dropped.fetch();
-        let wants_drain = self.processes[pid].enqueue(payload);
-        let was_dropped = dropped.fetch() != before;
-        let fate = model.fate(pid, made.len);
-        assert_eq!(wants_drain, fate != Fate::Ignored);
-        if was_dropped {
-            assert!(fate == Fate::Dropped || fate == Fate::Open, "{made:?} was dropped, but is {fate:?}");
-            model.drop_queued(pid, made.kind);
-        } else {
-            assert_ne!(fate, Fate::Dropped, "{made:?} was queued above the limit");
-            model.enqueue(made);
-        }
+        let pending = self.processes[pid].pending(payload);
+        Outcome { made: made(pid, payload, number), pending, dropped: dropped.fetch() != before }
     }
 
     fn step(self: &Rc<Self>, step: &Step) {
         match step {
-            Step::Quick(quick) => self.quick(quick),
+            Step::Quick(quick) => {
+                let outcomes = self.quick(quick);
+                follow(&mut self.model.borrow_mut(), quick, &outcomes);
+            }
             Step::Commit { process, room, len, encoded, during } => {
                 self.commit(process.index(PROCESSES), *room, *len, *encoded, during);
             }
             Step::Drain { process, room, during } => {
                 let pid = process.index(PROCESSES);
-                self.model.borrow_mut().take(pid, *room, None);
-                self.write(pid, during, |process| process.trace().drain(MaySleep::new(), *room));
+                self.write(
+                    during,
+                    || self.processes[pid].trace().drain(MaySleep::new(), *room),
+                    |model, operation| model.drain(operation, pid, *room),
+                );
+            }
+            Step::Finish { process, during } => {
+                let pid = process.index(PROCESSES);
+                self.write(
+                    during,
+                    || self.processes[pid].try_finish(),
+                    |model, operation| model.finish(operation, pid),
+                );
+            }
+            Step::Help { process, room, during } => {
+                let pid = process.index(PROCESSES);
+                self.write(
+                    during,
+                    || self.processes[pid].trace().help(MaySleep::new(), *room),
+                    |model, operation| model.help(operation, pid, *room),
+                );
             }
             Step::Room { disk, room } => {
                 let disk = disk.index(DISKS);
@@ -230,7 +286,7 @@ impl World {
         let mut data = vec![0xaa; len + 8];
         data[..8].copy_from_slice(&number.to_ne_bytes());
         let payload = Payload::Genio(Genio { fd: 3, rw: 1, data: &data });
-        self.model.borrow_mut().take(pid, room, Some(made(pid, &payload, number)));
+        let made = made(pid, &payload, number);
         let mut prepared = vec![0xff; HEADER_LEN + payload.len()];
         payload.encode(&mut prepared[HEADER_LEN..]).expect("there is room for the payload");
         let record = if encoded {
@@ -238,27 +294,49 @@ impl World {
         } else {
             Synchronous::Payload(&payload)
         };
-        self.write(pid, during, |process| {
-            process.trace().commit(MaySleep::new(), room, process.origin(), record)
-        });
+        let mut pending = Pending::Nothing;
+        let process = &self.processes[pid];
+        let committed = || {
+            let (follows, failures) = process.trace().commit(MaySleep::new(), room, process.origin(), record);
+            pending = follows;
+            failures
+        };
+        let expected = self.write(during, committed, |model, operation| model.commit(operation, room, &made));
+        assert_eq!(pending, expected);
     }
 
-    /// Lets the engine write what the model has in flight, with `during` at the first write.
-    fn write(
+    /// Lets the engine write, with `during` at the first write, and then the model.
+    fn write<R>(
         self: &Rc<Self>,
-        pid: usize,
         during: &[Quick],
-        write: impl FnOnce(&Traced) -> Result<(), WriteFailed>,
-    ) {
-        let (world, mut during) = (Rc::clone(self), during.to_vec());
+        by_engine: impl FnOnce() -> Failures,
+        by_model: impl FnOnce(&mut Model, &mut Operation<'_>) -> R,
+    ) -> R {
+        let outcomes = Rc::new(RefCell::new(None));
+        let (world, noted, quick) = (Rc::clone(self), Rc::clone(&outcomes), during.to_vec());
         let hook = move |point| {
-            if point == Point::Append {
-                during.drain(..).for_each(|quick| world.quick(&quick));
+            if point == Point::Append && noted.borrow().is_none() {
+                let of_each = quick.iter().map(|quick| world.quick(quick)).collect();
+                *noted.borrow_mut() = Some(of_each);
             }
         };
-        let result = interleave::with(hook, || write(&self.processes[pid]));
-        let expected = self.model.borrow_mut().write(pid);
-        assert_eq!(result.err().map(|failed| failed.0.0), expected);
+        let failures = interleave::with(hook, by_engine);
+        let told = settle(&self.processes.iter().collect::<Vec<_>>(), failures);
+
+        let outcomes: Option<Vec<Vec<Outcome>>> = outcomes.take();
+        let mut model = self.model.borrow_mut();
+        let was_written = Cell::new(false);
+        let mut operation = Operation::new(|model| {
+            was_written.set(true);
+            for (quick, outcomes) in during.iter().zip(outcomes.iter().flatten()) {
+                follow(model, quick, outcomes);
+            }
+        });
+        let result = by_model(&mut model, &mut operation);
+        let expected = model.settle(operation);
+        assert_eq!(was_written.get(), outcomes.is_some(), "whether there was something to write");
+        assert_eq!(told.iter().map(|(pid, errno)| (*pid, errno.0)).collect::<Vec<_>>(), expected);
+        result
     }
 
     fn check(&self) {
@@ -276,9 +354,10 @@ impl World {
             assert_eq!(stats.records.get(kind).fetch(), *model.records.get(kind), "{kind:?} written");
             assert_eq!(stats.dropped.get(kind).fetch(), *model.dropped.get(kind), "{kind:?} dropped");
         }
-        let queued: usize = (0..PROCESSES).map(|pid| model.queued(pid)).sum();
         let traced = (0..PROCESSES).filter(|pid| model.file(*pid).is_some()).count();
-        assert_eq!(stats.queued.fetch(), queued as u64);
+        assert_eq!(stats.queued.fetch(), model.pending() as u64);
+        assert_eq!(stats.helped.fetch(), model.helped);
+        assert_eq!(self.engine.settings.queue_limit(), model.limit);
         assert_eq!(stats.queued_max(), model.queued_max as u64);
         assert_eq!(stats.procs.fetch(), traced as u64);
         assert_eq!(stats.files.fetch(), FILES.len() as u64);
@@ -290,20 +369,62 @@ impl World {
     fn end(self: &Rc<Self>) {
         for pid in 0..PROCESSES {
             self.processes[pid].clear();
-            let mut model = self.model.borrow_mut();
-            model.set(pid, None);
-            model.take(pid, 0, None);
-            let result = self.processes[pid].drain();
-            assert_eq!(result.err().map(|failed| failed.0.0), model.write(pid));
+            self.model.borrow_mut().set(pid, None);
+            self.write(
+                &[],
+                || self.processes[pid].try_finish(),
+                |model, operation| model.finish(operation, pid),
+            );
         }
         self.check();
-        for (disk, expected) in self.disks.iter().zip(&self.model.borrow().disks) {
+        let model = self.model.borrow();
+        for (disk, expected) in self.disks.iter().zip(&model.disks) {
             let content = disk.content();
             let found = decode(&content);
-            assert_time_order(&found);
-            assert!(found.iter().map(found_as_made).eq(expected.records.iter().cloned()), "other records");
+            let expected = &expected.records;
+            assert!(
+                found.iter().map(found_as_made).eq(expected.iter().map(|(_, made)| made.clone())),
+                "other records"
+            );
+            for file in 0..FILES.len() {
+                let of_file = found.iter().zip(expected).filter(|(_, (of, _))| *of == file);
+                assert_time_order(&of_file.map(|(record, _)| *record).collect::<Vec<_>>());
+            }
         }
     }
+}
+
+/// Does to the model what was done to the engine, which must have done the same.
+fn follow(model: &mut Model, quick: &Quick, outcomes: &[Outcome]) {
+    match quick {
+        Quick::Set { process, file } => model.set(process.index(PROCESSES), Some(file.index(FILES.len()))),
+        Quick::Clear { process } => model.set(process.index(PROCESSES), None),
+        Quick::Limit { bytes } if is_limit(*bytes) => model.limit = *bytes,
+        Quick::Policy { policy } => model.policy = *policy,
+        Quick::Batch { bytes, records } => (model.batch_bytes, model.batch_records) = (*bytes, *records),
+        Quick::AtOnce { facilities } => model.at_once = *facilities,
+        Quick::Limit { .. } | Quick::Asynchronous { .. } | Quick::TooLarge { .. } => {}
+    }
+    for Outcome { made, pending, dropped } in outcomes {
+        let fate = model.fate(made.pid, made.len);
+        match (fate, dropped) {
+            (Fate::Ignored, false) => assert_eq!(*pending, Pending::Nothing),
+            (Fate::Gathered, false) => assert_eq!(*pending, model.gather(made.clone()), "{made:?}"),
+            (Fate::Queued | Fate::Open, false) => {
+                assert_ne!(*pending, Pending::Nothing, "{made:?}");
+                model.enqueue(made.clone());
+            }
+            (Fate::Dropped | Fate::Open, true) => {
+                assert_eq!(*pending, Pending::Help);
+                model.drop_queued(made.pid, made.kind);
+            }
+            _ => panic!("{made:?} is {fate:?}, but {}dropped", if *dropped { "" } else { "not " }),
+        }
+    }
+}
+
+fn is_limit(bytes: usize) -> bool {
+    (QUEUE_LIMIT_MIN..=QUEUE_LIMIT_MAX).contains(&bytes)
 }
 
 fn made(pid: usize, payload: &Payload<'_>, number: u64) -> Made {
@@ -322,6 +443,11 @@ fn found_as_made(record: &Record<'_>) -> Made {
         },
         Payload::Genio(genio) => {
             let (number, rest) = genio.data.split_first_chunk().expect("the data begins with a number");
+            assert!(rest.iter().all(|byte| *byte == 0xaa));
+            u64::from_ne_bytes(*number)
+        }
+        Payload::User(data) => {
+            let (number, rest) = data.split_first_chunk().expect("the data begins with a number");
             assert!(rest.iter().all(|byte| *byte == 0xaa));
             u64::from_ne_bytes(*number)
         }

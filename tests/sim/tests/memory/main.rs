@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use ktrace_engine::{Origin, QUEUE_LIMIT_MIN, SEGMENT_LEN};
+use ktrace_engine::{BATCH_BYTES_MIN, Origin, QUEUE_LIMIT_MIN, SEGMENT_LEN};
 use ktrace_format::{Fault, Payload};
 use ktrace_sim::interleave::{self, Point};
 use ktrace_sim::memory::live_segments;
@@ -17,6 +17,9 @@ use ktrace_sim::{Disk, Engine, File, Inherit, MaySleep, System, Trace, context};
 /// Segments that a trace may keep besides those of its queue's limit: those that are written
 /// when the queue is filled anew, and a few to be used again.
 const KEPT: usize = 8;
+
+/// Faults that a stream of the smallest size has room for.
+const FILL_STREAM: u64 = (BATCH_BYTES_MIN + BATCH_BYTES_MIN / 8) as u64 / 80;
 
 /// The blocks of one test are counted at a time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -36,31 +39,32 @@ fn a_queue_that_is_always_full() {
     let before = live_segments();
     for segments in [1, 2, 8, 32] {
         let engine = Arc::new(Engine::new());
-        engine.set_queue_limit(segments * SEGMENT_LEN).expect("the limit is in range");
+        engine.settings.set_queue_limit(segments * SEGMENT_LEN).expect("the limit is in range");
+        engine.settings.set_batch_bytes(BATCH_BYTES_MIN).expect("the size is in range");
         let disk = Disk::new();
-        let file = Arc::new(File::new(Arc::clone(&engine), disk.open()));
+        let file = Arc::new(File::new(MaySleep::new(), Arc::clone(&engine), disk.open()));
         let trace = Rc::new(Trace::new(Arc::clone(&engine), MaySleep::new()));
-        drop(trace.set_file(Some(file)));
+        assert!(trace.set_file(Some(file)).is_none(), "a new trace has a file");
         let most = Rc::new(Cell::new(0));
         let (hooked, seen) = (Rc::clone(&trace), Rc::clone(&most));
         // While a file is written, other threads fill the queue to the brim.
         let hook = move |point| {
             if point == Point::Append {
-                (0..60).for_each(|number| fault(&hooked, number));
+                (0..FILL_STREAM + 60).for_each(|number| fault(&hooked, number));
             }
             seen.set(seen.get().max(live_segments() - before));
         };
         interleave::with(hook, || {
             for _ in 0..20 {
-                (0..60 * segments as u64).for_each(|number| fault(&trace, number));
-                trace.drain(MaySleep::new(), 0).expect("the file can be written");
+                (0..FILL_STREAM + 60 * segments as u64).for_each(|number| fault(&trace, number));
+                assert!(trace.drain(MaySleep::new(), 0).is_empty(), "the file can be written");
             }
         });
         let (most, bound) = (most.get(), 2 * segments + KEPT);
         assert!(most <= bound, "{most} segments at once, with a limit of {segments}");
-        drop(trace.set_file(None));
-        trace.drain(MaySleep::new(), 0).expect("the file can be written");
-        drop(trace);
+        let file = trace.set_file(None).expect("it is still traced");
+        assert!(trace.flush(MaySleep::new(), 0, &file).is_empty(), "the file can be written");
+        drop((trace, file));
         drop(disk);
         assert_eq!(live_segments(), before, "segments are left");
     }
@@ -74,7 +78,9 @@ fn a_load_of_threads() {
     let before = live_segments();
     {
         let (system, disk) = (System::boot(), Disk::new());
-        system.engine().set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
+        let settings = &system.engine().settings;
+        settings.set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
+        settings.set_batch_bytes(BATCH_BYTES_MIN).expect("the size is in range");
         let mut threads = Vec::new();
         for _ in 0..PROCESSES {
             let first = system.spawn("memory");
@@ -117,8 +123,8 @@ fn a_lowered_limit_gives_memory_back_at_the_next_drain() {
     let engine = Arc::new(Engine::new());
     let trace = Trace::new(Arc::clone(&engine), MaySleep::new());
     assert_eq!(live_segments() - before, 8);
-    engine.set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
-    trace.drain(MaySleep::new(), 0).expect("there is nothing to write");
+    engine.settings.set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
+    assert!(trace.drain(MaySleep::new(), 0).is_empty(), "there is nothing to write");
     assert_eq!(live_segments() - before, 1);
     drop(trace);
     assert_eq!(live_segments(), before);

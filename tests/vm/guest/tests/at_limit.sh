@@ -9,7 +9,8 @@
 need_module
 module_load
 pages=4096 limit=4096
-sysctl kern.ktrace_rs.queue_limit=$limit
+# What has no room in a batch is queued.
+sysctl kern.ktrace_rs.queue_limit=$limit kern.ktrace_rs.batch_bytes=8192
 
 # dropped TYPE
 dropped() {

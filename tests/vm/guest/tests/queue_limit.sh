@@ -30,6 +30,9 @@ for bytes in 256 1024 4096 16384 65536; do
 done
 [ -n "$small" ] || fail "no limit of up to 64 KiB is accepted"
 check_eq "$(sysctl -n $limit)" "$small" "$limit"
+# What has no room in a batch is queued.
+batch=$(sysctl -n kern.ktrace_rs.batch_bytes)
+sysctl -q kern.ktrace_rs.batch_bytes=8192
 
 spawn "$KT_BIN/tick"
 tick=$spawned

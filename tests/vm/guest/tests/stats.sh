@@ -12,7 +12,7 @@ case $(uname -r) in
 "$(sysctl -n kern.ktrace_rs.target | cut -d . -f 1)".*) ;;
 *)	fail "target $(sysctl -n kern.ktrace_rs.target) on $(uname -r)" ;;
 esac
-names="records bytes commits dropped helped queued queued_max procs files"
+names="records bytes commits records_per_commit bytes_per_commit waited dropped helped queued oldest queued_max procs files"
 for type in $types; do
 	names="$names type.$type.records type.$type.dropped"
 done
