@@ -15,7 +15,7 @@ pub enum Flaw {
     ForgottenWrite,
     /// Two that add to a counter at once count as one.
     LostUpdates,
-    /// A process exits without writing what is pending after it let go of its file.
+    /// A process exits without writing what is pending.
     NoFlushAtExit,
     /// Whoever sets another file does not flush the one before.
     NoFlushAtSet,

@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::ops::Deref;
+use std::ptr;
 use std::sync::{Arc, Weak};
 use std::thread::panicking;
 
@@ -160,9 +161,12 @@ impl Process {
 
     /// The process exits.
     pub(crate) fn exit(&self, world: &World, trace: Handle) {
-        self.drain(world, &trace);
+        let writes = !flaw::is(Flaw::NoFlushAtExit);
+        if writes {
+            self.drain(world, &trace);
+        }
         self.lock().exiting = true;
-        if !flaw::is(Flaw::NoFlushAtExit) {
+        if writes {
             self.synchronous(world, &trace, SHORT);
         }
         let (taken, old, opening) = {
@@ -171,7 +175,7 @@ impl Process {
             world.history.set(self.number, seen.locked_at, None);
             (locked.trace.take(), old, locked.opening)
         };
-        if !flaw::is(Flaw::NoFlushAtExit) {
+        if writes {
             match &old {
                 Some(old) => {
                     let made = world.history.taken(self.number, opening);
@@ -265,6 +269,13 @@ impl Process {
         }
     }
 
+    /// Panics if it is traced to that file.
+    fn assert_left(&self, file: &Arc<File>) {
+        let is_it = |current: &File| ptr::eq(current, Arc::as_ptr(file));
+        let traced = self.trace().is_some_and(|trace| trace.with_file(|current| current.is_some_and(is_it)));
+        assert!(!traced, "process {} is still traced to a file that failed", self.number);
+    }
+
     fn origin(&self) -> Origin {
         let pid = i32::try_from(self.number).expect("there are few processes");
         Origin { pid, tid: i64::from(pid) + 1000, comm: *b"model\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" }
@@ -281,9 +292,10 @@ pub(crate) fn help(world: &World, trace: &Handle) {
 fn write_failed(world: &World, failures: Failures) {
     for WriteFailed { pid, errno, file } in failures {
         assert!(world.expects(errno), "no file fails with errno {}", errno.0);
+        let process = &world.processes()[usize::try_from(pid).expect("the pid of a process")];
         if !flaw::is(Flaw::NotAbandoned) {
-            let process = usize::try_from(pid).expect("the pid of a process");
-            world.processes()[process].abandon(world, &file);
+            process.abandon(world, &file);
         }
+        process.assert_left(&file);
     }
 }

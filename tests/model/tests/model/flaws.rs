@@ -33,7 +33,20 @@ fn writes_that_overtake_others() {
 
 #[test]
 fn a_write_that_is_forgotten() {
-    let scenario = Scenario::of_threads([&[Sync, Async], &[Sync]]).with_policy(Policy::Batch);
+    let scenario = Scenario::of_threads([&[Sync, Async], &[Sync]]);
+    assert_found(Flaw::ForgottenWrite, scenario, "is not written yet");
+}
+
+#[test]
+fn a_write_on_the_way_to_user_mode_that_is_forgotten() {
+    let scenario = Scenario::of_threads([&[Sync, Async], &[Sync]]).with_policy(Policy::Return);
+    assert_found(Flaw::ForgottenWrite, scenario, "is not written yet");
+}
+
+#[test]
+fn a_batch_that_is_forgotten() {
+    let scenario =
+        Scenario::of_threads([&[Sync, Async]]).and_process(0, [&[Sync]]).with_policy(Policy::Batch);
     assert_found(Flaw::ForgottenWrite, scenario, "is not written yet");
 }
 
@@ -45,8 +58,8 @@ fn counters_that_lose_updates() {
 
 #[test]
 fn an_exit_that_does_not_look_at_its_queue() {
-    let scenario =
-        Scenario::of_threads([&[Async]]).with_left(1).and_file(Faults::NONE).and_other(&[Set(0, 1)]);
+    // With a late exit: it does not return to user mode before that.
+    let scenario = Scenario::of_threads([&[Async]]).with_policy(Policy::Batch).with_left(1).with_late_exit();
     assert_found(Flaw::NoFlushAtExit, scenario, "records pending at process tear-down");
 }
 
@@ -72,7 +85,8 @@ fn a_process_that_goes_on_with_a_file_that_failed() {
 
 #[test]
 fn a_file_that_is_closed_under_a_mutex() {
-    let scenario = Scenario::of_threads([&[Async]]).and_other(&[Clear(0)]);
+    // Each record is written by a thread that has the file: none is pending where it is closed.
+    let scenario = Scenario::of_threads([&[Sync]]).and_other(&[Clear(0)]);
     assert_found(Flaw::ClosedUnderMutex, scenario, "under a mutex");
 }
 
@@ -84,7 +98,8 @@ fn a_mutex_that_is_taken_twice() {
 
 #[test]
 fn a_limit_that_nobody_set() {
-    let scenario = Scenario::of_threads([&[Async; 4]]).with_left(1).and_other(&[Help(0)]);
+    let scenario =
+        Scenario::of_threads([&[Async; 4]]).with_policy(Policy::Batch).with_left(1).and_other(&[Help(0)]);
     assert_found(Flaw::HigherLimit, scenario, "assertion failed: stats.queued_max()");
 }
 
