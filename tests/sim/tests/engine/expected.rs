@@ -92,10 +92,13 @@ struct Segment {
     records: Vec<Made>,
 }
 
+/// What happens while something is written.
+type During<'a> = Box<dyn FnOnce(&mut Model) + 'a>;
+
 /// Something that writes.
 pub(crate) struct Operation<'a> {
     /// What happens while the first write goes on.
-    during: Option<Box<dyn FnOnce(&mut Model) + 'a>>,
+    during: Option<During<'a>>,
     /// Pid, errno, and file.
     failures: Vec<(usize, i32, usize)>,
     /// How many of them are of calls before.
