@@ -4,11 +4,13 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use ktrace_engine::{Errno, Storage};
+use shuttle::thread::{self, ThreadId};
+
 use crate::MaySleep;
 use crate::context::assert_may_lock;
 use crate::flaw::{self, Flaw};
 use crate::point::{Point, Waiters};
-use ktrace_engine::{Errno, Storage};
 
 /// `EIO` of intro(2): what a write to a broken file returns.
 pub const EIO: Errno = Errno(5);
@@ -40,6 +42,8 @@ pub struct Disk {
     writers: AtomicUsize,
     /// The file system is suspended, or is about to be when nobody has leave to write.
     suspended: AtomicBool,
+    /// Who has suspended it, and goes on writing.
+    owner: Mutex<Option<ThreadId>>,
     /// Who waits for either.
     waiters: Waiters,
 }
@@ -63,6 +67,7 @@ impl Disk {
             open: AtomicUsize::new(0),
             writers: AtomicUsize::new(0),
             suspended: AtomicBool::new(false),
+            owner: Mutex::new(None),
             waiters: Waiters::new(),
         })
     }
@@ -96,17 +101,28 @@ impl Disk {
         state.attempts - state.failures
     }
 
-    /// Suspends the file system, once: nobody writes until it is resumed.
-    pub(crate) fn suspend(&self) {
+    /// Suspends the file system, once: nobody but who has done so writes until `work` is done.
+    pub(crate) fn suspend(&self, work: impl FnOnce()) {
         self.suspended.store(true, Relaxed);
         self.waiters.wait_for(|| (self.writers.load(Relaxed) == 0).then_some(()));
+        self.set_owner(Some(thread::current().id()));
         self.point.pass();
+        work();
+        self.set_owner(None);
         self.suspended.store(false, Relaxed);
         self.waiters.wake();
     }
 
+    fn set_owner(&self, owner: Option<ThreadId>) {
+        *self.owner.lock().expect("nobody panics here") = owner;
+    }
+
+    fn is_owner(&self) -> bool {
+        *self.owner.lock().expect("nobody panics here") == Some(thread::current().id())
+    }
+
     fn try_start_write(self: &Arc<Self>) -> Option<Leave> {
-        if self.suspended.load(Relaxed) {
+        if self.suspended.load(Relaxed) && !self.is_owner() {
             return None;
         }
         self.writers.fetch_add(1, Relaxed);

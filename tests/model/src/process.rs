@@ -143,6 +143,10 @@ impl Process {
                 Step::Sync => drain_wanted |= self.synchronous(world, &trace, SHORT),
                 Step::Quarter => drain_wanted |= self.synchronous(world, &trace, QUARTER),
                 Step::Long => drain_wanted |= self.synchronous(world, &trace, LONG),
+                Step::Suspend => {
+                    let file = world.scenario.processes[self.number].file;
+                    world.disk(file).suspend(|| drain_wanted |= self.synchronous(world, &trace, SHORT));
+                }
                 Step::Return if mem::take(&mut drain_wanted) => self.drain(world, &trace),
                 Step::Return => {}
             }
@@ -247,6 +251,18 @@ impl Process {
         let at_return = matches!(world.scenario.only_policy(), Some(Policy::Record | Policy::Return));
         // Whoever sets another file, or none, writes for the one before.
         if at_return && !world.scenario.sets_files() && trace.is_traced() {
+            world.assert_written(&made);
+        }
+    }
+
+    /// Writes all that was made so far, as an execve(2) does it.
+    pub(crate) fn exec(&self, world: &World) {
+        let Some(trace) = self.trace() else { return };
+        trace.want_flush();
+        let made = world.history.taken(self.number, None);
+        self.drain(world, &trace);
+        // As in drain().
+        if !world.scenario.sets_files() && trace.is_traced() {
             world.assert_written(&made);
         }
     }

@@ -16,6 +16,9 @@ pub enum Step {
     Quarter,
     /// As [`Step::Sync`], and too long for a stream.
     Long,
+    /// Suspends the file system that its process began to be traced to, and makes a record as
+    /// [`Step::Sync`] before it resumes that.
+    Suspend,
     /// Returns to user mode, which drains the process if something of this thread asks for it.
     Return,
 }

@@ -29,7 +29,8 @@ const KEPT: usize = 8;
 /// - nothing is pending, no process is traced, all files are closed and all memory is given back;
 /// - no queue had more bytes than its limit, and no process more memory than twice that and a little.
 ///
-/// When a process gets out of the engine, what it was to write is in the file.
+/// When a process gets out of the engine, what it was to write is in the file. And nobody waits for
+/// ever, not even who has suspended the file system.
 pub struct World {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) engine: Arc<Engine>,
@@ -123,6 +124,11 @@ impl World {
         self.processes.get().expect("the processes are made first")
     }
 
+    /// A file, by its index.
+    pub(crate) fn disk(&self, file: usize) -> &Disk {
+        &self.disks[file]
+    }
+
     fn act(&self, action: Action) {
         let processes = self.processes();
         match action {
@@ -133,19 +139,14 @@ impl World {
                     help(self, &trace);
                 }
             }
-            Action::Exec(process) => {
-                if let Some(trace) = processes[process].trace() {
-                    trace.want_flush();
-                    processes[process].drain(self, &trace);
-                }
-            }
+            Action::Exec(process) => processes[process].exec(self),
             Action::Limit(segments) => self.set_limit(segments),
             Action::Policy(policy) => self.engine.settings.set_policy(policy),
             Action::Records(records) => {
                 self.engine.settings.set_batch_records(records).expect("the number is in range");
             }
             Action::AtOnce => self.engine.settings.set_at_once(Kind::CapFail.facility()),
-            Action::Suspend(file) => self.disks[file].suspend(),
+            Action::Suspend(file) => self.disk(file).suspend(|| ()),
             Action::Look(process) => {
                 let Some(trace) = processes[process].trace() else { return };
                 if flaw::is(Flaw::MutexTwice) {

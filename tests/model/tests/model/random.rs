@@ -2,8 +2,8 @@
 
 use ktrace_engine::Policy;
 use ktrace_model::Action::{AtOnce, Clear, Exec, Help, Limit, Look, Records, Set, Suspend};
-use ktrace_model::Step::{Async, Long, Quarter, Return, Sync};
-use ktrace_model::{Action, Faults, Scenario, Step, explore};
+use ktrace_model::Step::{self, Async, Long, Quarter, Return, Sync};
+use ktrace_model::{Action, Faults, Scenario, explore};
 
 /// A thread whose records fill the smallest queue.
 const BURST: &[Step] = &[Async, Async, Async, Async, Return, Async];
@@ -153,6 +153,15 @@ fn the_file_system_is_suspended() {
             .and_process(0, [LONGER])
             .and_other(&[Suspend(0), Suspend(0)])
             .and_other(&[Help(0), Help(1), Clear(1)]),
+    );
+}
+
+#[test]
+fn a_traced_thread_suspends_the_file_system() {
+    explore_all(
+        Scenario::of_threads([&[Sync, Step::Suspend, Async, Return, Sync], MIXED])
+            .and_process(0, [LARGE])
+            .and_other(&[Help(0), Help(1)]),
     );
 }
 
