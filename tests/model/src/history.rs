@@ -37,6 +37,8 @@ enum Event {
     Made(Made),
     /// The process is traced to another opening of a file.
     Set(Option<usize>),
+    /// The process is traced no more, as its file could not be written.
+    Abandoned,
 }
 
 /// What happened, in any order.
@@ -76,6 +78,11 @@ impl History {
         self.push(process, time, Event::Set(opening));
     }
 
+    /// The tracing of a process has ended with a file that could not be written.
+    pub(crate) fn abandoned(&self, process: usize, time: Timespec) {
+        self.push(process, time, Event::Abandoned);
+    }
+
     fn push(&self, process: usize, time: Timespec, event: Event) {
         lock(&self.events).push((process, time, event));
     }
@@ -99,6 +106,7 @@ impl History {
             for event in events {
                 match event {
                     Event::Set(new) => opening = new,
+                    Event::Abandoned => opening = None,
                     Event::Made(made) if made.process == process && made.fate == Fate::Taken => {
                         let wanted = opening.filter(|opening| of.is_none_or(|of| of == *opening));
                         taken.extend(wanted.map(|opening| (made.number, openings[opening])));
@@ -118,11 +126,16 @@ impl History {
         let mut written = PerKind::<u64>::default();
         let mut dropped = PerKind::<u64>::default();
         for events in self.of_processes() {
-            let (mut opening, mut mark) = (None, false);
+            let (mut opening, mut mark, mut lost) = (None, false, false);
             for event in events {
                 let made = match event {
                     Event::Set(new) => {
-                        (opening, mark) = (new, false);
+                        (opening, mark, lost) = (new, false, false);
+                        continue;
+                    }
+                    Event::Abandoned => {
+                        assert!(lost, "the tracing of a process has ended, and none of its records is lost");
+                        (opening, mark, lost) = (None, false, false);
                         continue;
                     }
                     Event::Made(made) => made,
@@ -134,7 +147,10 @@ impl History {
                         *written.get_mut(made.kind) += 1;
                         of_openings.insert(made.number, opening);
                     }
-                    End::Dropped => *dropped.get_mut(made.kind) += 1,
+                    End::Dropped => {
+                        *dropped.get_mut(made.kind) += 1;
+                        lost |= made.fate != Fate::NoRoom;
+                    }
                     End::Ignored => continue,
                 }
                 mark = made.fate == Fate::NoRoom;

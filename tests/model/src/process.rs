@@ -280,7 +280,7 @@ impl Process {
         let failed = locked.failed.ptr_eq(&Arc::downgrade(file));
         assert_eq!(abandoned == Abandoned::Before, failed, "somebody is told twice");
         if abandoned == Abandoned::Now(()) {
-            world.history.set(self.number, seen.locked_at, None);
+            world.history.abandoned(self.number, seen.locked_at);
             locked.failed = Arc::downgrade(file);
         }
     }

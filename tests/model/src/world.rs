@@ -25,7 +25,7 @@ const KEPT: usize = 8;
 /// - the records of a process are in each file in the order in which they were made, and those of all
 ///   processes as well if there always was room in its stream;
 /// - a record that is dropped for another reason was for a file that had failed, and a file
-///   that was full has no room for one more;
+///   that was full has no room for one more; and that ends the tracing of no process that has lost none;
 /// - nothing is pending, no process is traced, all files are closed and all memory is given back;
 /// - no queue had more bytes than its limit, and no process more memory than twice that and a little.
 ///
