@@ -66,6 +66,13 @@ impl<'a> Args<'a> {
             bytes.chunks_exact(8).filter_map(|chunk| Some(u64::from_ne_bytes(chunk.try_into().ok()?)));
         registers.iter().copied().chain(from_bytes)
     }
+
+    fn encode(&self, out: &mut Put<'_>) -> Option<()> {
+        match self.0 {
+            ArgsForm::Registers(args) => args.iter().try_for_each(|arg| out.u64(*arg)),
+            ArgsForm::Bytes(bytes) => out.bytes(bytes),
+        }
+    }
 }
 
 impl<'a> From<&'a [u64]> for Args<'a> {
@@ -284,7 +291,7 @@ impl<'a> Payload<'a> {
                 out.i16(syscall.code)?;
                 out.i16(i16::try_from(syscall.args.len()).ok()?)?;
                 out.zeros(4)?;
-                syscall.args.iter().try_for_each(|arg| out.u64(arg))
+                syscall.args.encode(&mut out)
             }
             Payload::Sysret(sysret) => {
                 out.i16(sysret.code)?;
