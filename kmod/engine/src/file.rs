@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ktrace_format::{Header, Timespec, split_record};
+use ktrace_format::{HEADER_LEN, Header, PerKind, Timespec, split_record};
 
 use crate::segment::Stack;
 use crate::stream::{Buffer, Put, Stream};
@@ -90,12 +90,17 @@ impl<P: Platform> TraceFile<P> {
     }
 
     /// Adds a record to the stream; also returns where that ends then. Takes the stream lock.
-    pub(crate) fn put(&self, header: &Header, record: &mut Synchronous<'_>, may_sleep: bool) -> (Put, u64) {
+    pub(crate) fn put(
+        &self,
+        header: &mut Header,
+        record: &mut Synchronous<'_>,
+        may_sleep: bool,
+    ) -> (Put, u64) {
         self.stream.with(|stream| {
             let put = stream.put::<P>(header, record, may_sleep, &self.engine.settings);
-            if let Put::Done { len, .. } = put {
+            if let Put::Done { .. } = put {
                 // Before others can write the record and count it off.
-                self.engine.stats.queued.add(i64::try_from(len).unwrap_or(i64::MAX));
+                self.engine.stats.queued.add(i64::from(header.len).saturating_add(HEADER_LEN as i64));
             }
             (put, stream.end())
         })
@@ -165,7 +170,7 @@ impl<P: Platform> TraceFile<P> {
         failures: &mut Failures<P>,
         behind: impl FnOnce(&mut Writer<P>, &mut Failures<P>),
     ) {
-        self.write(leave, writer.spare.bytes(), failures);
+        self.write(leave, writer.spare.bytes(), Some(writer.spare.kinds()), failures);
         behind(writer, failures);
         self.written.store(end, Ordering::Release);
         self.engine.stats.count_off(writer.spare.bytes().len());
@@ -188,15 +193,21 @@ impl<P: Platform> TraceFile<P> {
         self.write_taken(may_sleep, leave, writer, end, failures, |_, _| ());
     }
 
-    /// Appends whole records with one write. If that fails for more than one record, they
+    /// Appends whole records with one write, of which there are as many of each type, where that is known. If that fails for more than one record, they
     /// are written one by one, so that all are in the file for which there is room. Where one
     /// fails, it and all others of its process are counted as dropped. May sleep; the commit lock
     /// is held.
-    pub(crate) fn write(self: &Arc<Self>, leave: &Leave<P>, mut records: &[u8], failures: &mut Failures<P>) {
+    pub(crate) fn write(
+        self: &Arc<Self>,
+        leave: &Leave<P>,
+        mut records: &[u8],
+        kinds: Option<&PerKind<u32>>,
+        failures: &mut Failures<P>,
+    ) {
         let mut error = None;
         if !failures.iter().any(|failed| Arc::ptr_eq(&failed.file, self)) {
             match self.append(leave, records) {
-                Ok(()) => return,
+                Ok(()) => return self.count_written(records, kinds),
                 Err(errno) => error = Some(errno),
             }
         }
@@ -216,6 +227,8 @@ impl<P: Platform> TraceFile<P> {
                 if !failed_before {
                     failures.push(WriteFailed { pid: header.pid, errno, file: Arc::clone(self) });
                 }
+            } else {
+                self.engine.stats.records.get(header.kind).add(1);
             }
             records = rest;
             first = false;
@@ -230,7 +243,22 @@ impl<P: Platform> TraceFile<P> {
         }
     }
 
-    fn append(&self, leave: &Leave<P>, mut records: &[u8]) -> Result<(), Errno> {
+    /// Counts records that were written.
+    fn count_written(&self, mut records: &[u8], kinds: Option<&PerKind<u32>>) {
+        let written = &self.engine.stats.records;
+        if let Some(kinds) = kinds {
+            for (kind, count) in kinds.iter().filter(|(_, count)| **count != 0) {
+                written.get(kind).add(i64::from(*count));
+            }
+            return;
+        }
+        while let Some((header, _, rest)) = split_record(records) {
+            written.get(header.kind).add(1);
+            records = rest;
+        }
+    }
+
+    fn append(&self, leave: &Leave<P>, records: &[u8]) -> Result<(), Errno> {
         if records.is_empty() {
             return Ok(());
         }
@@ -240,10 +268,6 @@ impl<P: Platform> TraceFile<P> {
         stats.waited.add(i64::try_from(P::now().since(begun)).unwrap_or(i64::MAX));
         stats.commits.add(1);
         stats.bytes.add(i64::try_from(records.len()).unwrap_or(i64::MAX));
-        while let Some((header, _, rest)) = split_record(records) {
-            stats.records.get(header.kind).add(1);
-            records = rest;
-        }
         Ok(())
     }
 }

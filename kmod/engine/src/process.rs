@@ -65,7 +65,7 @@ pub struct ProcTrace<P: Platform> {
 
 /// A record that is to be committed.
 struct New<'a> {
-    origin: &'a Origin,
+    header: Header,
     record: Synchronous<'a>,
     policy: Policy,
 }
@@ -130,14 +130,14 @@ impl<P: Platform> ProcTrace<P> {
     /// Where there is no room the record is counted as dropped, and the next one that gets
     /// through carries `KTR_DROP`. If the process is not traced nothing happens.
     pub fn enqueue(&self, origin: &Origin, payload: &Payload<'_>) -> Pending {
-        let header = header::<P>(origin, payload.kind());
-        let (stats, at_once) = (&self.engine.stats, self.is_at_once(payload.kind()));
+        let mut header = header::<P>(origin, payload.kind());
+        let (stats, at_once) = (&self.engine.stats, self.is_at_once(header.kind));
         let added = self.queue.with(|queue| {
             let Some(file) = queue.file() else { return Err(NotQueued::NotTraced) };
             if queue.is_empty() {
-                let header = Header { drop: queue.has_drop_mark(), ..header };
-                if let (Put::Done { due, .. }, _) =
-                    file.put(&header, &mut Synchronous::Payload(payload), false)
+                header.drop = queue.has_drop_mark();
+                if let (Put::Done { due }, _) =
+                    file.put(&mut header, &mut Synchronous::Payload(payload), false)
                 {
                     queue.clear_drop_mark();
                     if at_once {
@@ -164,7 +164,7 @@ impl<P: Platform> ProcTrace<P> {
                 if crowded { Pending::Help } else { Pending::Drain }
             }
             Err(NotQueued::Full) => {
-                stats.drop_one(payload.kind());
+                stats.drop_one(header.kind);
                 Pending::Help
             }
             Err(NotQueued::NotTraced) => Pending::Nothing,
@@ -184,14 +184,34 @@ impl<P: Platform> ProcTrace<P> {
         origin: &Origin,
         record: Synchronous<'_>,
     ) -> (Pending, Failures<P>) {
-        let mut failures = Vec::new();
-        let policy = match self.is_at_once(record.kind()) {
+        let kind = record.kind();
+        let policy = match self.is_at_once(kind) {
             true => Policy::Record,
             false => self.engine.settings.policy(),
         };
-        let mut new = New { origin, record, policy };
-        let mut step =
-            self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| self.put(queue, &mut new));
+        let pending = if policy == Policy::Return { Pending::Drain } else { Pending::Nothing };
+        let mut new = New { header: header::<P>(origin, kind), record, policy };
+        let limit = self.engine.settings.queue_limit();
+        // As a rule nothing is to be done but this.
+        let put = self.queue.with(|queue| queue.is_balanced(room, limit).then(|| self.put(queue, &mut new)));
+        match put {
+            Some(Step::Done) => (pending, Vec::new()),
+            put => (pending, self.commit_step(may_sleep, room, new, put)),
+        }
+    }
+
+    /// Does what is to follow when a record was to be added; it was not yet if `put` is nothing.
+    fn commit_step(
+        &self,
+        may_sleep: P::MaySleep,
+        room: usize,
+        mut new: New<'_>,
+        put: Option<Step<P>>,
+    ) -> Failures<P> {
+        let mut failures = Vec::new();
+        let mut step = put.unwrap_or_else(|| {
+            self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| self.put(queue, &mut new))
+        });
         loop {
             step = match step {
                 Step::Done => break,
@@ -208,13 +228,12 @@ impl<P: Platform> ProcTrace<P> {
                 }
                 Step::Behind(file) => self.commit_behind(may_sleep, room, &mut new, &file, &mut failures),
                 Step::Unfit => {
-                    self.drop_unfit(new.record.kind());
+                    self.drop_unfit(new.header.kind);
                     break;
                 }
             };
         }
-        let pending = if policy == Policy::Return { Pending::Drain } else { Pending::Nothing };
-        (pending, failures)
+        failures
     }
 
     /// Writes what is to be written before the process returns to user mode: its queue, and what
@@ -374,7 +393,7 @@ impl<P: Platform> ProcTrace<P> {
         failures: &mut Failures<P>,
     ) {
         while let Some(mut segment) = segments.pop() {
-            file.write(leave, segment.bytes(), failures);
+            file.write(leave, segment.bytes(), None, failures);
             // Not the last reference: the caller has one.
             drop(segment.reset());
             if writer.free.len() < FREE_MAX {
@@ -391,10 +410,10 @@ impl<P: Platform> ProcTrace<P> {
         if !queue.is_empty() {
             return Step::Behind(Arc::clone(file));
         }
-        let header = Header { drop: queue.has_drop_mark(), ..header::<P>(new.origin, new.record.kind()) };
-        let step = match file.put(&header, &mut new.record, true) {
+        new.header.drop = queue.has_drop_mark();
+        let step = match file.put(&mut new.header, &mut new.record, true) {
             (Put::Done { .. }, end) if new.policy == Policy::Record => Step::Write(Arc::clone(file), end),
-            (Put::Done { due: true, .. }, _) if new.policy == Policy::Batch => Step::Due(Arc::clone(file)),
+            (Put::Done { due: true }, _) if new.policy == Policy::Batch => Step::Due(Arc::clone(file)),
             (Put::Done { .. }, _) => Step::Done,
             (Put::Full | Put::TooLong, _) => return Step::Behind(Arc::clone(file)),
             (Put::Unfit, _) => return Step::Unfit,
@@ -436,8 +455,8 @@ impl<P: Platform> ProcTrace<P> {
                 file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
                     self.write_queued(file, leave, writer, queued, failures);
                     if let Some((drop, time)) = alone {
-                        let header = Header { drop, time, ..header::<P>(new.origin, new.record.kind()) };
-                        self.write_alone(file, leave, &header, &mut new.record, failures);
+                        (new.header.drop, new.header.time) = (drop, time);
+                        self.write_alone(file, leave, new, failures);
                     }
                 });
             }
@@ -450,17 +469,16 @@ impl<P: Platform> ProcTrace<P> {
         &self,
         file: &Arc<TraceFile<P>>,
         leave: &Leave<P>,
-        header: &Header,
-        record: &mut Synchronous<'_>,
+        new: &mut New<'_>,
         failures: &mut Failures<P>,
     ) {
         let mut encoded = Vec::new();
-        if let Synchronous::Payload(_) = record {
-            encoded.resize(record.len(), 0);
+        if let Synchronous::Payload(_) = new.record {
+            encoded.resize(new.record.len(), 0);
         }
-        match record.encoded(header, &mut encoded) {
-            Some(bytes) => file.write(leave, bytes, failures),
-            None => self.drop_unfit(record.kind()),
+        match new.record.encoded(&mut new.header, &mut encoded) {
+            Some(bytes) => file.write(leave, bytes, None, failures),
+            None => self.drop_unfit(new.header.kind),
         }
     }
 
@@ -495,35 +513,31 @@ impl Synchronous<'_> {
         }
     }
 
-    /// Writes the record to the front of `out`; `None` if there is no room, or the format has none.
-    pub(crate) fn encode(&mut self, header: &Header, out: &mut [u8]) -> Option<()> {
-        match self {
+    /// Writes the record to `out`, which is as long, and its length to `header`; `None` if the format has
+    /// no room for that.
+    pub(crate) fn encode(&mut self, header: &mut Header, out: &mut [u8]) -> Option<()> {
+        header.len = u32::try_from(out.len().checked_sub(HEADER_LEN)?).ok()?;
+        let body = match self {
             Synchronous::Payload(payload) => {
-                Record { header: *header, payload: **payload }.encode(out).ok().map(|_| ())
+                return encode_header(header, out).ok().and(payload.encode(out.get_mut(HEADER_LEN..)?));
             }
-            Synchronous::Encoded { record, .. } => {
-                let record = with_header(header, record)?;
-                out.get_mut(..record.len())?.copy_from_slice(record);
-                Some(())
-            }
-        }
+            Synchronous::Encoded { record, .. } => record.get(HEADER_LEN..)?,
+        };
+        encode_header(header, out).ok()?;
+        out.get_mut(HEADER_LEN..)?.copy_from_slice(body);
+        Some(())
     }
 
     /// The record's bytes: its own, or `out`, which is as long as the record.
-    fn encoded<'b>(&'b mut self, header: &Header, out: &'b mut [u8]) -> Option<&'b [u8]> {
-        if let Synchronous::Encoded { record, .. } = self {
-            return with_header(header, record);
-        }
-        self.encode(header, out)?;
-        Some(out)
+    fn encoded<'b>(&'b mut self, header: &mut Header, out: &'b mut [u8]) -> Option<&'b [u8]> {
+        let Synchronous::Encoded { record, .. } = self else {
+            self.encode(header, out)?;
+            return Some(out);
+        };
+        header.len = u32::try_from(record.len().checked_sub(HEADER_LEN)?).ok()?;
+        encode_header(header, record).ok()?;
+        Some(record)
     }
-}
-
-/// Writes the header over the first bytes of a record whose payload stands already.
-fn with_header<'a>(header: &Header, record: &'a mut [u8]) -> Option<&'a [u8]> {
-    let len = u32::try_from(record.len().checked_sub(HEADER_LEN)?).ok()?;
-    encode_header(&Header { len, ..*header }, record).ok()?;
-    Some(record)
 }
 
 /// A header that lacks its length, time and drop mark.

@@ -29,6 +29,8 @@ pub(crate) struct Queue<P: Platform> {
     bytes: usize,
     /// Most segments that were in use at once.
     peak: usize,
+    /// Room and limit that the spare memory was last balanced for; none since it has changed.
+    balanced_for: Option<(usize, usize)>,
     /// A record was dropped since the last one that got through.
     dropped: bool,
     /// What is queued was so when [`Queue::is_overdue`] was asked last.
@@ -91,6 +93,7 @@ impl<P: Platform> Queue<P> {
             spare: Stack::new(),
             bytes: 0,
             peak: 0,
+            balanced_for: None,
             dropped: false,
             waited: false,
             flush_wanted: 0,
@@ -178,6 +181,7 @@ impl<P: Platform> Queue<P> {
                 self.dropped = true;
                 return Err(NotQueued::Full);
             };
+            self.balanced_for = None;
             segment.open(Arc::clone(file));
             if !segment.push(file, &record) {
                 // Larger than a segment. The reference to the file is not the last one.
@@ -256,6 +260,7 @@ impl<P: Platform> Queue<P> {
             all.push(last);
         }
         self.waited = false;
+        self.balanced_for = None;
         (all.reversed(), core::mem::take(&mut self.bytes))
     }
 
@@ -278,6 +283,11 @@ impl<P: Platform> Queue<P> {
     /// Bytes that are queued.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether [`Queue::balance`] has nothing to do for `room` and `limit`.
+    pub(crate) fn is_balanced(&self, room: usize, limit: usize) -> bool {
+        self.balanced_for == Some((room, limit))
     }
 
     /// Moves memory from `fresh` to the queue until it has `room` bytes, or twice what was ever
@@ -304,10 +314,13 @@ impl<P: Platform> Queue<P> {
             // One after the other: several threads may be about to do this at once.
             return Balance::Lacks(1);
         }
-        match self.spare.len() > wanted {
-            true => self.spare.pop().map_or(Balance::Even, Balance::Surplus),
-            false => Balance::Even,
+        if self.spare.len() > wanted {
+            return self.spare.pop().map_or(Balance::Even, Balance::Surplus);
         }
+        if taken.is_none() {
+            self.balanced_for = Some((room, limit));
+        }
+        Balance::Even
     }
 
     fn wanted(&self, room: usize, limit: usize, kept: usize) -> usize {

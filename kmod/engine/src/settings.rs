@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
+use ktrace_format::Timespec;
+
 use crate::{Errno, SEGMENT_LEN};
 
 /// Bytes that one process may have queued, unless set otherwise.
@@ -100,7 +102,8 @@ impl Settings {
         self.latency.load(Relaxed)
     }
 
-    /// Sets the latency.
+    /// Sets the latency. Takes effect as batches begin; whoever looks for what is
+    /// [overdue](crate::ProcTrace::is_overdue) has it take effect at once.
     ///
     /// `EINVAL` (22) for zero and for more than [`LATENCY_MAX`].
     pub fn set_latency(&self, milliseconds: u32) -> Result<(), Errno> {
@@ -109,6 +112,12 @@ impl Settings {
         }
         self.latency.store(milliseconds, Relaxed);
         Ok(())
+    }
+
+    /// When a record of that time, with those after it, is a batch.
+    pub(crate) fn due_at(&self, time: Timespec) -> Timespec {
+        let nsec = time.nsec.saturating_add(i64::from(self.latency()).saturating_mul(500_000));
+        Timespec { sec: time.sec.saturating_add(nsec / 1_000_000_000), nsec: nsec % 1_000_000_000 }
     }
 
     /// When records are written.

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 
-use ktrace_format::{Header, Timespec};
+use ktrace_format::{Header, PerKind, Timespec};
 
 use crate::{Platform, Settings, Synchronous};
 
@@ -12,8 +12,6 @@ use crate::{Platform, Settings, Synchronous};
 pub(crate) enum Put {
     /// It did.
     Done {
-        /// Its length in bytes.
-        len: usize,
         /// The batch is to be written now.
         due: bool,
     },
@@ -49,40 +47,41 @@ impl Stream {
     /// Whoever may sleep fills up a batch and no more: what is behind it is for those who may not.
     pub(crate) fn put<P: Platform>(
         &mut self,
-        header: &Header,
+        header: &mut Header,
         record: &mut Synchronous<'_>,
         may_sleep: bool,
         settings: &Settings,
     ) -> Put {
+        let buffer = &mut self.buffer;
         let len = record.len();
-        if len > self.buffer.batch / 4 {
+        if len > buffer.batch / 4 {
             return Put::TooLong;
         }
-        let room = if may_sleep { self.buffer.batch } else { self.buffer.bytes.len() };
-        if self.buffer.len.saturating_add(len) > room {
+        let end = buffer.len.saturating_add(len);
+        if may_sleep && end > buffer.batch {
             return Put::Full;
         }
-        let time = P::now();
-        let free = self.buffer.bytes.get_mut(self.buffer.len..).unwrap_or_default();
-        if record.encode(&Header { time, ..*header }, free).is_none() {
+        let Some(room) = buffer.bytes.get_mut(buffer.len..end) else { return Put::Full };
+        header.time = P::now();
+        if record.encode(header, room).is_none() {
             return Put::Unfit;
         }
-        if self.buffer.records == 0 {
-            self.buffer.since = time;
+        if buffer.len == 0 {
+            (buffer.since, buffer.due_at) = (header.time, settings.due_at(header.time));
         }
-        self.buffer.len = self.buffer.len.saturating_add(len);
-        self.buffer.records = self.buffer.records.saturating_add(1);
+        buffer.len = end;
+        buffer.records = buffer.records.saturating_add(1);
+        let of_kind = buffer.kinds.get_mut(header.kind);
+        *of_kind = of_kind.saturating_add(1);
         self.end = self.end.saturating_add(1);
-        Put::Done { len, due: self.is_due(time, settings) }
+        Put::Done { due: self.is_due(header.time, settings) }
     }
 
     /// Whether what is gathered is a batch: it is large, or so old that half of the latency is over;
     /// another thread looks after it in the other half.
     pub(crate) fn is_due(&self, now: Timespec, settings: &Settings) -> bool {
-        let Buffer { len, batch, records, since, .. } = self.buffer;
-        len >= batch
-            || records >= settings.batch_records()
-            || len != 0 && now.since(since) / 500_000 >= u64::from(settings.latency())
+        let Buffer { len, batch, records, due_at, .. } = self.buffer;
+        len >= batch || records >= settings.batch_records() || len != 0 && now >= due_at
     }
 
     /// When the oldest record that is gathered was made.
@@ -122,8 +121,11 @@ pub(crate) struct Buffer {
     batch: usize,
     len: usize,
     records: usize,
-    /// Time of the first record.
+    /// How many they are of each type.
+    kinds: PerKind<u32>,
+    /// Time of the first record, and when half of the latency is over that was set then.
     since: Timespec,
+    due_at: Timespec,
     /// The first look that found something; zero if none has.
     seen: u32,
 }
@@ -132,7 +134,8 @@ impl Buffer {
     /// An empty buffer for batches of so many bytes. Allocates, and so may sleep.
     pub(crate) fn new<P: Platform>(_: P::MaySleep, batch: usize) -> Self {
         let bytes = vec![0; batch.saturating_add(batch / 8)].into_boxed_slice();
-        Buffer { bytes, batch, len: 0, records: 0, since: Timespec::default(), seen: 0 }
+        let (since, due_at) = (Timespec::default(), Timespec::default());
+        Buffer { bytes, batch, len: 0, records: 0, kinds: PerKind::default(), since, due_at, seen: 0 }
     }
 
     /// Bytes of a batch.
@@ -145,8 +148,14 @@ impl Buffer {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
+    /// How many records of each type they are.
+    pub(crate) fn kinds(&self) -> &PerKind<u32> {
+        &self.kinds
+    }
+
     /// Makes the buffer empty again.
     pub(crate) fn clear(&mut self) {
         (self.len, self.records, self.seen) = (0, 0, 0);
+        self.kinds = PerKind::default();
     }
 }
