@@ -10,5 +10,6 @@ mod model;
 mod processes;
 mod queue;
 mod settings;
+mod stream;
 mod trace_file;
 mod traced;
