@@ -182,6 +182,13 @@ impl Disk {
 /// A file that one ktrace(2) call opened.
 pub struct OpenFile(Arc<Disk>);
 
+impl OpenFile {
+    /// Whether that is the file that is open.
+    pub(crate) fn is_of(&self, disk: &Arc<Disk>) -> bool {
+        Arc::ptr_eq(&self.0, disk)
+    }
+}
+
 /// Leave to write: the file system is not suspended.
 pub struct Leave(Arc<Disk>);
 

@@ -47,6 +47,8 @@ pub(crate) struct History {
     events: Mutex<Vec<(usize, Timespec, Event)>>,
     /// Disk of each opening.
     openings: Mutex<Vec<usize>>,
+    /// Processes, and disks, of which it was said that records could not be written.
+    told: Mutex<BTreeSet<(usize, usize)>>,
 }
 
 /// Where a record is.
@@ -81,6 +83,11 @@ impl History {
     /// The tracing of a process has ended with a file that could not be written.
     pub(crate) fn abandoned(&self, process: usize, time: Timespec) {
         self.push(process, time, Event::Abandoned);
+    }
+
+    /// Records of a process could not be written to a disk.
+    pub(crate) fn told(&self, process: usize, disk: usize) {
+        lock(&self.told).insert((process, disk));
     }
 
     fn push(&self, process: usize, time: Timespec, event: Event) {
@@ -120,7 +127,7 @@ impl History {
 
     /// Compares with the disks, some of which have failed, and with the counters.
     pub(crate) fn check(&self, stats: &Stats<Model>, disks: &[Vec<Record<'_>>], failed: &[bool]) {
-        let openings = lock(&self.openings).clone();
+        let (openings, told) = (lock(&self.openings).clone(), lock(&self.told).clone());
         let mut found = find(disks);
         let mut of_openings = BTreeMap::new();
         let mut written = PerKind::<u64>::default();
@@ -149,7 +156,11 @@ impl History {
                     }
                     End::Dropped => {
                         *dropped.get_mut(made.kind) += 1;
-                        lost |= made.fate != Fate::NoRoom;
+                        if made.fate != Fate::NoRoom {
+                            let told = disk.is_some_and(|disk| told.contains(&(made.process, disk)));
+                            assert!(told, "nobody was told that {made:?} is lost");
+                            lost = true;
+                        }
                     }
                     End::Ignored => continue,
                 }

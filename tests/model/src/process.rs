@@ -309,6 +309,7 @@ fn write_failed(world: &World, failures: Failures) {
     for WriteFailed { pid, errno, file } in failures {
         assert!(world.expects(errno), "no file fails with errno {}", errno.0);
         let process = &world.processes()[usize::try_from(pid).expect("the pid of a process")];
+        world.history.told(process.number, world.number_of(file.storage()));
         if !flaw::is(Flaw::NotAbandoned) {
             process.abandon(world, &file);
         }

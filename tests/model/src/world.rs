@@ -10,7 +10,7 @@ use shuttle::thread;
 use crate::flaw::{self, Flaw};
 use crate::history::{History, numbers};
 use crate::process::{LONG, Process, QUARTER, help};
-use crate::{Action, Disk, EIO, ENOSPC, Engine, File, MaySleep, Scenario, Step, clock, context};
+use crate::{Action, Disk, EIO, ENOSPC, Engine, File, MaySleep, OpenFile, Scenario, Step, clock, context};
 
 /// Segments that a file may keep to be used again.
 const KEPT: usize = 8;
@@ -25,7 +25,8 @@ const KEPT: usize = 8;
 /// - the records of a process are in each file in the order in which they were made, and those of all
 ///   processes as well if there always was room in its stream;
 /// - a record that is dropped for another reason was for a file that had failed, and a file
-///   that was full has no room for one more; and that ends the tracing of no process that has lost none;
+///   that was full has no room for one more; and that ends the tracing of no process that has lost none, and is told of
+///   each that has;
 /// - nothing is pending, no process is traced, all files are closed and all memory is given back;
 /// - no queue had more bytes than its limit, and no process more memory than twice that and a little.
 ///
@@ -127,6 +128,11 @@ impl World {
     /// A file, by its index.
     pub(crate) fn disk(&self, file: usize) -> &Disk {
         &self.disks[file]
+    }
+
+    /// The index of a file that is open.
+    pub(crate) fn number_of(&self, open: &OpenFile) -> usize {
+        self.disks.iter().position(|disk| open.is_of(disk)).expect("one of the files")
     }
 
     fn act(&self, action: Action) {
