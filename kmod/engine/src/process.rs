@@ -422,8 +422,8 @@ impl<P: Platform> ProcTrace<P> {
         step
     }
 
-    /// Writes what is before a record in its file, and adds the record to the stream then, or
-    /// writes it, too, if it is too long for that.
+    /// Has a record added, or written, that is to be behind others in its file. Where another thread writes
+    /// these there may be room for the record, and then it does not wait for that thread.
     fn commit_behind(
         &self,
         may_sleep: P::MaySleep,
@@ -432,36 +432,60 @@ impl<P: Platform> ProcTrace<P> {
         file: &Arc<TraceFile<P>>,
         failures: &mut Failures<P>,
     ) -> Step<P> {
-        file.with_writer(may_sleep, |leave, writer| {
-            let Writer { spare, free } = writer;
-            let (step, taken) = self.with_room(may_sleep, room, free, Some(file), |queue| {
-                let step = self.put(queue, new);
-                // Others may have made room meanwhile, or the record goes elsewhere by now.
-                let behind = matches!(&step, Step::Behind(current) if Arc::ptr_eq(current, file));
-                if !behind && queue.is_empty() {
-                    return (step, None);
+        let tried = file.try_with_writer(may_sleep, |leave, writer| {
+            self.write_before(may_sleep, room, new, file, leave, writer, failures)
+        });
+        let step = tried.unwrap_or_else(|| self.queue.with(|queue| self.put(queue, new)));
+        match step {
+            Step::Behind(current) if Arc::ptr_eq(&current, file) => file
+                .with_writer(may_sleep, |leave, writer| {
+                    self.write_before(may_sleep, room, new, file, leave, writer, failures)
+                }),
+            step => step,
+        }
+    }
+
+    /// Writes what is before a record in its file, and adds the record to the stream then, or
+    /// writes it, too, if it is too long for that.
+    #[expect(clippy::too_many_arguments, reason = "they are what the callers have at hand")]
+    fn write_before(
+        &self,
+        may_sleep: P::MaySleep,
+        room: usize,
+        new: &mut New<'_>,
+        file: &Arc<TraceFile<P>>,
+        leave: &Leave<P>,
+        writer: &mut Writer<P>,
+        failures: &mut Failures<P>,
+    ) -> Step<P> {
+        let Writer { spare, free } = writer;
+        let (step, taken) = self.with_room(may_sleep, room, free, Some(file), |queue| {
+            let step = self.put(queue, new);
+            // Others may have made room meanwhile, or the record goes elsewhere by now.
+            let behind = matches!(&step, Step::Behind(current) if Arc::ptr_eq(current, file));
+            if !behind && queue.is_empty() {
+                return (step, None);
+            }
+            let ((end, time), queued) = (file.take_stream(spare), queue.take_for(file));
+            match if behind { self.put(queue, new) } else { step } {
+                Step::Behind(_) if behind => {
+                    let drop = queue.has_drop_mark();
+                    queue.clear_drop_mark();
+                    (Step::Done, Some((end, queued, Some((drop, time)))))
                 }
-                let ((end, time), queued) = (file.take_stream(spare), queue.take_for(file));
-                match if behind { self.put(queue, new) } else { step } {
-                    Step::Behind(_) if behind => {
-                        let drop = queue.has_drop_mark();
-                        queue.clear_drop_mark();
-                        (Step::Done, Some((end, queued, Some((drop, time)))))
-                    }
-                    step => (step, Some((end, queued, None))),
+                step => (step, Some((end, queued, None))),
+            }
+        });
+        if let Some((end, queued, alone)) = taken {
+            file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
+                self.write_queued(file, leave, writer, queued, failures);
+                if let Some((drop, time)) = alone {
+                    (new.header.drop, new.header.time) = (drop, time);
+                    self.write_alone(file, leave, new, failures);
                 }
             });
-            if let Some((end, queued, alone)) = taken {
-                file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
-                    self.write_queued(file, leave, writer, queued, failures);
-                    if let Some((drop, time)) = alone {
-                        (new.header.drop, new.header.time) = (drop, time);
-                        self.write_alone(file, leave, new, failures);
-                    }
-                });
-            }
-            step
-        })
+        }
+        step
     }
 
     /// Writes a record that is in no stream.

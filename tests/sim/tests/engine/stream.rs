@@ -1,14 +1,17 @@
 //! The stream of a file: when what is gathered is written, and by whom.
 
-use std::sync::Arc;
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
-use ktrace_engine::Pending;
-use ktrace_format::Payload;
-use ktrace_sim::{Disk, Engine, clock};
+use ktrace_engine::{BATCH_BYTES_MIN, Pending};
+use ktrace_format::{Payload, Record};
+use ktrace_sim::interleave::{self, Point};
+use ktrace_sim::{Disk, Engine, MaySleep, clock};
 
-use crate::trace_file::decode;
-use crate::traced::Traced;
+use crate::trace_file::{assert_time_order, decode};
+use crate::traced::{Traced, engine_of_queues, open};
 
 const PATH: Payload<'_> = Payload::Namei(b"/");
 
@@ -82,4 +85,58 @@ fn what_is_gathered_is_overdue_when_it_is_found_twice() {
     assert_eq!(traced.commit(&PATH), Ok(()));
     assert!(!traced.trace().is_overdue(4), "another record begins from the start");
     assert!(traced.trace().is_overdue(5));
+}
+
+/// Makes records until the next one has no room, and no more.
+fn fill_batch(disk: &Disk, traced: &Traced, payload: &Payload<'_>) {
+    let of_batch = BATCH_BYTES_MIN / Record::encoded_len(payload);
+    for _ in 0..of_batch {
+        assert_eq!(traced.commit(payload), Ok(()));
+    }
+    assert_eq!(disk.attempts(), 0, "there is no more room");
+}
+
+#[test]
+fn who_finds_the_stream_full_does_not_wait_for_another_who_writes_it() {
+    let (engine, disk) = (engine_of_queues(), Disk::new());
+    let file = open(&engine, disk.open());
+    let (traced, other) = (Traced::new(&engine, 1), Traced::new(&engine, 2));
+    traced.set(&file);
+    fill_batch(&disk, &traced, &PATH);
+    // After this thread has found the stream full, another one takes that out, and writes until it
+    // is told that this one is done, or has waited for too long.
+    let (done, is_done) = mpsc::channel();
+    let (writes, is_writing) = mpsc::channel();
+    let writer = RefCell::new(Some((other, Arc::clone(&file), is_done, writes)));
+    let (waits, writer_thread) = mpsc::channel();
+    let hook = move |point| {
+        if point != Point::CommitLock {
+            return;
+        }
+        let Some((other, file, is_done, writes)) = writer.take() else { return };
+        let thread = thread::spawn(move || {
+            let waited = Cell::new(None);
+            let in_write = move |point| {
+                if point == Point::Append && waited.get().is_none() {
+                    writes.send(()).expect("the other thread waits for that");
+                    waited.set(Some(is_done.recv_timeout(Duration::from_secs(5)).is_err()));
+                    assert_eq!(waited.get(), Some(false), "a record waits for a write");
+                }
+            };
+            let failures = interleave::with(in_write, || other.trace().flush(MaySleep::new(), 0, &file));
+            assert!(failures.is_empty());
+        });
+        is_writing.recv().expect("the thread writes");
+        waits.send(thread).expect("the test waits for that");
+    };
+    assert_eq!(interleave::with(hook, || traced.commit(&PATH)), Ok(()));
+    done.send(()).expect("the other thread still writes");
+    writer_thread.recv().expect("there is a thread").join().expect("nothing has waited");
+    traced.clear();
+    assert_eq!(traced.finish(), Ok(()));
+    let content = disk.content();
+    let records = decode(&content);
+    assert_time_order(&records);
+    assert_eq!(records.len(), BATCH_BYTES_MIN / Record::encoded_len(&PATH) + 1);
+    assert_eq!(disk.appends(), 2);
 }
