@@ -42,6 +42,7 @@ FIELD(thread, td_proc, 8);
 FIELD(thread, td_plist, 16);
 FIELD(thread, td_tid, 160);
 FIELD(thread, td_generation, 676);
+FIELD(thread, td_ast, 268);
 FIELD(thread, td_pflags, 276);
 FIELD(thread, td_ucred, 384);
 FIELD(thread, td_name, 724);

@@ -40,6 +40,7 @@ layout! {
         td_plist: 16,
         td_tid: 160,
         td_generation: 676,
+        td_ast: 268,
         td_pflags: 276,
         td_ucred: 384,
         td_name: 724,

@@ -50,9 +50,16 @@ impl Thread {
         Origin { pid: self.proc().pid(), tid: i64::from(tid), comm: name.map(i8::cast_unsigned) }
     }
 
-    /// Has the thread drain its process's queue before it returns to user mode (`TDA_MOD1`).
-    /// Takes the thread lock.
+    /// Has the thread drain its process before it returns to user mode (`TDA_MOD1`). Takes the thread
+    /// lock, unless that was done before.
     pub(crate) fn schedule_drain(self) {
+        // SAFETY: invariant; AtomicI32 has the shape of an int.
+        let ast = unsafe { AtomicI32::from_ptr(&raw mut (*self.0).td_ast) };
+        // The bit is taken away before the drain begins, and what that is to find was put where it is
+        // under a lock before this is read.
+        if ast.load(Ordering::Relaxed).cast_unsigned() & (1 << sys::TDA_MOD1) != 0 {
+            return;
+        }
         // SAFETY: invariant.
         unsafe { sys::ast_sched(self.0, sys::TDA_MOD1.cast_signed()) };
     }
