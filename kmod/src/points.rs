@@ -20,6 +20,7 @@ use ktrace_format::{
 use crate::helper;
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::log;
+use crate::kernel::memory::append;
 use crate::kernel::proc::{ProcLocked, Thread};
 use crate::platform::{Failures, Trace};
 use crate::settings::{filesize_limit_signal, genio_size};
@@ -27,6 +28,8 @@ use crate::settings::{filesize_limit_signal, genio_size};
 /// Most bytes of one system call's data that a record holds, whatever
 /// `kern.ktrace.genio_size` says.
 const GENIO_MAX: usize = 16 * 1024 * 1024;
+
+const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
 
 /// Length of a sysctl's name that is asked for.
 const MIB_NAME_LEN: usize = 128;
@@ -126,11 +129,11 @@ fn genio_record(fd: c_int, rw: sys::uio_rw, uio: &mut sys::uio) -> Option<Vec<u8
     uio.uio_offset = 0;
     uio.uio_rw = sys::UIO_WRITE;
     let len = usize::try_from(uio.uio_resid).ok()?.min(genio_size()).min(GENIO_MAX);
-    let (mut record, data_at) = prepared(&Payload::Genio(Genio { fd, rw, data: &[] }), len)?;
-    let data = record.get_mut(data_at..)?;
-    // SAFETY: uiomove(9) fills at most len bytes, and the caller may sleep.
-    let error = unsafe { sys::uiomove(data.as_mut_ptr().cast(), c_int::try_from(len).ok()?, uio) };
-    (error == 0).then_some(record)
+    let n = c_int::try_from(len).ok()?;
+    let payload = Payload::Genio(Genio { fd, rw, data: &[] });
+    // SAFETY: uiomove(9) writes all of the bytes, which are no more than the uio has, or says why not;
+    // and the caller may sleep.
+    unsafe { prepared(&payload, len, |data| sys::uiomove(data.cast(), n, uio)) }.ok()
 }
 
 /// A structure that goes through a system call. May sleep.
@@ -188,19 +191,19 @@ pub(crate) unsafe extern "C" fn ktrstructarray(
         name: name.to_bytes(),
         data: &[],
     });
-    let Some((mut record, data_at)) = prepared(&payload, len) else { return };
-    let Some(room) = record.get_mut(data_at..) else { return };
-    if seg == sys::UIO_SYSSPACE {
-        // SAFETY: the caller's; len is at most num_items * struct_size.
-        room.copy_from_slice(unsafe { kernel_bytes(data, len) });
-    } else {
-        // SAFETY: copyin(9) checks the address of user space, and fills len bytes.
-        let error = unsafe { sys::copyin(data, room.as_mut_ptr().cast(), len) };
-        if error != 0 {
-            return;
+    let fill = |room: *mut u8| {
+        if seg != sys::UIO_SYSSPACE {
+            // SAFETY: copyin(9) checks the address of user space, and writes len bytes.
+            return unsafe { sys::copyin(data, room.cast(), len) };
         }
+        // SAFETY: the caller's; len is at most num_items * struct_size, and there is room for it.
+        unsafe { room.copy_from_nonoverlapping(kernel_bytes(data, len).as_ptr(), len) };
+        0
+    };
+    // SAFETY: both ways write len bytes.
+    if let Ok(mut record) = unsafe { prepared(&payload, len, fill) } {
+        encoded(Kind::StructArray, &mut record);
     }
-    encoded(Kind::StructArray, &mut record);
 }
 
 /// A signal that is delivered. The process and its signal actions are locked.
@@ -323,13 +326,24 @@ pub(crate) fn encoded(kind: Kind, record: &mut [u8]) {
     commit(Synchronous::Encoded { kind, record });
 }
 
-/// A record with `len` bytes of data to be filled in behind `payload`: the record, and where
-/// the data begins. May sleep.
-pub(crate) fn prepared(payload: &Payload<'_>, len: usize) -> Option<(Vec<u8>, usize)> {
-    let data_at = HEADER_LEN.checked_add(payload.len())?;
-    let mut record = vec![0; data_at.checked_add(len)?];
-    payload.encode(record.get_mut(HEADER_LEN..)?)?;
-    Some((record, data_at))
+/// A record with `len` bytes of data behind `payload`, which `fill` writes to where it is told, or
+/// returns an errno. May sleep.
+///
+/// # Safety
+///
+/// As for [`append`].
+pub(crate) unsafe fn prepared(
+    payload: &Payload<'_>,
+    len: usize,
+    fill: impl FnOnce(*mut u8) -> c_int,
+) -> Result<Vec<u8>, Errno> {
+    let before = HEADER_LEN.checked_add(payload.len()).ok_or(EINVAL)?;
+    let mut record = Vec::with_capacity(before.checked_add(len).ok_or(EINVAL)?);
+    record.resize(before, 0);
+    record.get_mut(HEADER_LEN..).and_then(|body| payload.encode(body)).ok_or(EINVAL)?;
+    // SAFETY: the caller's.
+    unsafe { append(&mut record, len, fill) }?;
+    Ok(record)
 }
 
 fn commit(record: Synchronous<'_>) {
@@ -342,7 +356,9 @@ fn commit(record: Synchronous<'_>) {
     if pending != Pending::Nothing {
         thread.schedule_drain();
     }
-    write_failed(failures);
+    if !failures.is_empty() {
+        write_failed(failures);
+    }
 }
 
 /// Ends the tracing of processes whose records could not be written, unless it goes to another file

@@ -284,12 +284,16 @@ pub(crate) unsafe extern "C" fn sys_utrace(td: *mut sys::thread, uap: *mut sys::
     if uap.len > sys::KTR_USER_MAXLEN as usize {
         return EINVAL.0;
     }
-    let Some((mut record, data_at)) = prepared(&Payload::User(&[]), uap.len) else { return EINVAL.0 };
-    let Some(data) = record.get_mut(data_at..) else { return EINVAL.0 };
-    // SAFETY: copyin(9) checks the address of user space, and fills len bytes.
-    let error = unsafe { sys::copyin(uap.addr, data.as_mut_ptr().cast(), uap.len) };
-    if error == 0 {
-        encoded(Kind::User, &mut record);
+    let fill = |data: *mut u8| {
+        // SAFETY: copyin(9) checks the address of user space, and there is room for len bytes.
+        unsafe { sys::copyin(uap.addr, data.cast(), uap.len) }
+    };
+    // SAFETY: copyin(9) writes all of the bytes, or says why not.
+    match unsafe { prepared(&Payload::User(&[]), uap.len, fill) } {
+        Ok(mut record) => {
+            encoded(Kind::User, &mut record);
+            0
+        }
+        Err(Errno(errno)) => errno,
     }
-    error
 }

@@ -1,8 +1,11 @@
 //! malloc(9) as the global allocator.
 
+use alloc::vec::Vec;
 use core::alloc::{GlobalAlloc, Layout};
+use core::ffi::c_int;
 
 use kernel_sys as sys;
+use ktrace_engine::Errno;
 
 /// Alignment that malloc(9) gives for any size.
 const MALLOC_ALIGN: usize = 16;
@@ -27,6 +30,30 @@ unsafe impl GlobalAlloc for Malloc {
     unsafe fn dealloc(&self, memory: *mut u8, _: Layout) {
         // SAFETY: the memory is from allocate(), and nobody uses it any more.
         unsafe { sys::ktrace_rs_free(memory.cast()) };
+    }
+}
+
+/// Adds `len` bytes to `bytes`, which `fill` writes to where it is told; nothing, and the errno, if it
+/// returns one. May sleep.
+///
+/// Nothing is zeroed before: the data of a read or a write may be large.
+///
+/// # Safety
+///
+/// Where it returns zero, `fill` has written all of the `len` bytes.
+pub(crate) unsafe fn append(
+    bytes: &mut Vec<u8>,
+    len: usize,
+    fill: impl FnOnce(*mut u8) -> c_int,
+) -> Result<(), Errno> {
+    bytes.reserve(len);
+    match fill(bytes.spare_capacity_mut().as_mut_ptr().cast()) {
+        0 => {
+            // SAFETY: there is room for them, and the caller says that they are written.
+            unsafe { bytes.set_len(bytes.len() + len) };
+            Ok(())
+        }
+        errno => Err(Errno(errno)),
     }
 }
 

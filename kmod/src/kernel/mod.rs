@@ -6,7 +6,7 @@ pub(crate) mod kproc;
 mod layout;
 pub(crate) mod lock;
 pub(crate) mod log;
-mod memory;
+pub(crate) mod memory;
 mod panic;
 pub(crate) mod proc;
 pub(crate) mod stop;
