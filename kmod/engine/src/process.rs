@@ -201,6 +201,7 @@ impl<P: Platform> ProcTrace<P> {
     }
 
     /// Does what is to follow when a record was to be added; it was not yet if `put` is nothing.
+    #[cold]
     fn commit_step(
         &self,
         may_sleep: P::MaySleep,
