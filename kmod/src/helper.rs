@@ -62,7 +62,7 @@ pub(crate) fn oldest(may_sleep: MaySleep) -> u64 {
     let _allproc = SxShared::allproc(may_sleep);
     // SAFETY: the list is locked.
     let traced = unsafe { all_processes() }.filter(|p| p.has_trace());
-    let times = traced.filter_map(|p| p.lock().trace()?.with_file(|file| file?.since()));
+    let times = traced.filter_map(|p| p.lock().trace()?.since());
     times.min().map_or(0, |oldest| now.since(oldest) / 1_000_000)
 }
 

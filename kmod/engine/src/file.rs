@@ -74,8 +74,8 @@ impl<P: Platform> TraceFile<P> {
         &self.storage
     }
 
-    /// When the oldest record was made that is not written yet. Takes the stream lock.
-    pub fn since(&self) -> Option<Timespec> {
+    /// When the oldest record in the stream was made. Takes the stream lock.
+    pub(crate) fn since(&self) -> Option<Timespec> {
         self.stream.with(|stream| stream.since())
     }
 

@@ -314,6 +314,15 @@ impl<P: Platform> ProcTrace<P> {
         self.queue.with(Queue::want_flush);
     }
 
+    /// When the oldest record was made that is not written yet, of those that are queued and those in
+    /// the stream. Takes the queue lock, and under it the stream lock.
+    pub fn since(&self) -> Option<Timespec> {
+        self.queue.with(|queue| {
+            let gathered = queue.file().and_then(|file| file.since());
+            queue.since().into_iter().chain(gathered).min()
+        })
+    }
+
     /// Bytes that are queued. Takes the queue lock.
     pub fn queued(&self) -> usize {
         self.queue.with(|queue| queue.bytes())

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use ktrace_format::{Record, Timespec};
+use ktrace_format::{Record, Timespec, split_record};
 
 use crate::segment::{SEGMENT_LEN, Segment, Stack};
 use crate::{Platform, TraceFile};
@@ -226,6 +226,12 @@ impl<P: Platform> Queue<P> {
     /// The file that the oldest records go to; none if there are no records.
     pub(crate) fn first_file(&self) -> Option<&Arc<TraceFile<P>>> {
         self.in_use().last()?.file()
+    }
+
+    /// When the oldest record was made.
+    pub(crate) fn since(&self) -> Option<Timespec> {
+        let (header, ..) = split_record(self.in_use().last()?.bytes())?;
+        Some(header.time)
     }
 
     /// How many segments hold records.

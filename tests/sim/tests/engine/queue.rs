@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ktrace_engine::{
     BATCH_BYTES_MIN, Counter as _, Pending, Policy, QUEUE_LIMIT_MIN, SEGMENT_LEN, Synchronous,
 };
 use ktrace_format::{FaultEnd, Kind, Payload};
 use ktrace_sim::interleave::{self, Point};
-use ktrace_sim::{Disk, Engine, Faults, MaySleep};
+use ktrace_sim::{Disk, Engine, Faults, MaySleep, clock};
 
 use crate::trace_file::{decode, dropped};
 use crate::traced::{Traced, engine_of_queues, open};
@@ -38,6 +39,28 @@ fn queue_only(traced: &Traced) {
     // Too long to be gathered with others.
     assert!(traced.enqueue(&Payload::User(&[0; BATCH_BYTES_MIN / 4])));
     assert_ne!(traced.trace().queued(), 0);
+}
+
+#[test]
+fn the_oldest_record_is_queued_or_in_the_stream() {
+    clock::make_deterministic(Duration::from_secs(1));
+    let (engine, disk) = (engine_of_queues(), Disk::new());
+    engine.settings.set_policy(Policy::Return);
+    let (first, second) = (Traced::to(&engine, 1, disk.open()), Traced::to(&engine, 2, disk.open()));
+    assert_eq!(first.trace().since(), None);
+    queue_only(&first);
+    let queued = first.trace().since();
+    assert_eq!(queued, clock::last_reading());
+    queue_only(&first);
+    assert_eq!(first.trace().since(), queued, "not that of the newest");
+    assert!(second.enqueue(&Payload::FaultEnd(FaultEnd { result: 0 })));
+    let gathered = second.trace().since();
+    assert!(gathered > queued);
+    assert!(gathered <= clock::last_reading());
+    for traced in [first, second] {
+        assert_eq!(traced.drain(), Ok(()));
+        assert_eq!(traced.trace().since(), None);
+    }
 }
 
 /// Which of the file's records say that others were dropped before.
