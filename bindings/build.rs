@@ -120,7 +120,7 @@ const VARIABLES: &[&str] = &[
     "SYF_CAPENABLED",
     "SYS_ktrace",
     "TDP_INKTRACE",
-    "TDA_MOD1",
+    "TDA_(MOD1|SIG|SUSPEND)",
     "TDS_[A-Z_]+",
     "SBT_1MS",
     "UIO_(READ|WRITE|SYSSPACE|USERSPACE)",

@@ -12,6 +12,18 @@
 
 #include "shims.h"
 
+bool
+ktrace_rs_has_stop_signal(struct thread *td)
+{
+	sigset_t pending;
+
+	pending = td->td_siglist;
+	SIGSETOR(pending, td->td_proc->p_siglist);
+	return (SIGISMEMBER(pending, SIGSTOP) ||
+		SIGISMEMBER(pending, SIGTSTP) ||
+		SIGISMEMBER(pending, SIGTTIN) || SIGISMEMBER(pending, SIGTTOU));
+}
+
 void
 ktrace_rs_pgrp_unlock(struct pgrp *pg)
 {

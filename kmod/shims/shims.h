@@ -52,6 +52,7 @@ int ktrace_rs_cpuid(void);
 struct thread *ktrace_rs_curthread(void);
 
 /* proc.c */
+bool ktrace_rs_has_stop_signal(struct thread *td);
 void ktrace_rs_pgrp_unlock(struct pgrp *pg);
 void ktrace_rs_proc_lock(struct proc *p);
 void ktrace_rs_proc_unlock(struct proc *p);

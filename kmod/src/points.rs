@@ -353,7 +353,11 @@ fn commit(record: Synchronous<'_>) {
     // SAFETY: the trace points that come here may sleep.
     let may_sleep = unsafe { MaySleep::new() };
     let (pending, failures) = trace.commit(may_sleep, thread.proc().queue_room(), &thread.origin(), record);
-    if pending != Pending::Nothing {
+    if thread.is_about_to_stop() {
+        // There may be no other record for a long time.
+        trace.want_flush();
+        thread.schedule_drain();
+    } else if pending != Pending::Nothing {
         thread.schedule_drain();
     }
     if !failures.is_empty() {

@@ -53,15 +53,29 @@ impl Thread {
     /// Has the thread drain its process before it returns to user mode (`TDA_MOD1`). Takes the thread
     /// lock, unless that was done before.
     pub(crate) fn schedule_drain(self) {
-        // SAFETY: invariant; AtomicI32 has the shape of an int.
-        let ast = unsafe { AtomicI32::from_ptr(&raw mut (*self.0).td_ast) };
         // The bit is taken away before the drain begins, and what that is to find was put where it is
         // under a lock before this is read.
-        if ast.load(Ordering::Relaxed).cast_unsigned() & (1 << sys::TDA_MOD1) != 0 {
+        if self.ast() & (1 << sys::TDA_MOD1) != 0 {
             return;
         }
         // SAFETY: invariant.
         unsafe { sys::ast_sched(self.0, sys::TDA_MOD1.cast_signed()) };
+    }
+
+    /// Whether the thread, which must be the current one, is about to stop before it returns to user
+    /// mode: its process is being suspended, or has a signal that stops it unless it is caught.
+    pub(crate) fn is_about_to_stop(self) -> bool {
+        let ast = self.ast();
+        // SAFETY: the current thread; read without a lock, so that a signal may be missed or gone.
+        ast & (1 << sys::TDA_SUSPEND) != 0
+            || ast & (1 << sys::TDA_SIG) != 0 && unsafe { sys::ktrace_rs_has_stop_signal(self.0) }
+    }
+
+    /// What the thread has to do before it returns to user mode (`td_ast`); read without a lock.
+    fn ast(self) -> u32 {
+        // SAFETY: invariant; AtomicI32 has the shape of an int.
+        let ast = unsafe { AtomicI32::from_ptr(&raw mut (*self.0).td_ast) };
+        ast.load(Ordering::Relaxed).cast_unsigned()
     }
 
     /// Number and `sy_flags` of the system call that the thread is in.

@@ -90,8 +90,10 @@ kill "$spawned"
 wait "$spawned" || :
 
 note "a process that stops, one that never leaves user mode, and one that is killed"
+setting latency=10000
 spawn ktrace -t cs -f stops.out sh -c 'kill -STOP $$; :'
-wait_for 5 has stops.out '^SYSCALL .* code=37 '
+wait_for 5 has stops.out '^SYSRET .* code=37 '
+setting latency=50
 kill -KILL "$spawned"
 wait "$spawned" || :
 check_eq "$(records stops.out '^PSIG .* signo=9 ')" 1 "PSIG of the kill"
