@@ -29,14 +29,14 @@ main(void)
 	cap_rights_t rights;
 	cpuset_t cpus;
 	struct stat sb;
-	int dir, fd, udp;
+	int alive[2], dir, fd, udp;
 	pid_t pid;
 
 	strlcpy(comm, getprogname(), sizeof(comm));
 	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	if ((fd = open("data", O_CREAT | O_RDWR, 0600)) < 0 ||
 	    (dir = open(".", O_RDONLY | O_DIRECTORY)) < 0 ||
-	    (udp = socket(AF_INET, SOCK_DGRAM, 0)) < 0)
+	    (udp = socket(AF_INET, SOCK_DGRAM, 0)) < 0 || pipe(alive) != 0)
 		err(2, "setup");
 	cap_rights_init(&rights, CAP_READ);
 	if (cap_rights_limit(fd, &rights) != 0)
@@ -103,6 +103,9 @@ main(void)
 	rec_want_from(pid, 0, comm, "CAP", "system call not allowed: chdir");
 	rec_want_from(
 	    pid, 0, comm, "CAP", "openat: restricted VFS lookup: ../x");
+	/* Not before the child is gone, whose records would be behind. */
+	syscall(SYS_close, (long)alive[1]);
+	syscall(SYS_read, (long)alive[0], &sb, 1L);
 	syscall(SYS_wait4, (long)pid, NULL, 0L, NULL);
 	rec_want("CAP", "system call not allowed: wait4");
 
