@@ -368,17 +368,17 @@ fn commit(record: Synchronous<'_>) {
 /// Ends the tracing of processes whose records could not be written, unless it goes to another file
 /// by now, and says so. Nothing is locked.
 pub(crate) fn write_failed(failures: Failures) {
-    for WriteFailed { pid, errno: Errno(errno), file } in failures {
+    for WriteFailed { pid, errno: Errno(errno), again, file } in failures {
         let locked = ProcLocked::find(pid);
         let trace = locked.as_ref().and_then(ProcLocked::trace);
         // A process that has exited was traced to it at last.
-        let abandoned = trace.map_or(Abandoned::Elsewhere, |trace| trace.abandon(&file));
-        if abandoned == Abandoned::Before {
+        let abandoned = trace.map(|trace| trace.abandon(&file));
+        if abandoned == Some(Abandoned::Before) || abandoned.is_none() && again {
             continue;
         }
         let goes_on = trace.is_some_and(Trace::is_traced);
         if let Some(p) = &locked {
-            if abandoned == Abandoned::Now(()) {
+            if abandoned == Some(Abandoned::Now(())) {
                 p.set_traceflag(0);
             }
             if errno == sys::EFBIG.cast_signed() && filesize_limit_signal() {

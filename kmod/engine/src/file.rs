@@ -34,6 +34,8 @@ pub(crate) struct Writer<P: Platform> {
     pub(crate) spare: Buffer,
     /// Segments of queues whose records were written, to be used again.
     pub(crate) free: Stack<P>,
+    /// Processes of which a record could not be written.
+    pub(crate) failed: Vec<i32>,
 }
 
 /// Leave to write to a file.
@@ -46,6 +48,8 @@ pub struct WriteFailed<P: Platform> {
     pub pid: i32,
     /// Why.
     pub errno: Errno,
+    /// Others of its records could not be written to the file before.
+    pub again: bool,
     /// The file.
     pub file: Arc<TraceFile<P>>,
 }
@@ -63,7 +67,7 @@ impl<P: Platform> TraceFile<P> {
             storage,
             engine,
             stream: P::Mutex::new(c"ktrace_rs stream", Stream::new(first)),
-            commit: P::SleepLock::new(Writer { spare, free: Stack::new() }),
+            commit: P::SleepLock::new(Writer { spare, free: Stack::new(), failed: Vec::new() }),
             written: AtomicU64::new(0),
             failed: AtomicBool::new(false),
         }
@@ -170,7 +174,8 @@ impl<P: Platform> TraceFile<P> {
         failures: &mut Failures<P>,
         behind: impl FnOnce(&mut Writer<P>, &mut Failures<P>),
     ) {
-        self.write(leave, writer.spare.bytes(), Some(writer.spare.kinds()), failures);
+        let Writer { spare, failed, .. } = &mut *writer;
+        self.write(leave, spare.bytes(), Some(spare.kinds()), failed, failures);
         behind(writer, failures);
         self.written.store(end, Ordering::Release);
         self.engine.stats.count_off(writer.spare.bytes().len());
@@ -193,15 +198,16 @@ impl<P: Platform> TraceFile<P> {
         self.write_taken(may_sleep, leave, writer, end, failures, |_, _| ());
     }
 
-    /// Appends whole records with one write, of which there are as many of each type, where that is known. If that fails for more than one record, they
-    /// are written one by one, so that all are in the file for which there is room. Where one
-    /// fails, it and all others of its process are counted as dropped. May sleep; the commit lock
-    /// is held.
+    /// Appends whole records with one write, of which there are as many of each type, where that is
+    /// known. If that fails for more than one record, they are written one by one, so that all are in
+    /// the file for which there is room. Where one fails, it and all others of its process are counted
+    /// as dropped, and the process is added to `failed`. May sleep; the commit lock is held.
     pub(crate) fn write(
         self: &Arc<Self>,
         leave: &Leave<P>,
         mut records: &[u8],
         kinds: Option<&PerKind<u32>>,
+        failed: &mut Vec<i32>,
         failures: &mut Failures<P>,
     ) {
         let mut error = None;
@@ -225,7 +231,11 @@ impl<P: Platform> TraceFile<P> {
                 self.engine.stats.drop_one(header.kind);
                 self.failed.store(true, Ordering::Relaxed);
                 if !failed_before {
-                    failures.push(WriteFailed { pid: header.pid, errno, file: Arc::clone(self) });
+                    let again = failed.contains(&header.pid);
+                    if !again {
+                        failed.push(header.pid);
+                    }
+                    failures.push(WriteFailed { pid: header.pid, errno, again, file: Arc::clone(self) });
                 }
             } else {
                 self.engine.stats.records.get(header.kind).add(1);

@@ -381,7 +381,7 @@ impl<P: Platform> ProcTrace<P> {
         writer: &mut Writer<P>,
         failures: &mut Failures<P>,
     ) -> bool {
-        let Writer { spare, free } = writer;
+        let Writer { spare, free, .. } = writer;
         // At once: all that this process has in the stream is older than what it has queued.
         let (end, queued) = self.with_room(may_sleep, room, free, Some(file), |queue| {
             (file.take_stream(spare).0, queue.take_for(file))
@@ -403,7 +403,7 @@ impl<P: Platform> ProcTrace<P> {
         failures: &mut Failures<P>,
     ) {
         while let Some(mut segment) = segments.pop() {
-            file.write(leave, segment.bytes(), None, failures);
+            file.write(leave, segment.bytes(), None, &mut writer.failed, failures);
             // Not the last reference: the caller has one.
             drop(segment.reset());
             if writer.free.len() < FREE_MAX {
@@ -468,7 +468,7 @@ impl<P: Platform> ProcTrace<P> {
         writer: &mut Writer<P>,
         failures: &mut Failures<P>,
     ) -> Step<P> {
-        let Writer { spare, free } = writer;
+        let Writer { spare, free, .. } = writer;
         let (step, taken) = self.with_room(may_sleep, room, free, Some(file), |queue| {
             let step = self.put(queue, new);
             // Others may have made room meanwhile, or the record goes elsewhere by now.
@@ -491,7 +491,7 @@ impl<P: Platform> ProcTrace<P> {
                 self.write_queued(file, leave, writer, queued, failures);
                 if let Some((drop, time)) = alone {
                     (new.header.drop, new.header.time) = (drop, time);
-                    self.write_alone(file, leave, new, failures);
+                    self.write_alone(file, leave, new, &mut writer.failed, failures);
                 }
             });
         }
@@ -504,6 +504,7 @@ impl<P: Platform> ProcTrace<P> {
         file: &Arc<TraceFile<P>>,
         leave: &Leave<P>,
         new: &mut New<'_>,
+        failed: &mut Vec<i32>,
         failures: &mut Failures<P>,
     ) {
         let mut encoded = Vec::new();
@@ -511,7 +512,7 @@ impl<P: Platform> ProcTrace<P> {
             encoded.resize(new.record.len(), 0);
         }
         match new.record.encoded(&mut new.header, &mut encoded) {
-            Some(bytes) => file.write(leave, bytes, None, failures),
+            Some(bytes) => file.write(leave, bytes, None, failed, failures),
             None => self.drop_unfit(new.header.kind),
         }
     }

@@ -306,7 +306,7 @@ pub(crate) fn help(world: &World, trace: &Handle) {
 
 /// Ends the tracing of processes whose records could not be written.
 fn write_failed(world: &World, failures: Failures) {
-    for WriteFailed { pid, errno, file } in failures {
+    for WriteFailed { pid, errno, file, .. } in failures {
         assert!(world.expects(errno), "no file fails with errno {}", errno.0);
         let process = &world.processes()[usize::try_from(pid).expect("the pid of a process")];
         world.history.told(process.number, world.number_of(file.storage()));

@@ -147,7 +147,7 @@ impl System {
     /// Ends the tracing of processes whose records could not be written, unless it goes to another
     /// file by now, and says so. Nothing is locked.
     pub(crate) fn write_failed(&self, failures: Failures) {
-        for WriteFailed { pid, errno, file } in failures {
+        for WriteFailed { pid, errno, file, .. } in failures {
             let process = self.all().into_iter().find(|process| process.pid() == pid);
             // A process that has exited was traced to it at last.
             let (abandoned, goes_on) =

@@ -133,6 +133,24 @@ fn processes_of_one_full_file_end_one_by_one() {
 }
 
 #[test]
+fn a_process_that_fails_twice_before_its_tracing_ends_is_known() {
+    let (engine, disk) = (engine_of_records(), Disk::new());
+    disk.set_faults(broken_from(0));
+    let file = open(&engine, disk.open());
+    let traced = Traced::new(&engine, 1);
+    traced.set(&file);
+    for again in [false, true] {
+        traced.fault(1);
+        let failures = traced.try_drain();
+        assert_eq!(failures.iter().map(|failed| failed.again).collect::<Vec<_>>(), [again]);
+        if again {
+            assert_eq!(settle(&[&traced], failures), [(1, EIO)]);
+        }
+    }
+    assert_eq!(dropped(&engine, Kind::Fault), 2);
+}
+
+#[test]
 fn the_old_file_that_fails_does_not_end_tracing_to_the_new_one() {
     let engine = engine_of_records();
     let (old, new) = (Disk::new(), Disk::new());

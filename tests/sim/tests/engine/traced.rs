@@ -148,7 +148,7 @@ impl Drop for Traced {
 /// and errnos that are told.
 pub(crate) fn settle(processes: &[&Traced], failures: Failures) -> Vec<(i32, Errno)> {
     let mut told = Vec::new();
-    for WriteFailed { pid, errno, file } in failures {
+    for WriteFailed { pid, errno, file, .. } in failures {
         let process = processes.iter().find(|process| process.pid() == pid).expect("a process of the test");
         if context::sleepless(|| process.trace.abandon(&file)) != Abandoned::Before {
             told.push((pid, errno));
