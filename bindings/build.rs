@@ -23,6 +23,8 @@ const FUNCTIONS: &[&str] = &[
     "pgfind",
     // sys/systm.h
     "copyin",
+    "__mtx_(un)?lock_flags",
+    "cputick2usec",
     "nanotime",
     "panic",
     "pause_sbt",
@@ -71,6 +73,7 @@ const FUNCTIONS: &[&str] = &[
 const TYPES: &[&str] = &[
     "ktr_[a-z_]*",
     "ktrace_args",
+    "pcpu",
     "linker_symval_t",
     "linker_symval",
     "modeventtype.*",
@@ -90,6 +93,7 @@ const TYPES: &[&str] = &[
 const VARIABLES: &[&str] = &[
     "allproc",
     "allproc_lock",
+    "cpu_ticks",
     "osreldate",
     "linker_kernel_file",
     "mp_maxid",

@@ -9,6 +9,7 @@
 #include <sys/systm.h>
 #include <sys/capsicum.h>
 #include <sys/ktrace.h>
+#include <sys/pcpu.h>
 #include <sys/proc.h>
 #include <sys/sysent.h>
 
@@ -57,6 +58,10 @@ FIELD(thread, td_ktr_io_lim, 1768);
 SIZE(pcb, 320);
 FIELD(pcb, pcb_rbp, 32);
 FIELD(pcb, pcb_rsp, 40);
+
+SIZE(pcpu, 4096);
+FIELD(pcpu, pc_curthread, 0);
+FIELD(pcpu, pc_cpuid, 60);
 
 SIZE(pgrp, 120);
 FIELD(pgrp, pg_members, 16);

@@ -24,20 +24,8 @@ ktrace_rs_mtx_init(struct mtx *mtx, const char *name)
 }
 
 void
-ktrace_rs_mtx_lock(struct mtx *mtx)
-{
-	mtx_lock(mtx);
-}
-
-void
 ktrace_rs_mtx_sleep(
     const void *channel, struct mtx *mtx, const char *wmesg, sbintime_t timeout)
 {
 	msleep_sbt(channel, mtx, 0, wmesg, timeout, 0, 0);
-}
-
-void
-ktrace_rs_mtx_unlock(struct mtx *mtx)
-{
-	mtx_unlock(mtx);
 }

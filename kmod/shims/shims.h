@@ -38,18 +38,11 @@ int ktrace_rs_modevent(struct module *mod, int what, void *arg);
 /* mutex.c */
 void ktrace_rs_mtx_destroy(struct mtx *mtx);
 void ktrace_rs_mtx_init(struct mtx *mtx, const char *name);
-void ktrace_rs_mtx_lock(struct mtx *mtx);
 void ktrace_rs_mtx_sleep(const void *channel, struct mtx *mtx,
     const char *wmesg, sbintime_t timeout);
-void ktrace_rs_mtx_unlock(struct mtx *mtx);
 
 /* namei.c */
 int ktrace_rs_vn_open(const char *user_path, int flags, struct vnode **vpp);
-
-/* pcpu.c */
-void ktrace_rs_counter_u64_add(counter_u64_t counter, int64_t n);
-int ktrace_rs_cpuid(void);
-struct thread *ktrace_rs_curthread(void);
 
 /* proc.c */
 bool ktrace_rs_has_stop_signal(struct thread *td);

@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use kernel_sys as sys;
 
 use crate::kernel::counter::CpuCounter;
+use crate::kernel::pcpu::counter_u64_add;
 use crate::{life, points, syscalls};
 
 /// The counter of threads inside the module (counter(9)); set before any entry is used.
@@ -26,10 +27,10 @@ pub(crate) fn count_with(counter: &CpuCounter) {
 pub(crate) fn counted<R>(work: impl FnOnce() -> R) -> R {
     let counter = INSIDE.load(Ordering::Acquire);
     // SAFETY: count_with() was called before any thread comes here.
-    unsafe { sys::ktrace_rs_counter_u64_add(counter, 1) };
+    unsafe { counter_u64_add(counter, 1) };
     let result = work();
     // SAFETY: as above; the counter lives until the count is zero.
-    unsafe { sys::ktrace_rs_counter_u64_add(counter, -1) };
+    unsafe { counter_u64_add(counter, -1) };
     result
 }
 

@@ -7,6 +7,7 @@ use ktrace_format::Timespec;
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::{DefaultMutex, SxLock};
+use crate::kernel::pcpu::cpuid;
 use crate::kernel::vnode::TraceVnode;
 
 /// The FreeBSD kernel.
@@ -35,8 +36,12 @@ impl Platform for Kernel {
         Timespec { sec: now.tv_sec, nsec: now.tv_nsec }
     }
 
+    fn ticks() -> u64 {
+        // SAFETY: set when the first CPU starts; reads the time stamp counter.
+        unsafe { sys::cpu_ticks.map_or(0, |ticks| ticks()) }
+    }
+
     fn cpu() -> i32 {
-        // SAFETY: reads the number of the CPU, which may change right after.
-        unsafe { sys::ktrace_rs_cpuid() }
+        cpuid().cast_signed()
     }
 }

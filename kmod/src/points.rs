@@ -352,12 +352,14 @@ fn commit(record: Synchronous<'_>) {
     let thread = inside.thread();
     // SAFETY: the trace points that come here may sleep.
     let may_sleep = unsafe { MaySleep::new() };
+    // Of a system call that has begun by now, and so is written with the SYSRET that ends it.
+    let writes_on_return = thread.proc().traceflag() & Kind::Sysret.facility() != 0;
     let (pending, failures) = trace.commit(may_sleep, thread.proc().queue_room(), &thread.origin(), record);
     if thread.is_about_to_stop() {
         // There may be no other record for a long time.
         trace.want_flush();
         thread.schedule_drain();
-    } else if pending != Pending::Nothing {
+    } else if pending != Pending::Nothing && !writes_on_return {
         thread.schedule_drain();
     }
     if !failures.is_empty() {

@@ -173,7 +173,8 @@ static VALUES: [Value; 13] = [
     Value {
         name: c"waited",
         description: c"Microseconds that writes to trace files took",
-        read: |engine| engine.stats.waited.fetch() / 1000,
+        // SAFETY: any number of ticks will do.
+        read: |engine| unsafe { sys::cputick2usec(engine.stats.waited.fetch()) },
     },
     Value {
         name: c"helped",

@@ -155,13 +155,14 @@ impl<P: Platform> TraceFile<P> {
         self.commit.try_with(may_sleep, |writer| write(&leave, writer))
     }
 
-    /// Takes out what is in the stream, and says where that ends then, and what time it is. Takes the
-    /// stream lock.
-    pub(crate) fn take_stream(&self, spare: &mut Buffer) -> (u64, Timespec) {
-        self.stream.with(|stream| {
-            stream.take(spare);
-            (stream.end(), P::now())
-        })
+    /// Takes out what is in the stream, and says where that ends then. Takes the stream lock.
+    pub(crate) fn take_stream(&self, spare: &mut Buffer) -> u64 {
+        self.stream.with(|stream| stream.take(spare))
+    }
+
+    /// As [`TraceFile::take_stream`], and says what time it is.
+    pub(crate) fn take_stream_at(&self, spare: &mut Buffer) -> (u64, Timespec) {
+        self.stream.with(|stream| (stream.take(spare), P::now()))
     }
 
     /// Writes what was taken out of the stream, and with `behind` what follows it there.
@@ -194,7 +195,7 @@ impl<P: Platform> TraceFile<P> {
         writer: &mut Writer<P>,
         failures: &mut Failures<P>,
     ) {
-        let (end, _) = self.take_stream(&mut writer.spare);
+        let end = self.take_stream(&mut writer.spare);
         self.write_taken(may_sleep, leave, writer, end, failures, |_, _| ());
     }
 
@@ -272,10 +273,10 @@ impl<P: Platform> TraceFile<P> {
         if records.is_empty() {
             return Ok(());
         }
-        let begun = P::now();
+        let begun = P::ticks();
         self.storage.append(leave, records)?;
         let stats = &self.engine.stats;
-        stats.waited.add(i64::try_from(P::now().since(begun)).unwrap_or(i64::MAX));
+        stats.waited.add(P::ticks().wrapping_sub(begun).cast_signed().max(0));
         stats.commits.add(1);
         stats.bytes.add(i64::try_from(records.len()).unwrap_or(i64::MAX));
         Ok(())

@@ -28,6 +28,10 @@ pub trait Platform: Sized + 'static {
     /// The time of day.
     fn now() -> Timespec;
 
+    /// What a clock says that costs next to nothing to read, in units of its own. Another CPU's may be
+    /// somewhat behind.
+    fn ticks() -> u64;
+
     /// The number of the CPU that the caller runs on.
     fn cpu() -> i32;
 }

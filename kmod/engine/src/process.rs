@@ -185,9 +185,11 @@ impl<P: Platform> ProcTrace<P> {
         record: Synchronous<'_>,
     ) -> (Pending, Failures<P>) {
         let kind = record.kind();
-        let policy = match self.is_at_once(kind) {
-            true => Policy::Record,
-            false => self.engine.settings.policy(),
+        let policy = match (self.engine.settings.policy(), kind) {
+            _ if self.is_at_once(kind) => Policy::Record,
+            // The last one before the thread is back in user mode.
+            (Policy::Return, Kind::Sysret) => Policy::Record,
+            (policy, _) => policy,
         };
         let pending = if policy == Policy::Return { Pending::Drain } else { Pending::Nothing };
         let mut new = New { header: header::<P>(origin, kind), record, policy };
@@ -242,9 +244,13 @@ impl<P: Platform> ProcTrace<P> {
     /// [`ProcTrace::flush`].
     pub fn drain(&self, may_sleep: P::MaySleep, room: usize) -> Failures<P> {
         let mut failures = Vec::new();
-        let wanted = self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| queue.flush_wanted());
-        self.write_queue(may_sleep, room, &mut failures);
-        if let Some(file) = self.file()
+        let (queued, wanted, file) = self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| {
+            (!queue.is_empty(), queue.flush_wanted(), queue.file().cloned())
+        });
+        if queued {
+            self.write_queue(may_sleep, room, &mut failures);
+        }
+        if let Some(file) = file
             && (wanted.is_some() || self.engine.settings.policy() != Policy::Batch || file.is_due())
         {
             file.flush_to(may_sleep, file.end(), &mut failures);
@@ -384,7 +390,7 @@ impl<P: Platform> ProcTrace<P> {
         let Writer { spare, free, .. } = writer;
         // At once: all that this process has in the stream is older than what it has queued.
         let (end, queued) = self.with_room(may_sleep, room, free, Some(file), |queue| {
-            (file.take_stream(spare).0, queue.take_for(file))
+            (file.take_stream(spare), queue.take_for(file))
         });
         let any = queued.1 != 0 || !spare.bytes().is_empty();
         file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
@@ -476,7 +482,7 @@ impl<P: Platform> ProcTrace<P> {
             if !behind && queue.is_empty() {
                 return (step, None);
             }
-            let ((end, time), queued) = (file.take_stream(spare), queue.take_for(file));
+            let ((end, time), queued) = (file.take_stream_at(spare), queue.take_for(file));
             match if behind { self.put(queue, new) } else { step } {
                 Step::Behind(_) if behind => {
                     let drop = queue.has_drop_mark();

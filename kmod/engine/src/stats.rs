@@ -27,7 +27,7 @@ pub struct Stats<P: Platform> {
     pub commits: P::Counter,
     /// Times that another thread wrote for a process that was overdue.
     pub helped: P::Counter,
-    /// Nanoseconds that writes to trace files took.
+    /// Time that writes to trace files took, in units of [`Platform::ticks`].
     pub waited: P::Counter,
     /// Bytes that wait in streams and queues now.
     pub queued: P::Counter,

@@ -106,10 +106,12 @@ impl Stream {
         self.buffer.bytes()
     }
 
-    /// Takes out all that is gathered, in exchange for an empty buffer.
-    pub(crate) fn take(&mut self, empty: &mut Buffer) {
+    /// Takes out all that is gathered, in exchange for an empty buffer. Returns where the stream ends
+    /// then.
+    pub(crate) fn take(&mut self, empty: &mut Buffer) -> u64 {
         core::mem::swap(&mut self.buffer, empty);
         self.end = self.end.saturating_add(1);
+        self.end
     }
 }
 

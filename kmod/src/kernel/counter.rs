@@ -2,6 +2,8 @@
 
 use kernel_sys as sys;
 
+use super::pcpu::counter_u64_add;
+
 /// A counter with a part for each CPU; adding takes no lock and no shared cache line.
 pub(crate) struct CpuCounter(sys::counter_u64_t);
 
@@ -26,7 +28,7 @@ impl ktrace_engine::Counter for CpuCounter {
 
     fn add(&self, n: i64) {
         // SAFETY: the counter lives as long as self.
-        unsafe { sys::ktrace_rs_counter_u64_add(self.0, n) };
+        unsafe { counter_u64_add(self.0, n) };
     }
 
     fn fetch(&self) -> u64 {

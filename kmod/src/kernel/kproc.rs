@@ -10,6 +10,7 @@ use kernel_sys as sys;
 use ktrace_engine::Errno;
 
 use super::context::MaySleep;
+use super::lock::{mtx_lock, mtx_unlock};
 use super::proc::Thread;
 
 /// A millisecond in units of 2^-32 s (`sbintime_t`).
@@ -84,10 +85,10 @@ impl Worker {
 impl Shared {
     fn locked<R>(&self, critical: impl FnOnce(&Self) -> R) -> R {
         // SAFETY: the mutex was initialised by start().
-        unsafe { sys::ktrace_rs_mtx_lock(self.mutex.get()) };
+        unsafe { mtx_lock(self.mutex.get()) };
         let result = critical(self);
         // SAFETY: taken above.
-        unsafe { sys::ktrace_rs_mtx_unlock(self.mutex.get()) };
+        unsafe { mtx_unlock(self.mutex.get()) };
         result
     }
 

@@ -56,6 +56,10 @@ layout! {
         pcb_rbp: 32,
         pcb_rsp: 40,
     }
+    pcpu: 4096 {
+        pc_curthread: 0,
+        pc_cpuid: 60,
+    }
     pgrp: 120 {
         pg_members: 16,
     }

@@ -9,6 +9,30 @@ use kernel_sys as sys;
 
 use super::context::MaySleep;
 
+/// Where locks are taken, for witness(4).
+const FILE: &CStr = c"ktrace_rs";
+
+/// What mtx_lock(9) is in a module. It is not a shim: each record takes two of these locks.
+///
+/// # Safety
+///
+/// `mutex` is initialised, and not held by the current thread, which is in no interrupt filter and has
+/// no spin lock.
+pub(super) unsafe fn mtx_lock(mutex: *mut sys::mtx) {
+    // SAFETY: the caller's.
+    unsafe { sys::__mtx_lock_flags(&raw mut (*mutex).mtx_lock, 0, FILE.as_ptr(), line!().cast_signed()) };
+}
+
+/// What mtx_unlock(9) is in a module.
+///
+/// # Safety
+///
+/// `mutex` is held by the current thread.
+pub(super) unsafe fn mtx_unlock(mutex: *mut sys::mtx) {
+    // SAFETY: the caller's.
+    unsafe { sys::__mtx_unlock_flags(&raw mut (*mutex).mtx_lock, 0, FILE.as_ptr(), line!().cast_signed()) };
+}
+
 /// A default mutex and what it guards. The lock is boxed, so that it never moves.
 pub(crate) struct DefaultMutex<T> {
     mutex: Box<UnsafeCell<sys::mtx>>,
@@ -31,12 +55,12 @@ impl<T: Send> ktrace_engine::Mutex<T> for DefaultMutex<T> {
 
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: the mutex was initialised by new().
-        unsafe { sys::ktrace_rs_mtx_lock(self.mutex.get()) };
+        unsafe { mtx_lock(self.mutex.get()) };
         // SAFETY: the mutex is held, and critical() cannot take it again: it would deadlock
         // before it got a second reference.
         let result = critical(unsafe { &mut *self.value.get() });
         // SAFETY: taken above.
-        unsafe { sys::ktrace_rs_mtx_unlock(self.mutex.get()) };
+        unsafe { mtx_unlock(self.mutex.get()) };
         result
     }
 }

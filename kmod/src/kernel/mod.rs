@@ -8,6 +8,7 @@ pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod memory;
 mod panic;
+pub(crate) mod pcpu;
 pub(crate) mod proc;
 pub(crate) mod stop;
 pub(crate) mod text;

@@ -8,6 +8,7 @@ use ktrace_engine::Origin;
 use ktrace_format::Kind;
 
 use crate::kernel::context::InKtrace;
+use crate::kernel::pcpu::curthread;
 use crate::platform::Trace;
 
 /// A thread.
@@ -22,8 +23,7 @@ pub(crate) struct Thread(*mut sys::thread);
 impl Thread {
     /// The thread that runs.
     pub(crate) fn current() -> Self {
-        // SAFETY: curthread is always there.
-        Thread(unsafe { sys::ktrace_rs_curthread() })
+        Thread(curthread())
     }
 
     /// # Safety

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use kernel_sys as sys;
 
+use super::pcpu::cpuid;
 use super::proc::{Proc, Thread, all_processes, threads};
 
 const WORD: usize = size_of::<usize>();
@@ -48,8 +49,8 @@ pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
     unsafe extern "C" fn note_stack<F, R>(arg: *mut c_void) {
         // SAFETY: arg is the Call of stop_machine(), which waits for this; all CPUs only
         // read it now, but for the atomics.
-        let (call, cpu) = unsafe { (&*arg.cast::<Call<F, R>>(), sys::ktrace_rs_cpuid()) };
-        if let Some(slot) = usize::try_from(cpu).ok().and_then(|cpu| call.stopped.stacks.get(cpu)) {
+        let call = unsafe { &*arg.cast::<Call<F, R>>() };
+        if let Some(slot) = usize::try_from(cpuid()).ok().and_then(|cpu| call.stopped.stacks.get(cpu)) {
             slot.store(stack_pointer(), Ordering::Relaxed);
         }
     }

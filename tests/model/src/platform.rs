@@ -46,6 +46,10 @@ impl Platform for Model {
         task::read_clock()
     }
 
+    fn ticks() -> u64 {
+        0
+    }
+
     fn cpu() -> i32 {
         0
     }

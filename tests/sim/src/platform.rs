@@ -58,6 +58,10 @@ impl Platform for Host {
         clock::now()
     }
 
+    fn ticks() -> u64 {
+        clock::now().since(Timespec::default())
+    }
+
     fn cpu() -> i32 {
         CPU.get()
     }

@@ -32,6 +32,10 @@ impl Platform for Bare {
         Timespec { sec: now.as_secs().cast_signed(), nsec: now.subsec_nanos().into() }
     }
 
+    fn ticks() -> u64 {
+        Self::now().since(Timespec::default())
+    }
+
     fn cpu() -> i32 {
         0
     }

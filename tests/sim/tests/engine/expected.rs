@@ -253,7 +253,8 @@ impl Model {
     /// A record is made where sleeping is allowed; what is to follow.
     pub(crate) fn commit(&mut self, operation: &mut Operation<'_>, room: usize, made: &Made) -> Pending {
         let at_once = made.kind.facility() & self.at_once != 0;
-        let policy = if at_once { Policy::Record } else { self.policy };
+        let last_of_call = self.policy == Policy::Return && made.kind == Kind::Sysret;
+        let policy = if at_once || last_of_call { Policy::Record } else { self.policy };
         self.make_room(made.pid, room);
         let mut step = self.put(policy, made);
         while let Step::Behind(file) = step {
@@ -305,9 +306,9 @@ impl Model {
     /// A return to user mode.
     pub(crate) fn drain(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize) {
         self.make_room(pid, room);
-        let ProcessModel { wanted, done, .. } = self.processes[pid];
+        let ProcessModel { wanted, done, file, .. } = self.processes[pid];
         self.write_queue(operation, pid, room);
-        if let Some(file) = self.processes[pid].file
+        if let Some(file) = file
             && (done < wanted || self.policy != Policy::Batch || self.is_due(file))
         {
             self.write_stream(operation, file);

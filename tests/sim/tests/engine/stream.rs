@@ -5,8 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use ktrace_engine::{BATCH_BYTES_MIN, Pending};
-use ktrace_format::{Payload, Record};
+use ktrace_engine::{BATCH_BYTES_MIN, Pending, Policy};
+use ktrace_format::{Payload, Record, Sysret};
 use ktrace_sim::interleave::{self, Point};
 use ktrace_sim::{Disk, Engine, MaySleep, clock};
 
@@ -52,6 +52,18 @@ fn a_drain_writes_what_is_due_and_nothing_else() {
     assert_eq!(traced.pending_fault(2), Pending::Drain);
     assert_eq!(traced.drain(), Ok(()));
     assert_eq!(decode(&disk.content()).len(), 2);
+}
+
+#[test]
+fn the_return_from_a_system_call_writes_what_is_before_it() {
+    let disk = Disk::new();
+    let (engine, traced) = with_latency(&disk);
+    engine.settings.set_policy(Policy::Return);
+    assert_eq!(traced.commit(&PATH), Ok(()));
+    assert_eq!(traced.pending_fault(1), Pending::Drain);
+    assert_eq!(disk.appends(), 0);
+    assert_eq!(traced.commit(&Payload::Sysret(Sysret { code: 1, error: 0, retval: 0 })), Ok(()));
+    assert_eq!((disk.appends(), decode(&disk.content()).len()), (1, 3));
 }
 
 #[test]
