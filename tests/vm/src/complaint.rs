@@ -19,17 +19,30 @@ pub struct Complaint {
 
 impl Complaint {
     /// Whether the module has a part in it: by name, or by a return address in one of
-    /// the ranges where it was loaded.
+    /// the ranges where it was loaded. That it has called a file system does not make it its own:
+    /// what that locks then, and in which order, is the kernel's.
     pub fn names_module(&self, ranges: &[Range]) -> bool {
         static ADDRESS: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"\b0x([0-9a-f]{8,16})\b").expect("valid"));
         static NAME: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"ktrace_(rs|engine|format)").expect("valid"));
-        NAME.is_match(&self.text)
-            || ADDRESS.captures_iter(&self.text).any(|found| {
+        let in_module = |line: &str| {
+            ADDRESS.captures_iter(line).any(|found| {
                 u64::from_str_radix(&found[1], 16)
                     .is_ok_and(|address| ranges.iter().any(|range| range.contains(address)))
             })
+        };
+        NAME.is_match(&self.text) || self.own_lines().any(in_module)
+    }
+
+    /// The lines, without those of a stack from where a file system was called.
+    fn own_lines(&self) -> impl Iterator<Item = &str> {
+        static VOP: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^#.* VOP_\w+_APV\b").expect("valid"));
+        let mut in_file_system = false;
+        self.text.lines().filter(move |line| {
+            in_file_system = line.starts_with('#') && (in_file_system || VOP.is_match(line));
+            !in_file_system
+        })
     }
 }
 
@@ -166,6 +179,16 @@ stack backtrace:
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].subject, "lock order reversal: ufs (ufs, lockmgr), bufwait (bufwait, lockmgr)");
         assert_eq!(found[0].text, STOCK.trim_end());
+    }
+
+    #[test]
+    fn what_a_file_system_locks_is_not_the_modules() {
+        let called = "#2 0xffffffff807d6b93 at VOP_WRITE_APV+0xa3\n#3 0xffffffff82001234 at end+0x1\n";
+        let text = STOCK.replace("lock order ufs", &format!("{called}lock order ufs"));
+        assert!(!all(&text)[0].names_module(&[RANGE]));
+        let attempted = format!("{text}#2 0xffffffff82001234 at end+0x1\n");
+        assert!(all(&attempted)[0].names_module(&[RANGE]));
+        assert!(all(&text.replace("bufwait (", "ktrace_rs commit ("))[0].names_module(&[RANGE]));
     }
 
     #[test]
