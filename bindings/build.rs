@@ -24,6 +24,7 @@ const FUNCTIONS: &[&str] = &[
     // sys/systm.h
     "copyin",
     "__mtx_(un)?lock_flags",
+    "_mtx_trylock_flags_",
     "cputick2usec",
     "nanotime",
     "panic",

@@ -59,18 +59,12 @@ pub(crate) fn wake() {
 /// sleep.
 pub(crate) fn oldest(may_sleep: MaySleep) -> u64 {
     let now = Kernel::now();
-    let _allproc = SxShared::allproc(may_sleep);
-    // SAFETY: the list is locked.
-    let traced = unsafe { all_processes() }.filter(|p| p.has_trace());
-    let times = traced.filter_map(|p| p.lock().trace()?.since());
+    let times = traced(may_sleep).into_iter().filter_map(|Traced { trace, .. }| trace.since());
     times.min().map_or(0, |oldest| now.since(oldest) / 1_000_000)
 }
 
 /// The looks so far; zero is none.
 static LOOKS: AtomicU32 = AtomicU32::new(0);
-
-/// Most processes that are helped in one go; others are overdue next time, too.
-const AT_ONCE: usize = 4096;
 
 /// Writes whatever is overdue, and returns when to look again. While nobody is traced that is
 /// seldom: whoever begins to trace wakes it.
@@ -81,8 +75,7 @@ fn work(may_sleep: MaySleep) -> Option<u32> {
         let engine = module::engine()?;
         let _inside = InKtrace::enter()?;
         if engine.stats.queued.fetch() != 0 {
-            let procs = usize::try_from(engine.stats.procs.fetch()).unwrap_or(AT_ONCE);
-            write_overdue(may_sleep, procs.saturating_add(16).min(AT_ONCE));
+            write_overdue(may_sleep);
         }
         // Something is overdue when it is found twice.
         Some(if engine.stats.procs.fetch() == 0 {
@@ -93,33 +86,44 @@ fn work(may_sleep: MaySleep) -> Option<u32> {
     })
 }
 
-/// A process whose queue is to be written.
-struct Overdue {
+/// Writes for those that do not get to it.
+fn write_overdue(may_sleep: MaySleep) {
+    let look = LOOKS.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+    for Traced { room, trace } in traced(may_sleep) {
+        if trace.is_overdue(look) {
+            write_failed(trace.help(may_sleep, room));
+        }
+    }
+}
+
+/// A process that is traced, or was.
+struct Traced {
     room: usize,
     trace: Arc<Trace>,
 }
 
-/// Writes for up to `most` processes.
-fn write_overdue(may_sleep: MaySleep, most: usize) {
-    let look = LOOKS.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
-    // Memory first: who has to free some may need the list that is locked then.
-    let mut all = Vec::with_capacity(most);
-    {
-        let _allproc = SxShared::allproc(may_sleep);
-        // SAFETY: the list is locked.
-        for p in unsafe { all_processes() }.filter(|p| p.has_trace()) {
-            if all.len() == most {
-                break;
-            }
-            let locked = p.lock();
-            if locked.trace().is_some_and(|trace| trace.is_overdue(look))
-                && let Some(trace) = locked.clone_trace()
-            {
-                all.push(Overdue { room: p.queue_room(), trace });
+/// All of them. No process is locked any more, so that one may take one's time to look at them.
+fn traced(may_sleep: MaySleep) -> Vec<Traced> {
+    let mut traced = Vec::new();
+    loop {
+        let mut all: usize = 0;
+        {
+            let _allproc = SxShared::allproc(may_sleep);
+            // SAFETY: the list is locked.
+            for p in unsafe { all_processes() }.filter(|p| p.has_trace()) {
+                all = all.saturating_add(1);
+                // Nothing is allocated here: who has to free memory may need the list.
+                if traced.len() < traced.capacity()
+                    && let Some(trace) = p.lock().clone_trace()
+                {
+                    traced.push(Traced { room: p.queue_room(), trace });
+                }
             }
         }
-    }
-    for Overdue { room, trace } in all {
-        write_failed(trace.help(may_sleep, room));
+        if all <= traced.capacity() {
+            return traced;
+        }
+        traced.clear();
+        traced.reserve(all.saturating_mul(2));
     }
 }

@@ -110,10 +110,10 @@ impl<P: Platform> TraceFile<P> {
         })
     }
 
-    /// Whether an earlier look found what is in the stream: see [`Stream::is_overdue`]. Takes the
-    /// stream lock.
+    /// Whether an earlier look found what is in the stream: see [`Stream::is_overdue`]. Tries the
+    /// stream lock; false where another thread has it.
     pub(crate) fn is_overdue(&self, look: u32) -> bool {
-        self.stream.with(|stream| stream.is_overdue(look))
+        self.stream.try_with(|stream| stream.is_overdue(look)).unwrap_or(false)
     }
 
     /// Writes the stream up to `end`, at the least; what others are writing is written then, too. May

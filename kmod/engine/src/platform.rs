@@ -44,6 +44,9 @@ pub trait Mutex<T>: Send + Sync {
 
     /// Runs `critical` with the lock held. `critical` must not sleep or allocate.
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R;
+
+    /// As [`Mutex::with`], but `None`, and `critical` is not run, where another thread has the lock.
+    fn try_with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> Option<R>;
 }
 
 /// A lock whose holder may sleep (sx(9)).

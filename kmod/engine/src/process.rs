@@ -294,10 +294,15 @@ impl<P: Platform> ProcTrace<P> {
 
     /// Whether another thread should [`help`](ProcTrace::help) the process, which does not get
     /// to writing: its queue is more than half full, or something of it or in the stream was there
-    /// at an earlier look. Looks have numbers from one on. Takes the queue lock, and under it the stream
-    /// lock.
+    /// at an earlier look. Looks have numbers from one on.
+    ///
+    /// Tries the queue lock, and under it the stream lock: whoever has one makes a record right now, and
+    /// gets to writing. To wait for a thread that makes one after the other might take for ever.
     pub fn is_overdue(&self, look: u32) -> bool {
-        self.queue.with(|queue| queue.is_overdue() | queue.file().is_some_and(|file| file.is_overdue(look)))
+        let overdue = self
+            .queue
+            .try_with(|queue| queue.is_overdue() | queue.file().is_some_and(|file| file.is_overdue(look)));
+        overdue.unwrap_or(false)
     }
 
     /// Ends tracing to a file that could not be written, and drops what is queued for it. Takes the

@@ -23,6 +23,19 @@ pub(super) unsafe fn mtx_lock(mutex: *mut sys::mtx) {
     unsafe { sys::__mtx_lock_flags(&raw mut (*mutex).mtx_lock, 0, FILE.as_ptr(), line!().cast_signed()) };
 }
 
+/// What mtx_trylock(9) is in a module; whether it took the lock.
+///
+/// # Safety
+///
+/// As for [`mtx_lock`].
+unsafe fn mtx_trylock(mutex: *mut sys::mtx) -> bool {
+    // SAFETY: the caller's.
+    let taken = unsafe {
+        sys::_mtx_trylock_flags_(&raw mut (*mutex).mtx_lock, 0, FILE.as_ptr(), line!().cast_signed())
+    };
+    taken != 0
+}
+
 /// What mtx_unlock(9) is in a module.
 ///
 /// # Safety
@@ -56,10 +69,31 @@ impl<T: Send> ktrace_engine::Mutex<T> for DefaultMutex<T> {
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: the mutex was initialised by new().
         unsafe { mtx_lock(self.mutex.get()) };
+        // SAFETY: taken above.
+        unsafe { self.locked(critical) }
+    }
+
+    fn try_with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // SAFETY: the mutex was initialised by new().
+        if !unsafe { mtx_trylock(self.mutex.get()) } {
+            return None;
+        }
+        // SAFETY: taken above.
+        Some(unsafe { self.locked(critical) })
+    }
+}
+
+impl<T> DefaultMutex<T> {
+    /// Runs `critical`, and releases the mutex.
+    ///
+    /// # Safety
+    ///
+    /// The mutex was taken by the current thread.
+    unsafe fn locked<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: the mutex is held, and critical() cannot take it again: it would deadlock
         // before it got a second reference.
         let result = critical(unsafe { &mut *self.value.get() });
-        // SAFETY: taken above.
+        // SAFETY: the caller's.
         unsafe { mtx_unlock(self.mutex.get()) };
         result
     }

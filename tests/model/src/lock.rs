@@ -1,7 +1,7 @@
 //! The engine's locks.
 
 use std::ffi::CStr;
-use std::sync::{self, TryLockError};
+use std::sync::{self, MutexGuard, TryLockError};
 
 use shuttle::sync::Mutex;
 
@@ -25,11 +25,26 @@ impl<T: Send> ktrace_engine::Mutex<T> for ModelMutex<T> {
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
         context::assert_may_take(self.name);
         self.point.pass_locking();
-        let mut value = self.waiters.wait_for(|| match self.value.try_lock() {
+        self.locked(self.waiters.wait_for(|| self.try_lock()), critical)
+    }
+
+    fn try_with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> Option<R> {
+        context::assert_may_take(self.name);
+        self.point.pass_locking();
+        Some(self.locked(self.try_lock()?, critical))
+    }
+}
+
+impl<T> ModelMutex<T> {
+    fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.value.try_lock() {
             Ok(value) => Some(value),
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Poisoned(_)) => panic!("a task has panicked under a mutex"),
-        });
+        }
+    }
+
+    fn locked<R>(&self, mut value: MutexGuard<'_, T>, critical: impl FnOnce(&mut T) -> R) -> R {
         let section = task::begin_section();
         let result = context::with_mutex(self.name, || critical(&mut value));
         task::end_section(section, context::is_queue(self.name));

@@ -98,6 +98,13 @@ impl<T: Send> ktrace_engine::Mutex<T> for HostMutex<T> {
         point(Point::Mutex);
         result
     }
+
+    fn try_with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> Option<R> {
+        point(Point::Mutex);
+        let result = self.owned.try_with(context::enter_mutex(self.name), critical);
+        point(Point::Mutex);
+        result
+    }
 }
 
 /// A lock whose holder may sleep.

@@ -49,6 +49,14 @@ impl<T: Send> ktrace_engine::Mutex<T> for Lock<T> {
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
         critical(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    fn try_with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> Option<R> {
+        match self.0.try_lock() {
+            Ok(mut value) => Some(critical(&mut value)),
+            Err(TryLockError::Poisoned(error)) => Some(critical(&mut error.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
 }
 
 impl<T: Send> SleepLock<T, ()> for Lock<T> {
@@ -61,11 +69,7 @@ impl<T: Send> SleepLock<T, ()> for Lock<T> {
     }
 
     fn try_with<R>(&self, (): (), critical: impl FnOnce(&mut T) -> R) -> Option<R> {
-        match self.0.try_lock() {
-            Ok(mut value) => Some(critical(&mut value)),
-            Err(TryLockError::Poisoned(error)) => Some(critical(&mut error.into_inner())),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        ktrace_engine::Mutex::try_with(self, critical)
     }
 }
 

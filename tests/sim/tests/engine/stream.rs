@@ -1,9 +1,10 @@
 //! The stream of a file: when what is gathered is written, and by whom.
 
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ktrace_engine::{BATCH_BYTES_MIN, Pending, Policy};
 use ktrace_format::{Payload, Record, Sysret};
@@ -151,4 +152,36 @@ fn who_finds_the_stream_full_does_not_wait_for_another_who_writes_it() {
     assert_time_order(&records);
     assert_eq!(records.len(), BATCH_BYTES_MIN / Record::encoded_len(&PATH) + 1);
     assert_eq!(disk.appends(), 2);
+}
+
+#[test]
+fn a_look_does_not_wait_for_who_makes_a_record() {
+    let disk = Disk::new();
+    let (_engine, traced) = with_latency(&disk);
+    assert_eq!(traced.commit(&PATH), Ok(()));
+    let trace = traced.trace();
+    assert!(!trace.is_overdue(1));
+    let (locked, looked) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            while !locked.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            let overdue = trace.is_overdue(2);
+            looked.store(true, Ordering::Release);
+            overdue
+        });
+        // Under the lock that whoever makes a record has.
+        let in_time = trace.with_file(|_| {
+            let begun = Instant::now();
+            locked.store(true, Ordering::Release);
+            while !looked.load(Ordering::Acquire) && begun.elapsed() < Duration::from_secs(5) {
+                thread::yield_now();
+            }
+            looked.load(Ordering::Acquire)
+        });
+        assert!(in_time, "it waits");
+        assert!(!look.join().expect("the look is over"));
+    });
+    assert!(trace.is_overdue(3));
 }
