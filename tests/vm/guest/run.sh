@@ -2,7 +2,8 @@
 # The guest's side of the VM runner. The runner hands in a tree with this file at
 # its root, starts `sh run.sh serve` on the serial console, and writes one request a line:
 #
-#	run NAME SECONDS          run tests/NAME.sh or bench/NAME.sh, at most that long
+#	run NAME SECONDS PANICS   run tests/NAME.sh or bench/NAME.sh, at most that long;
+#	                          it has had that many systems panic before this one
 #	again                     repeat the last end marker, the console lost it
 #	shell ROWS COLUMNS TERM   an interactive shell
 #
@@ -28,7 +29,8 @@ KT_ATF=$KT/atf
 read -r KT_BACKEND <"$KT/backend"
 read -r KT_LENGTH <"$KT/length"
 KT_SLOW_DISK=/dev/vtbd3
-export KT KT_MODULE KT_BIN KT_ATF KT_BACKEND KT_LENGTH KT_SLOW_DISK
+KT_KEPT_DISK=/dev/vtbd4
+export KT KT_MODULE KT_BIN KT_ATF KT_BACKEND KT_LENGTH KT_SLOW_DISK KT_KEPT_DISK
 
 RESULTS=/dev/vtbd2
 LIVE=/dev/cuau1
@@ -48,19 +50,20 @@ serve() {
 	last=
 	while read -r verb first second third; do
 		case $verb in
-		run)	run_test "$first" "$second" ;;
+		run)	run_test "$first" "$second" "$third" ;;
 		again)	[ -z "$last" ] || say "$last" ;;
 		shell)	shell "$first" "$second" "$third" ;;
 		esac
 	done
 }
 
-# run_test NAME SECONDS
+# run_test NAME SECONDS PANICS
 run_test() {
 	name=$1
 	KT_OUT=$KT/out/$name
+	KT_PANICS=$3
 	STATE=$KT/state
-	export KT_OUT STATE
+	export KT_OUT KT_PANICS STATE
 	work=$KT/work/$name
 	left=
 	rm -rf "$KT_OUT" "$STATE" "$work"

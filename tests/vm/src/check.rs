@@ -96,6 +96,9 @@ struct ImageRun<'a, W> {
 const LOG_LINES: usize = 40;
 const NOTE_LINES: usize = 20;
 
+/// How many systems a test may have panic.
+const MOST_PANICS: u32 = 4;
+
 impl<W: Write + Send> ImageRun<'_, W> {
     fn all(&self) -> Result<()> {
         let jobs = self.options.jobs.clamp(1, self.options.tests.len().max(1));
@@ -178,20 +181,38 @@ impl<W: Write + Send> ImageRun<'_, W> {
             let Some(test) = lock(&self.queue).pop_front() else { break };
             let mut current = match guest.take() {
                 Some(guest) => guest,
-                None => match self.boot()? {
+                None => match self.boot(None)? {
                     Ok(guest) => guest,
                     Err(lines) => return self.give_up(&test, lines),
                 },
             };
             let begun = Instant::now();
-            let (verdict, usable) = match current.run(&test, &self.dir) {
-                Ok(ended) => self.judge(&test, &ended, &current),
-                Err(Trouble::Gone) if test.reboots => (self.rebooted(&test.name, &mut current), false),
-                Err(trouble) => (self.in_trouble(&test.name, last.as_deref(), &trouble, &mut current), false),
+            let mut panics = 0;
+            let verdict = loop {
+                match current.run(&test, panics, &self.dir) {
+                    Ok(ended) => {
+                        let (verdict, usable) = self.judge(&test, panics, &ended, &current);
+                        guest = usable.then_some(current);
+                        break verdict;
+                    }
+                    Err(Trouble::Gone) if test.reboots => break self.rebooted(&test.name, &mut current),
+                    Err(trouble @ Trouble::Crashed(_)) if test.panics && panics < MOST_PANICS => {
+                        if let Err(verdict) = self.panicked(&test.name, &trouble, &mut current) {
+                            break verdict;
+                        }
+                        panics += 1;
+                        current = match self.boot(Some(current))? {
+                            Ok(guest) => guest,
+                            Err(lines) => break Verdict::Fail(lines),
+                        };
+                    }
+                    Err(trouble) => {
+                        break self.in_trouble(&test.name, last.as_deref(), &trouble, &mut current);
+                    }
+                }
             };
             self.verdict(&test.name, begun.elapsed(), &verdict)?;
             last = Some(test.name);
-            guest = usable.then_some(current);
         }
         match (guest, last) {
             (Some(guest), Some(last)) => self.finish(guest, &last),
@@ -199,12 +220,16 @@ impl<W: Write + Send> ImageRun<'_, W> {
         }
     }
 
-    /// Boots a machine and says what it is; or says why it does not boot.
-    fn boot(&self) -> Result<Result<Guest, Vec<String>>> {
+    /// Boots a machine, or that of another guest again, and says what it is; or says why it does not
+    /// boot.
+    fn boot(&self, again: Option<Guest>) -> Result<Result<Guest, Vec<String>>> {
         let count = self.boots.fetch_add(1, Ordering::Relaxed) + 1;
         let log = self.dir.join(format!("console-{count}.log"));
         let begun = Instant::now();
-        let machine = Machine::start(self.image, &self.options.payload, &log)?;
+        let machine = match again {
+            None => Machine::start(self.image, &self.options.payload, &log)?,
+            Some(guest) => guest.into_machine().start_again(self.image, &log)?,
+        };
         match Guest::boot(machine, self.options.limits) {
             Ok(guest) => {
                 self.judge_console("boot", &guest.boot_messages(), &guest);
@@ -239,13 +264,15 @@ impl<W: Write + Send> ImageRun<'_, W> {
         Ok(())
     }
 
-    /// The verdict on a test that has ended, and whether the guest can run another.
-    fn judge(&self, test: &Test, ended: &Ended, guest: &Guest) -> (Verdict, bool) {
+    /// The verdict on a test that has ended, after that many panics, and whether the guest can run
+    /// another.
+    fn judge(&self, test: &Test, panics: u32, ended: &Ended, guest: &Guest) -> (Verdict, bool) {
         let Ended { end, results, console } = ended;
         let left = |thing: &str| end.left.iter().any(|left| left == thing);
         let mut why = Vec::new();
         match end.status {
             0 if test.reboots => why.push("the system has not rebooted".into()),
+            0 if test.panics && panics == 0 => why.push("the system has not panicked".into()),
             0 | 77 => {}
             124 => why.push("timed out".to_owned()),
             status => why.push(format!("status {status}")),
@@ -281,15 +308,39 @@ impl<W: Write + Send> ImageRun<'_, W> {
         if !crash::is_orderly_reboot(&console) {
             why.push("the machine has gone off without an orderly reboot".into());
         }
+        match self.went_down(name, &console, why, guest) {
+            Ok(()) => Verdict::Ok,
+            Err(verdict) => verdict,
+        }
+    }
+
+    /// Whether a test that is to have the system panic has done that, and the system has nothing else
+    /// to say.
+    fn panicked(&self, name: &str, trouble: &Trouble, guest: &mut Guest) -> Result<(), Verdict> {
+        let console = guest.post_mortem(trouble);
+        let asked = crash::is_asked_panic(&console);
+        let why = if asked { Vec::new() } else { vec![trouble.to_string()] };
+        self.went_down(name, &console, why, guest)
+    }
+
+    /// The verdict on a system that went down as a test had asked it to, if there is a reason, in
+    /// `why` or on the console, for another than that all is well.
+    fn went_down(
+        &self,
+        name: &str,
+        console: &str,
+        mut why: Vec<String>,
+        guest: &Guest,
+    ) -> Result<(), Verdict> {
         why.extend(console.lines().filter(|line| crash::is_of_tracer(line)).map(Into::into));
-        why.extend(self.complaints(name, &console, guest));
+        why.extend(self.complaints(name, console, guest));
         let log = self.live_log(name, guest);
         if why.is_empty() {
-            return Verdict::Ok;
+            return Ok(());
         }
         why.extend(log);
         why.extend(guest.console_tail());
-        Verdict::Fail(why)
+        Err(Verdict::Fail(why))
     }
 
     /// The verdict on a test during which the guest got into trouble.

@@ -14,7 +14,7 @@ pub struct Crash {
 pub fn find(text: &str) -> Option<Crash> {
     let in_debugger = text.lines().any(|line| line.starts_with(DEBUGGER));
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let line = whole.lines().find(|line| SIGNS.iter().any(|sign| line.contains(sign)));
+    let line = whole.lines().find(|line| is_sign(line));
     match line {
         Some(line) => Some(Crash { line: line.trim().into(), in_debugger }),
         None => in_debugger.then(|| Crash { line: DEBUGGER.trim().into(), in_debugger }),
@@ -25,6 +25,17 @@ pub fn find(text: &str) -> Option<Crash> {
 const SIGNS: &[&str] = &["panic: ", "Fatal trap ", "KDB: enter: ", "---<<BOOT>>---"];
 
 const DEBUGGER: &str = "db> ";
+
+fn is_sign(line: &str) -> bool {
+    SIGNS.iter().any(|sign| line.contains(sign))
+}
+
+/// Whether `text` tells of a panic that was asked for by the sysctl `debug.kdb.panic`, and of no
+/// other crash, before or in it.
+pub fn is_asked_panic(text: &str) -> bool {
+    let signs: Vec<_> = text.lines().filter(|line| is_sign(line)).map(str::trim).collect();
+    signs == ["panic: kdb_sysctl_panic"]
+}
 
 /// Whether `text` tells of a reboot that was asked for: a machine that resets itself goes off
 /// without these lines.
@@ -66,6 +77,16 @@ mod tests {
     fn a_line_is_waited_for_until_it_is_whole() {
         assert_eq!(find("panic: kt"), None);
         assert_eq!(find("panic: ktrace_rs\n").unwrap().line, "panic: ktrace_rs");
+    }
+
+    #[test]
+    fn a_panic_that_was_asked_for_is_the_only_one() {
+        let text = "line\npanic: kdb_sysctl_panic\ncpuid = 1\nUptime: 9s\nRebooting...\n";
+        assert!(is_asked_panic(text));
+        assert!(!is_asked_panic(&text.replace("kdb_sysctl_panic", "ktrace_rs: queue not empty")));
+        assert!(!is_asked_panic(&format!("{text}Fatal trap 12: page fault while in kernel mode\n")));
+        assert!(!is_asked_panic(&format!("panic: boom\n{text}")));
+        assert!(!is_asked_panic("line\n"));
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub fn run(
             return Ok(TROUBLE);
         }
     };
-    match guest.run(&Test { name: NAME.into(), limit, load: None, reboots: false }, &out) {
+    let test = Test { name: NAME.into(), limit, load: None, reboots: false, panics: false };
+    match guest.run(&test, 0, &out) {
         Ok(ended) => {
             io::stdout().write_all(ended.results.log.as_bytes())?;
             eprint!("{}", ended.results.notes);

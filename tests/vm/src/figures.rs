@@ -160,6 +160,7 @@ mod tests {
             limit: Duration::ZERO,
             load: load.map(Into::into),
             reboots: false,
+            panics: false,
         };
         assert!(take(&test("a", Some("load")), dir.path()).unwrap().is_some());
         assert!(take(&test("a", None), dir.path()).unwrap().is_none());

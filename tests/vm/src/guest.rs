@@ -123,6 +123,11 @@ impl Guest {
         &mut self.machine
     }
 
+    /// The machine below, when the system is of no more use.
+    pub fn into_machine(self) -> Machine {
+        self.machine
+    }
+
     /// Where the console's copy is, and its last lines: since the system had booted, if
     /// it has.
     pub fn console_tail(&self) -> Vec<String> {
@@ -141,12 +146,12 @@ impl Guest {
         self.machine.console().since(0)
     }
 
-    /// Runs `test`; its results go below directory `out`.
-    pub fn run(&mut self, test: &Test, out: &Path) -> Result<Ended, Trouble> {
+    /// Runs `test`, after it has had that many systems panic; its results go below directory `out`.
+    pub fn run(&mut self, test: &Test, panics: u32, out: &Path) -> Result<Ended, Trouble> {
         let limit = test.limit * self.limits.patience;
         let from = self.seen;
         self.live_seen = self.machine.live_log().len();
-        self.machine.type_in(format!("run {} {}\n", test.name, limit.as_secs()));
+        self.machine.type_in(format!("run {} {} {panics}\n", test.name, limit.as_secs()));
         let end = match self.wait_for_end(&test.name, from, limit + self.grace()) {
             // The marker may have been lost.
             Err(Trouble::Hung(_)) => self.ask_again(&test.name, from, limit)?,

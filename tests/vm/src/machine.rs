@@ -17,12 +17,19 @@ use crate::results;
 /// A machine that runs until it is dropped, or its system powers off or reboots.
 #[derive(Debug)]
 pub struct Machine {
-    qemu: Child,
-    watchdog: Child,
+    power: Power,
     input: ChildStdin,
     console: Console,
     console_log: PathBuf,
+    /// Of the disks. The last field: it goes when nothing runs there any more.
     dir: TempDir,
+}
+
+/// The processes of a machine that is on.
+#[derive(Debug)]
+struct Power {
+    qemu: Child,
+    watchdog: Child,
 }
 
 impl Machine {
@@ -33,7 +40,19 @@ impl Machine {
         payload.write(&dir.path().join(PAYLOAD))?;
         results::create_disk(&dir.path().join(RESULTS))?;
         File::create(dir.path().join(SLOW))?.set_len(SLOW_SIZE)?;
+        File::create(dir.path().join(KEPT))?.set_len(KEPT_SIZE)?;
+        Self::switch_on(image, dir, console_log)
+    }
 
+    /// Switches the machine off, and on again. Of what the guest has written, what is on
+    /// the disks that were made for the machine is there again, and what is on that of `image` is not.
+    pub fn start_again(self, image: &Image, console_log: &Path) -> Result<Self> {
+        let Self { power, dir, .. } = self;
+        drop(power);
+        Self::switch_on(image, dir, console_log)
+    }
+
+    fn switch_on(image: &Image, dir: TempDir, console_log: &Path) -> Result<Self> {
         let log = create(console_log).with_context(|| format!("cannot write {}", console_log.display()))?;
         let (reader, writer) = std::io::pipe()?;
         let mut command = qemu(image, dir.path())?;
@@ -47,7 +66,7 @@ impl Machine {
         let input = qemu.stdin.take().context("QEMU has no input")?;
         let watchdog = watchdog(qemu.id(), dir.path())?;
         let console = Console::start(reader, log);
-        Ok(Self { qemu, watchdog, input, console, console_log: console_log.into(), dir })
+        Ok(Self { power: Power { qemu, watchdog }, input, console, console_log: console_log.into(), dir })
     }
 
     /// The machine's console.
@@ -78,7 +97,7 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for Power {
     fn drop(&mut self) {
         // The watchdog first: it knows QEMU by a process id that is free afterwards.
         for child in [&mut self.watchdog, &mut self.qemu] {
@@ -91,10 +110,14 @@ impl Drop for Machine {
 const PAYLOAD: &str = "payload.tar";
 const RESULTS: &str = "results.tar";
 const SLOW: &str = "slow.img";
+const KEPT: &str = "kept.img";
 const LIVE: &str = "live.log";
 
 /// Size of the slow disk: a sparse file.
 const SLOW_SIZE: u64 = 64 << 20;
+
+/// Size of the disk that is for what a test wants to find again after a panic: sparse, too.
+const KEPT_SIZE: u64 = 256 << 20;
 
 /// Bytes a second that the slow disk reads and writes; `slow_disk.sh` counts on it.
 const SLOW_RATE: u64 = 256 << 10;
@@ -124,7 +147,9 @@ fn qemu(image: &Image, dir: &Path) -> std::io::Result<Command> {
         .arg("-drive")
         .arg(drive(&dir.join(RESULTS), "raw", "cache=unsafe"))
         .arg("-drive")
-        .arg(drive(&dir.join(SLOW), "raw", &format!("cache=unsafe,throttling.bps-total={SLOW_RATE}")));
+        .arg(drive(&dir.join(SLOW), "raw", &format!("cache=unsafe,throttling.bps-total={SLOW_RATE}")))
+        .arg("-drive")
+        .arg(drive(&dir.join(KEPT), "raw", "cache=unsafe"));
     Ok(qemu)
 }
 
@@ -165,7 +190,7 @@ mod tests {
         let command = qemu(&image, Path::new("/tmp")).unwrap();
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
         let disks: Vec<_> = args.iter().filter(|arg| arg.starts_with("if=virtio")).collect();
-        assert_eq!(disks.len(), 4);
+        assert_eq!(disks.len(), 5);
         assert!(disks[0].contains("format=qcow2,snapshot=on") && disks[0].contains("a,,b"));
         assert!(disks[3].contains("throttling.bps-total=262144,file=/tmp/slow.img"));
         assert!(args.iter().any(|arg| arg == "-no-reboot"));

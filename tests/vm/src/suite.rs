@@ -18,6 +18,8 @@ pub struct Test {
     pub load: Option<String>,
     /// Whether it ends with a reboot of the system: then it must.
     pub reboots: bool,
+    /// Whether it has the system panic, and goes on in the next one: then it must, once or more.
+    pub panics: bool,
 }
 
 /// How long a test may take that does not say.
@@ -42,8 +44,9 @@ pub fn find(dir: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
             let text =
                 fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let limit = limit(&text, full).with_context(|| path.display().to_string())?;
-            let reboots = header(&text, "reboots").as_deref() == Some("");
-            tests.push(Test { name, limit, load: header(&text, "load:"), reboots });
+            let says = |key| header(&text, key).as_deref() == Some("");
+            let (reboots, panics) = (says("reboots"), says("panics"));
+            tests.push(Test { name, limit, load: header(&text, "load:"), reboots, panics });
         }
     }
     if tests.is_empty() {
@@ -120,6 +123,14 @@ mod tests {
         let found = find(dir.path(), &[], false).unwrap();
         let found: Vec<_> = found.iter().map(|test| (test.name.as_str(), test.reboots)).collect();
         assert_eq!(found, [("b", false), ("c", false), ("a", true)]);
+    }
+
+    #[test]
+    fn what_panics_says_so() {
+        let dir = tree(&[("a.sh", "# panics\n"), ("b.sh", "# panics are no good\n")]);
+        let found = find(dir.path(), &[], false).unwrap();
+        let found: Vec<_> = found.iter().map(|test| test.panics).collect();
+        assert_eq!(found, [true, false]);
     }
 
     #[test]

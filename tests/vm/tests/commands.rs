@@ -25,7 +25,8 @@ impl Place {
         for test in tests {
             let script = place.path(&format!("target/guest/tests/{test}.sh"));
             let reboots = if test.contains("reboot") { "# reboots\n" } else { "" };
-            fs::write(script, format!("# timeout: 1\n{reboots}")).unwrap();
+            let panics = if test.contains("panics") { "# panics\n" } else { "" };
+            fs::write(script, format!("# timeout: 1\n{reboots}{panics}")).unwrap();
         }
         place
     }
@@ -243,6 +244,35 @@ fn a_reboot_that_is_none_fails() {
         ran.says(what);
     }
     assert_eq!(ran.out.matches("== my.img").count(), 5, "after each but the fourth there is a new machine");
+}
+
+#[test]
+fn a_test_that_panics_goes_on_in_the_next_system() {
+    let place = Place::new(&["a-ok", "b-panics", "c-ok"]);
+    let ran = place.check();
+    assert_eq!(ran.verdicts(), ["ok a-ok", "ok b-panics", "ok c-ok", "3 passed, 0 failed, 0 skipped"]);
+    assert_eq!(ran.out.matches("== my.img").count(), 2);
+    let log = fs::read_to_string(place.path("target/vm/my/b-panics/log")).unwrap();
+    assert_eq!(log, "panics before: 1\n");
+}
+
+#[test]
+fn a_panic_that_is_none_fails() {
+    let names = ["a-always-panics", "b-boom-panics", "c-lor-panics", "d-never-panics", "e-trap-panics"];
+    let ran = Place::new(&names).check();
+    let mut verdicts: Vec<_> = names.iter().map(|name| format!("FAIL {name}")).collect();
+    verdicts.push("0 passed, 5 failed, 0 skipped".into());
+    assert_eq!(ran.verdicts(), verdicts, "{}", ran.out);
+    for what in [
+        "the kernel died: panic: kdb_sysctl_panic",
+        "the kernel died: panic: boom",
+        "    lock order reversal:\n",
+        "the system has not panicked",
+        "the kernel died: Fatal trap 12",
+    ] {
+        ran.says(what);
+    }
+    assert_eq!(ran.out.matches("== my.img").count(), 8, "five for the first, and one for each of the others");
 }
 
 #[test]

@@ -4,7 +4,10 @@
 
 for arg; do
 	case $arg in
-	*cache=unsafe,file=*)	results=${arg#*file=} ;;
+	*cache=unsafe,file=*results.tar)
+				results=${arg#*file=} ;;
+	*cache=unsafe,file=*kept.img)
+				kept=${arg#*file=} ;;
 	file:*)			live=${arg#file:} ;;
 	esac
 done
@@ -43,6 +46,17 @@ reboots() {
 	exit
 }
 
+# panics LINE: dies with it on a machine that has not had a panic yet.
+panics() {
+	if [ "$(head -c 4 "$kept")" = once ]; then
+		end 0 - "panics before: ${rest#* }"
+	else
+		printf once | dd of="$kept" conv=notrunc 2>/dev/null
+		echo "$1"
+		exit
+	fi
+}
+
 debugger() {
 	while read -r command; do
 		printf 'the debugger on %s\ndb> ' "$command"
@@ -59,6 +73,12 @@ run() {
 	*lor-reboot)	say module:ffffffff82000000:3000; reversal vnode stream; reboots ;;
 	*log-reboot)	echo "ktrace write failed, errno 5, tracing stopped for pid 7"; reboots ;;
 	*reboot)	reboots ;;
+	*always-panics)	echo "panic: kdb_sysctl_panic"; exit ;;
+	*lor-panics)	say module:ffffffff82000000:3000; reversal vnode stream; panics "panic: kdb_sysctl_panic" ;;
+	*trap-panics)	echo "Fatal trap 12: page fault"; panics "panic: kdb_sysctl_panic" ;;
+	*boom-panics)	panics "panic: boom" ;;
+	*never-panics)	end 0 ;;
+	*panics)	panics "panic: kdb_sysctl_panic" ;;
 	*ok)		end 0 ;;
 	*load)		log "a load" 1000,900,1000,4096,2; last=end:$name:0:-; say "$last" ;;
 	*skip)		end 77 - "why it is skipped" ;;
