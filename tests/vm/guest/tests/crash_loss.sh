@@ -1,0 +1,89 @@
+#!/bin/sh
+# How much of a trace survives a panic, under each policy: the system panics while processes make
+# records on a disk that is looked at afterwards, by the system that is booted next. Of the files that
+# fsync(2) has brought to the disk before, nothing is lost but what the policy says, and they
+# are whole; of one that nobody has brought there, it is only told what is left.
+# timeout: 120
+# panics
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/disks.subr"
+module_only "policies"
+[ -n "$KT_MODULE" ] || skip "no module given"
+[ -c "$KT_KEPT_DISK" ] || fail "no disk that is kept"
+policies="record return batch"
+latency=50
+
+# crash POLICY: makes records, and has the system panic.
+crash() {
+	module_load
+	sysctl -q "kern.ktrace_rs.policy=$1" "kern.ktrace_rs.latency=$latency" || fail "sysctl"
+	# Without waiting for anybody, and without a dump.
+	for _setting in debug.debugger_on_panic=0 kern.panic_reboot_wait_time=0 kern.sync_on_panic=0; do
+		sysctl -iq "$_setting" || fail "sysctl $_setting"
+	done
+	dumpon off || fail "dumpon"
+	"$KT_BIN/doomed" "disk/$1" 3000
+	fail "no panic: status $?"
+}
+
+# survived FILE: how many system calls are in it as a whole, in $calls, up to its end or the first
+# bytes that are no record, and whether there are any of these, in $end.
+survived() {
+	calls=0 end="no file"
+	[ -e "$1" ] || return 0
+	# 335 is utrace(2).
+	"$KT_BIN/ktr_raw" -z "$1" 2>raw.err | awk '
+	    / drop=1 / { wrong++ }
+	    $1 == "SYSRET" && / code=335 error=0 / { calls++ }
+	    $1 == "USER" { sub(/.* data=/, ""); wrong += $0 != users++ }
+	    END { print calls + 0, users - calls, wrong + 0 }' >counts
+	read -r calls _begun _wrong <counts
+	check_eq "$_wrong" 0 "wrong numbers and drops in $1"
+	check_le "$_begun" 1 "calls that have not returned in $1"
+	end=$(sed 's/^ktr_raw: //; s/^records .*/whole/' raw.err)
+}
+
+# lost FILE COLUMN: compares it with what was made: how many of $made calls are lost, in $lost, and how
+# many microseconds before the end the first of them may have been made, in $age.
+lost() {
+	survived "$1"
+	awk -v column="$2" -v calls="$calls" '
+	    { made = $column }
+	    NR == 1 || made <= calls { before = $1 }
+	    END { lost = made > calls ? made - calls : 0; print made, lost, lost ? before : 0 }' \
+	    "${1%/*}/made" >counts
+	read -r made lost age <counts
+	echo "$1: $made calls, $lost lost, of the last $((age / 1000)) ms; $(stat -f %z "$1") bytes, $end"
+	check_ge "$made" 100 "calls made"
+}
+
+if [ "$KT_PANICS" -eq 0 ]; then
+	# Soft updates, as systems are installed with. fsync(2) of a file does not bring the name of a
+	# new directory to the disk.
+	ufs "$KT_KEPT_DISK" disk -U
+	(cd disk && mkdir $policies) || fail "mkdir"
+	umount disk || fail "umount"
+else
+	mkdir disk
+	at_exit "! is_mounted disk || umount -f $PWD/disk"
+	fsck_ffs -y "$KT_KEPT_DISK" >"$KT_OUT/fsck.out" 2>&1 || fail "fsck: status $?"
+fi
+mount "$KT_KEPT_DISK" disk || fail "mount"
+
+set -- $policies
+shift "$KT_PANICS"
+[ $# -eq 0 ] || crash "$1"
+
+for policy in $policies; do
+	for file in slow:2 fast:3; do
+		lost "disk/$policy/${file%:*}" "${file#*:}"
+		check_eq "$end" whole "end of $policy/${file%:*}"
+		case $policy in
+		batch)	# Twice: the machine may have been at something else for a while.
+			check_le "$age" $((2 * 1000 * latency)) "microseconds" ;;
+		*)	check_eq "$lost" 0 "calls lost under $policy" ;;
+		esac
+	done
+	lost "disk/$policy/left" 4
+done
