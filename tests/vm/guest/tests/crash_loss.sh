@@ -11,7 +11,7 @@
 module_only "policies"
 [ -n "$KT_MODULE" ] || skip "no module given"
 [ -c "$KT_KEPT_DISK" ] || fail "no disk that is kept"
-policies="record return batch"
+policies=$(scaled "record batch" "record return batch")
 latency=50
 
 # crash POLICY: makes records, and has the system panic.
