@@ -2,9 +2,8 @@
 //!
 //! All records go to the stream of the process's file. A point that may sleep also writes that, if
 //! the policy wants it ([`synchronous`]); one that may not leaves it to the return to user mode
-//! ([`asynchronous`]). A thread that is inside the tracer
-//! makes no records. Who calls, and with which locks held, stands in `sys/ktrace.h` and
-//! with each function.
+//! ([`asynchronous`]). A thread that is inside the tracer makes no records. Who calls, and with
+//! which locks held, stands in `sys/ktrace.h` and with each function.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -352,14 +351,14 @@ fn commit(record: Synchronous<'_>) {
     let thread = inside.thread();
     // SAFETY: the trace points that come here may sleep.
     let may_sleep = unsafe { MaySleep::new() };
-    // Of a system call that has begun by now, and so is written with the SYSRET that ends it.
-    let writes_on_return = thread.proc().traceflag() & Kind::Sysret.facility() != 0;
+    // Points that may sleep are in system calls: the record of the call's end writes what is before it.
+    let sysret_writes = thread.proc().traceflag() & Kind::Sysret.facility() != 0;
     let (pending, failures) = trace.commit(may_sleep, thread.proc().queue_room(), &thread.origin(), record);
     if thread.is_about_to_stop() {
         // There may be no other record for a long time.
         trace.want_flush();
         thread.schedule_drain();
-    } else if pending != Pending::Nothing && !writes_on_return {
+    } else if pending != Pending::Nothing && !sysret_writes {
         thread.schedule_drain();
     }
     if !failures.is_empty() {

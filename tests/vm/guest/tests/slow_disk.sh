@@ -48,7 +48,7 @@ for i in $(jot "$processes"); do
 	eval "begun slow/$i.out \$pid$i"
 done
 waits_for_disk() {
-	waits_in "$1" 'wdrain|bufwait|getblk|flswai|ktrace_rs.*'
+	waits_in "$1" 'wdrain|bufwait|getblk|flswai|ktrace_r.*'
 }
 for pid in $pids; do
 	for signal in USR1 USR2 USR1; do
