@@ -77,11 +77,12 @@ fn work(may_sleep: MaySleep) -> Option<u32> {
         if engine.stats.queued.fetch() != 0 {
             write_overdue(may_sleep);
         }
-        // Something is overdue when it is found twice.
+        // Something is overdue when it is found twice; a fifth of the latency is for sleeps that take
+        // longer, and for the write.
         Some(if engine.stats.procs.fetch() == 0 {
             LATENCY_MAX
         } else {
-            engine.settings.latency().div_ceil(2)
+            (engine.settings.latency().saturating_mul(2) / 5).max(1)
         })
     })
 }
