@@ -69,13 +69,13 @@ mutant "a record that may wait passes the queue" process.rs '
 	/fn put(/,/^    }/s/if !queue.is_empty() {/if false {/'
 mutant "the stream is taken out before the queue" process.rs '
 	/fn write_to(/,/^    }/{
-		s/^        let (end, queued) = self.with_room(/        let end = file.take_stream(spare).0; let queued = self.with_room(/
-		s/(file.take_stream(spare).0, queue.take_for(file))/queue.take_for(file)/
+		s/^        let (end, queued) = self.with_room(/        let end = file.take_stream(spare); let queued = self.with_room(/
+		s/(file.take_stream(spare), queue.take_for(file))/queue.take_for(file)/
 	}'
 mutant "the queue is written before the stream" file.rs '
 	/fn write_taken(/,/^    }/{
 		/behind(writer, failures);/d
-		s/^        self.write(leave, writer.spare.bytes(), failures);/        behind(writer, failures); &/
+		s/^        let Writer {/        behind(writer, failures); &/
 	}'
 mutant "a long record is written before what is queued" process.rs '
 	/fn write_before(/,/^    }/{
@@ -168,7 +168,10 @@ mutant "a full batch waits" process.rs '
 mutant "a batch is due when all of the latency is over" settings.rs 's/500_000/1_000_000/'
 mutant "the number of records is not looked at" stream.rs 's/|| records >= settings.batch_records()//'
 mutant "what is at once waits for its thread" process.rs '
-	/pub fn commit(/,/^    }/s/true => Policy::Record,/true => Policy::Return,/'
+	/pub fn commit(/,/^    }/s/self.is_at_once(kind) => Policy::Record,/self.is_at_once(kind) => Policy::Return,/'
+mutant "the return from a system call leaves what is before it" process.rs '
+	/pub fn commit(/,/^    }/s/Kind::Sysret) => Policy::Record,/Kind::Sysret) => Policy::Return,/'
+mutant "nobody knows who has failed before" file.rs 's/let again = failed.contains(&header.pid);/let again = false;/'
 mutant "who may sleep takes the room of who may not" stream.rs 's/if may_sleep && end/if false \&\& end/'
 mutant "help waits for a suspended file system" process.rs '
 	/pub fn help(/,/^    }/s/file.try_with_writer(/file.with_writer(/'
