@@ -14,8 +14,7 @@ use ktrace_engine::{Counter as _, Errno, LATENCY_MAX, Platform as _};
 use crate::entry::counted;
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::kproc::Worker;
-use crate::kernel::lock::SxShared;
-use crate::kernel::proc::all_processes;
+use crate::kernel::proc::gather_traced;
 use crate::module;
 use crate::platform::{Kernel, Trace};
 use crate::points::write_failed;
@@ -105,26 +104,10 @@ struct Traced {
 
 /// All of them. No process is locked any more, so that one may take one's time to look at them.
 fn traced(may_sleep: MaySleep) -> Vec<Traced> {
-    let mut traced = Vec::new();
-    loop {
-        let mut all: usize = 0;
-        {
-            let _allproc = SxShared::allproc(may_sleep);
-            // SAFETY: the list is locked.
-            for p in unsafe { all_processes() }.filter(|p| p.has_trace()) {
-                all = all.saturating_add(1);
-                // Nothing is allocated here: who has to free memory may need the list.
-                if traced.len() < traced.capacity()
-                    && let Some(trace) = p.lock().clone_trace()
-                {
-                    traced.push(Traced { room: p.queue_room(), trace });
-                }
-            }
+    gather_traced(may_sleep, |p, give| {
+        // A reference that is not kept is not the last one: the process has another.
+        if let Some(trace) = p.clone_trace() {
+            give(Traced { room: p.proc().queue_room(), trace });
         }
-        if all <= traced.capacity() {
-            return traced;
-        }
-        traced.clear();
-        traced.reserve(all.saturating_mul(2));
-    }
+    })
 }

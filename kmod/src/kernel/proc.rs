@@ -1,13 +1,15 @@
 //! Processes and threads.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use kernel_sys as sys;
 use ktrace_engine::Origin;
 use ktrace_format::Kind;
 
-use crate::kernel::context::InKtrace;
+use crate::kernel::context::{InKtrace, MaySleep};
+use crate::kernel::lock::SxShared;
 use crate::kernel::pcpu::curthread;
 use crate::platform::Trace;
 
@@ -345,6 +347,38 @@ pub(crate) unsafe fn all_processes() -> impl Iterator<Item = Proc> {
     let first = unsafe { sys::allproc.lh_first };
     // SAFETY: as above.
     list(first, |p| unsafe { (*p).p_list.le_next }).map(Proc)
+}
+
+/// Gathers what `visit` gives to the function that it is called with, from all processes that have a
+/// trace, each while it is locked. May sleep.
+///
+/// Nothing is allocated meanwhile: who has to free memory may need the list. Where there is no room for
+/// all, they are visited again, and what was given and not kept is dropped while the process is locked.
+pub(crate) fn gather_traced<T>(
+    may_sleep: MaySleep,
+    visit: impl Fn(&ProcLocked, &mut dyn FnMut(T)),
+) -> Vec<T> {
+    let mut gathered = Vec::new();
+    loop {
+        let mut all: usize = 0;
+        {
+            let _allproc = SxShared::allproc(may_sleep);
+            // SAFETY: the list is locked.
+            for p in unsafe { all_processes() }.filter(|p| p.has_trace()) {
+                visit(&p.lock(), &mut |item| {
+                    all = all.saturating_add(1);
+                    if gathered.len() < gathered.capacity() {
+                        gathered.push(item);
+                    }
+                });
+            }
+        }
+        if gathered.len() == all {
+            return gathered;
+        }
+        gathered.clear();
+        gathered.reserve(all.saturating_mul(2));
+    }
 }
 
 /// The threads of a process.

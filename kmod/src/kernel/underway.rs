@@ -10,8 +10,7 @@ use alloc::vec::Vec;
 use kernel_sys as sys;
 
 use super::context::MaySleep;
-use super::lock::SxShared;
-use super::proc::{Thread, all_processes};
+use super::proc::{Thread, gather_traced};
 use super::stop::Stopped;
 
 /// Threads that were running, or about to, in processes that had been traced.
@@ -34,30 +33,13 @@ struct Seen {
 impl Underway {
     /// Those that are underway now, but for the current one. May sleep.
     pub(crate) fn note(may_sleep: MaySleep) -> Self {
-        let mut threads = Vec::new();
-        loop {
-            let mut all: usize = 0;
-            threads.clear();
-            {
-                let _allproc = SxShared::allproc(may_sleep);
-                // SAFETY: the list is locked.
-                for p in unsafe { all_processes() }.filter(|p| p.has_trace()) {
-                    let locked = p.lock();
-                    for td in locked.threads().filter(|td| !td.waits() && *td != Thread::current()) {
-                        all = all.saturating_add(1);
-                        // Nothing is allocated here, where processes are locked.
-                        if threads.len() < threads.capacity() {
-                            threads.push(Seen { tid: td.tid(), generation: td.generation() });
-                        }
-                    }
-                }
+        let mut threads = gather_traced(may_sleep, |p, give| {
+            for td in p.threads().filter(|td| !td.waits() && *td != Thread::current()) {
+                give(Seen { tid: td.tid(), generation: td.generation() });
             }
-            if threads.len() == all {
-                threads.sort_unstable_by_key(|seen| seen.tid);
-                return Underway { threads };
-            }
-            threads.reserve(all.saturating_mul(2));
-        }
+        });
+        threads.sort_unstable_by_key(|seen| seen.tid);
+        Underway { threads }
     }
 
     /// Has each CPU switch from what it runs, as one of them may run for long. May sleep.
