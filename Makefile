@@ -1,5 +1,6 @@
 # For GNU make and for bmake alike: the work is in scripts/.
 #
+# KERNEL=14, KERNEL=15             major release of FreeBSD to build for
 # KERNEL_HEADERS=DIR OSRELDATE=N   headers of another release
 # IMAGE=PATH                       FreeBSD disk image for the VM tier
 # ONLY=GLOB                        run only these tests, or benches, of the VM tier

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 const FUNCTIONS: &[&str] = &[
     // sys/ktrace.h and sys/sysproto.h: the interface that is taken over.
     "ktr[a-z_]*",
+    "exterr_to_ue",
     "sys_ktrace",
     "sys_utrace",
     // kmod/shims/shims.h
@@ -87,6 +88,7 @@ const TYPES: &[&str] = &[
     "sysentvec",
     "thread",
     "uio",
+    "uexterror",
     "utrace_args",
     "vtype",
 ];

@@ -9,6 +9,14 @@ fn main() {
     println!("cargo::rerun-if-env-changed=KERNEL_CC");
     let cflags = env::var("KERNEL_CFLAGS")
         .expect("KERNEL_CFLAGS: not set; build the module with make, which finds the headers");
+    // As src/release has them.
+    println!("cargo::rustc-check-cfg=cfg(freebsd, values(\"14\", \"15\"))");
+    println!("cargo::rerun-if-env-changed=OSRELDATE");
+    let date: u32 =
+        env::var("OSRELDATE").ok().and_then(|date| date.parse().ok()).expect("OSRELDATE: not set");
+    let release = date / 100_000;
+    assert!((14..=15).contains(&release), "FreeBSD {release}: src/release has 14 and 15");
+    println!("cargo::rustc-cfg=freebsd=\"{release}\"");
     let compiler = env::var("KERNEL_CC").unwrap_or_else(|_| "clang".to_owned());
     let mut build = cc::Build::new();
     build.compiler(compiler).no_default_flags(true).warnings(true).opt_level(2);

@@ -1,11 +1,14 @@
 # Sourced by the other scripts, from the top of the checkout: where the kernel
 # headers are, which tools build the module, and with what flags.
 #
+# KERNEL=N             major release of FreeBSD to build for: 14 or 15
 # KERNEL_HEADERS=DIR   headers of another release (a /usr/include of FreeBSD)
 # OSRELDATE=N          __FreeBSD_version of these headers, where they do not say
 
-ZIGLANG=0.15.2
-ZIG_DIR=target/ziglang-$ZIGLANG
+# What has the headers of FreeBSD 14, and zig cc, and what those of FreeBSD 15.
+ZIGLANG_14=0.15.2
+ZIGLANG_15=0.16.0
+ZIG_DIR=target/ziglang-$ZIGLANG_14
 GENERATED=target/headers
 # A nightly that has Miri.
 MIRI_TOOLCHAIN=nightly-2026-05-20
@@ -39,9 +42,19 @@ kernel_headers() {
 		_dirs=/usr/include
 		_date=
 	else
-		_include=$ZIG_DIR/ziglang/lib/libc/include
+		case ${KERNEL:=14} in
+		14)
+			_include=target/ziglang-$ZIGLANG_14
+			_date=1402000
+			;;
+		15)
+			_include=target/ziglang-$ZIGLANG_15
+			_date=1500068
+			;;
+		*) die "KERNEL=$KERNEL: there are headers of 14 and 15" ;;
+		esac
+		_include=$_include/ziglang/lib/libc/include
 		_dirs="$_include/x86_64-freebsd-none $_include/generic-freebsd"
-		_date=1402000
 	fi
 	for _dir in $_dirs; do
 		if [ -f "$_dir/sys/param.h" ] && [ -z "$_date" ]; then
@@ -51,6 +64,8 @@ kernel_headers() {
 	done
 	OSRELDATE=${OSRELDATE:-$_date}
 	[ -n "$OSRELDATE" ] || die "the headers in $_dirs do not say which release they are of: set OSRELDATE"
+	[ "${KERNEL:=$((OSRELDATE / 100000))}" = $((OSRELDATE / 100000)) ] ||
+	    die "KERNEL=$KERNEL, but the headers are of $((OSRELDATE / 100000)): set KERNEL_HEADERS"
 	KERNEL_INCLUDES=
 	for _dir in "$GENERATED" $_dirs; do
 		case $_dir in

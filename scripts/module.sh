@@ -22,7 +22,7 @@ kernel_flags
 export RUSTC_BOOTSTRAP=1
 export RUSTFLAGS="-Crelocation-model=static -Ccode-model=kernel -Crelro-level=off \
 -Cforce-frame-pointers=yes $assertions"
-build=target/kmod${assertions:+-invariants}
+build=target/kmod-$KERNEL${assertions:+-invariants}
 cargo build -q --release -p ktrace_rs --target x86_64-unknown-none -Zbuild-std=core,alloc \
     --target-dir "$build" $features
 

@@ -73,15 +73,18 @@ if [ "$(uname -s)" != FreeBSD ] &&
 	rustup toolchain install "$MIRI_TOOLCHAIN" --profile minimal --component miri,rust-src
 fi
 
-if [ "$(uname -s)" != FreeBSD ] && [ ! -d "$ZIG_DIR" ]; then
-	say "unpacking FreeBSD headers and zig cc from the PyPI package ziglang $ZIGLANG"
-	rm -rf target/wheel "$ZIG_DIR.new"
-	python3 -m pip download -q --no-deps --only-binary=:all: --dest target/wheel "ziglang==$ZIGLANG"
-	python3 -m zipfile -e target/wheel/*.whl "$ZIG_DIR.new"
-	chmod +x "$ZIG_DIR.new/ziglang/zig"
-	mv "$ZIG_DIR.new" "$ZIG_DIR"
-	rm -rf target/wheel
-fi
+for version in $ZIGLANG_14 $ZIGLANG_15; do
+	zig=target/ziglang-$version
+	if [ "$(uname -s)" != FreeBSD ] && [ ! -d "$zig" ]; then
+		say "unpacking FreeBSD headers and zig cc from the PyPI package ziglang $version"
+		rm -rf target/wheel "$zig.new"
+		python3 -m pip download -q --no-deps --only-binary=:all: --dest target/wheel "ziglang==$version"
+		python3 -m zipfile -e target/wheel/*.whl "$zig.new"
+		chmod +x "$zig.new/ziglang/zig"
+		mv "$zig.new" "$zig"
+		rm -rf target/wheel
+	fi
+done
 
 # Headers that only a kernel build generates; nothing in them is used here.
 mkdir -p "$GENERATED"

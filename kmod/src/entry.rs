@@ -13,10 +13,10 @@ use kernel_sys as sys;
 
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::pcpu::counter_u64_add;
-use crate::{life, points, syscalls};
+use crate::{life, points, release, syscalls};
 
 /// The counter of threads inside the module (counter(9)); set before any entry is used.
-static INSIDE: AtomicPtr<u64> = AtomicPtr::new(core::ptr::null_mut());
+pub(crate) static INSIDE: AtomicPtr<u64> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Has the entries count with `counter`, which must live until they are not used any more.
 pub(crate) fn count_with(counter: &CpuCounter) {
@@ -62,11 +62,11 @@ pub(crate) const EARLY_LOOKS: [&[u8]; 4] = [
 
 /// Offset, behind the frame, of the instruction that counts in: up to it, its thread is not
 /// counted.
-const COUNT_IN: usize = 7;
+pub(crate) const COUNT_IN: usize = 7;
 /// Offset, behind the frame, of the first instruction after the one that counts out, and of
 /// the last one of all.
-const COUNTED_OUT: usize = 27;
-const RETURN: usize = 28;
+pub(crate) const COUNTED_OUT: usize = 27;
+pub(crate) const RETURN: usize = 28;
 
 /// An entry to `$body`. The sizes of its instructions are those that the constants above say,
 /// which the assembler checks.
@@ -95,32 +95,34 @@ macro_rules! entry_code {
                 ".if (4b - 2b) != {counted_out} || (5b - 2b) != {ret}",
                 ".error \"the entry does not count out where entry.rs says\"",
                 ".endif",
-                inside = sym INSIDE,
+                inside = sym $crate::entry::INSIDE,
                 body = sym $body,
-                frame = const FRAME.len(),
-                count_in = const COUNT_IN,
-                counted_out = const COUNTED_OUT,
-                ret = const RETURN,
+                frame = const $crate::entry::FRAME.len(),
+                count_in = const $crate::entry::COUNT_IN,
+                counted_out = const $crate::entry::COUNTED_OUT,
+                ret = const $crate::entry::RETURN,
             )
         }
     };
 }
 
-/// The table of entries. That a replacement has the signature of the stock function, as
+/// A table of entries, `ENTRIES`. That a replacement has the signature of the stock function, as
 /// the headers declare it, is checked by the compiler.
 macro_rules! entries {
     ($($stock:ident / $code:ident => $body:path;)*) => {
         $(
-            entry_code!($code => $body);
+            $crate::entry::entry_code!($code => $body);
             const _: () = {
-                let _same_signature = [sys::$stock, $body];
+                let _same_signature = [kernel_sys::$stock, $body];
             };
         )*
 
-        /// Every function of `kern_ktrace.c` that other parts of the kernel call.
-        pub(crate) static ENTRIES: [Entry; [$(stringify!($stock)),*].len()] = [
-            $(Entry {
-                stock: match CStr::from_bytes_with_nul(concat!(stringify!($stock), "\0").as_bytes()) {
+        /// Functions of `kern_ktrace.c` that other parts of the kernel call.
+        pub(crate) static ENTRIES: [$crate::entry::Entry; <[&str]>::len(&[$(stringify!($stock)),*])] = [
+            $($crate::entry::Entry {
+                stock: match core::ffi::CStr::from_bytes_with_nul(
+                    concat!(stringify!($stock), "\0").as_bytes(),
+                ) {
                     Ok(name) => name,
                     Err(_) => panic!("a name has no NUL"),
                 },
@@ -129,7 +131,14 @@ macro_rules! entries {
         ];
     };
 }
+pub(crate) use {entries, entry_code};
 
+/// The entries for all functions that this release of the kernel has.
+pub(crate) fn all_entries() -> impl Iterator<Item = &'static Entry> {
+    ENTRIES.iter().chain(&release::ENTRIES)
+}
+
+// Those that all releases have.
 entries! {
     ktr_get_tracevp / enter_get_tracevp => life::ktr_get_tracevp;
     ktr_io_params_free / enter_io_params_free => life::ktr_io_params_free;
@@ -169,7 +178,7 @@ pub(crate) fn is_uncounted(address: usize) -> bool {
     const ALL: core::ops::RangeInclusive<usize> = 0..=FRAME.len() + RETURN;
 
     let ast = enter_ast as *const () as usize;
-    let mut codes = ENTRIES.iter().map(|entry| entry.code as usize).chain([ast]);
+    let mut codes = all_entries().map(|entry| entry.code as usize).chain([ast]);
     codes.any(|code| {
         let offset = address.checked_sub(code);
         offset.is_some_and(|offset| ALL.contains(&offset) && !COUNTED.contains(&offset))

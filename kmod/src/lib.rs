@@ -9,6 +9,7 @@
 //! - [`points`], [`life`] and [`syscalls`] are the new functions: trace points, process
 //!   life cycle, ktrace(2) and utrace(2).
 //! - [`helper`] writes for processes that stay in the kernel.
+//! - [`release`] is what FreeBSD 14 and FreeBSD 15 differ in.
 //! - [`platform`] is what the engine asks for, made of [`kernel`], the one layer that
 //!   talks to the kernel.
 //!
@@ -34,6 +35,7 @@ mod module;
 mod park;
 mod platform;
 mod points;
+mod release;
 mod settings;
 mod syscalls;
 mod sysctls;

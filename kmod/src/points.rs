@@ -287,7 +287,7 @@ unsafe fn cap_data<'a>(cap_type: sys::ktr_cap_violation, data: *const c_void) ->
 /// # Safety
 ///
 /// `data` is null or `len` bytes of the kernel.
-unsafe fn kernel_bytes<'a>(data: *const c_void, len: usize) -> &'a [u8] {
+pub(crate) unsafe fn kernel_bytes<'a>(data: *const c_void, len: usize) -> &'a [u8] {
     if data.is_null() || len == 0 {
         return &[];
     }
@@ -296,7 +296,7 @@ unsafe fn kernel_bytes<'a>(data: *const c_void, len: usize) -> &'a [u8] {
 }
 
 /// Adds a record of the current thread, which may not sleep.
-fn asynchronous(payload: &Payload<'_>) {
+pub(crate) fn asynchronous(payload: &Payload<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace() else { return };
     let thread = inside.thread();
@@ -316,7 +316,7 @@ pub(crate) fn enqueue(trace: &Trace, thread: Thread, payload: &Payload<'_>) {
 }
 
 /// Commits a record of the current thread, which may sleep.
-fn synchronous(payload: &Payload<'_>) {
+pub(crate) fn synchronous(payload: &Payload<'_>) {
     commit(Synchronous::Payload(payload));
 }
 

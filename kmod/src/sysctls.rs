@@ -14,6 +14,7 @@ use ktrace_format::Kind;
 use crate::helper;
 use crate::kernel::context::MaySleep;
 use crate::platform::{Engine, Kernel};
+use crate::release;
 
 const ENOENT: c_int = sys::ENOENT.cast_signed();
 const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
@@ -94,12 +95,12 @@ static WORDS: [Word; 2] = [
         description: c"Trace points, as letters of ktrace(1), whose records are written at once",
         get: |settings, out| {
             let all = settings.at_once();
-            copy(LETTERS.iter().filter(|(_, facs)| all & facs != 0).map(|(letter, _)| *letter), out);
+            copy(letters().filter(|(_, facs)| all & facs != 0).map(|(letter, _)| *letter), out);
         },
         set: |settings, word| {
             let mut all = 0;
             for byte in word {
-                all |= LETTERS.iter().find(|(letter, _)| letter == byte).ok_or(EINVAL)?.1;
+                all |= letters().find(|(letter, _)| letter == byte).ok_or(EINVAL)?.1;
             }
             settings.set_at_once(all);
             Ok(())
@@ -107,20 +108,23 @@ static WORDS: [Word; 2] = [
     },
 ];
 
-/// The letters that ktrace(1) has for trace points.
-static LETTERS: [(u8, u32); 11] = [
-    (b'a', sys::KTRFAC_STRUCT_ARRAY),
+/// The letters that ktrace(1) has for trace points in all releases.
+static LETTERS: [(u8, u32); 10] = [
     (b'c', sys::KTRFAC_SYSCALL | sys::KTRFAC_SYSRET),
     (b'f', sys::KTRFAC_FAULT | sys::KTRFAC_FAULTEND),
     (b'i', sys::KTRFAC_GENIO),
     (b'n', sys::KTRFAC_NAMEI),
     (b'p', sys::KTRFAC_CAPFAIL),
     (b's', sys::KTRFAC_PSIG),
-    (b't', sys::KTRFAC_STRUCT),
+    (b't', sys::KTRFAC_STRUCT | sys::KTRFAC_STRUCT_ARRAY),
     (b'u', sys::KTRFAC_USER),
     (b'w', sys::KTRFAC_CSW),
     (b'y', sys::KTRFAC_SYSCTL),
 ];
+
+fn letters() -> impl Iterator<Item = &'static (u8, u32)> {
+    LETTERS.iter().chain(&release::LETTERS)
+}
 
 /// As many bytes as there is room for in front of a NUL.
 fn copy(bytes: impl Iterator<Item = u8>, out: &mut [u8]) {
@@ -253,7 +257,7 @@ impl Sysctls {
             tree.counter(stats, value.name, value.description, engine, number, stat);
         }
         let types = tree.node(stats, c"type", c"Statistics by record type");
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind as u16 <= release::LAST_KIND as u16) {
             let name = CString::new(kind.name()).unwrap_or_default();
             let node = tree.node(types, &name, c"Statistics of one record type");
             let number = usize::from(kind as u16);

@@ -12,7 +12,7 @@ use core::fmt::Write;
 use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
 
-use crate::entry::{EARLY_LOOKS, ENTRIES, Entry, FRAME, is_uncounted};
+use crate::entry::{EARLY_LOOKS, Entry, FRAME, all_entries, is_uncounted};
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
@@ -95,7 +95,7 @@ impl TakeOver {
     ///
     /// May sleep.
     pub(crate) fn prepare() -> Result<TakeOver, Errno> {
-        let redirects = ENTRIES.iter().map(Redirect::prepare).collect::<Result<Vec<_>, _>>()?;
+        let redirects = all_entries().map(Redirect::prepare).collect::<Result<Vec<_>, _>>()?;
         Ok(TakeOver { redirects })
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::ops::{Range, RangeInclusive};
 
-use ktrace_format::{AnyHeader, CAP_FAIL_LEN, DecodeError, KTR_TYPE, Kind, MAXPATHLEN, Version};
+use ktrace_format::{AnyHeader, CAP_FAIL_LEN, DecodeError, EXTERR_LEN, KTR_TYPE, Kind, MAXPATHLEN, Version};
 
 /// Types that have a bit in `KTRFAC_MASK`, of which later releases may use more.
 const TYPES: Range<u16> = 1..24;
@@ -180,5 +180,7 @@ fn lengths(kind: Kind) -> RangeInclusive<u32> {
         Kind::ProcCtor | Kind::FaultEnd => 4..=4,
         Kind::ProcDtor => 0..=0,
         Kind::CapFail => CAP_FAIL_LEN as u32..=CAP_FAIL_LEN as u32,
+        Kind::Args | Kind::Envs => 0..=u32::MAX,
+        Kind::Exterr => EXTERR_LEN as u32..=EXTERR_LEN as u32,
     }
 }

@@ -34,11 +34,17 @@ pub enum Kind {
     FaultEnd = 14,
     /// `KTR_STRUCT_ARRAY`: an array of structures.
     StructArray = 15,
+    /// `KTR_ARGS`: the arguments of an execve(2), since FreeBSD 15.
+    Args = 16,
+    /// `KTR_ENVS`: the environment of an execve(2), since FreeBSD 15.
+    Envs = 17,
+    /// `KTR_EXTERR`: what the kernel says about an error beside errno, since FreeBSD 15.
+    Exterr = 18,
 }
 
 impl Kind {
     /// Every type, in the order of its numbers.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Syscall,
         Kind::Sysret,
         Kind::Namei,
@@ -54,6 +60,9 @@ impl Kind {
         Kind::Fault,
         Kind::FaultEnd,
         Kind::StructArray,
+        Kind::Args,
+        Kind::Envs,
+        Kind::Exterr,
     ];
 
     /// The type with this number, if there is one.
@@ -84,6 +93,9 @@ impl Kind {
             Kind::Fault => "fault",
             Kind::FaultEnd => "faultend",
             Kind::StructArray => "struct_array",
+            Kind::Args => "args",
+            Kind::Envs => "envs",
+            Kind::Exterr => "exterr",
         }
     }
 }
@@ -126,6 +138,6 @@ mod tests {
             assert_eq!(Kind::from_number(kind as u16), Some(kind));
         }
         assert_eq!(Kind::from_number(0), None);
-        assert_eq!(Kind::from_number(16), None);
+        assert_eq!(Kind::from_number(19), None);
     }
 }

@@ -23,7 +23,7 @@ pub use any_header::{AnyHeader, HEADER_V0_LEN, Version};
 pub use header::{HEADER_LEN, Header, KTR_TYPE, MAXCOMLEN, Timespec, VERSION1};
 pub use kind::{Kind, PerKind};
 pub use payload::{
-    Args, CAP_FAIL_LEN, CapData, CapFail, Csw, Fault, FaultEnd, Genio, MAXPATHLEN, Payload, ProcCtor, Psig,
-    Struct, StructArray, Syscall, Sysret, WMESGLEN,
+    Args, CAP_FAIL_LEN, CapData, CapFail, Csw, EXTERR_LEN, EXTERR_MSG_LEN, Exterr, Fault, FaultEnd, Genio,
+    MAXPATHLEN, Payload, ProcCtor, Psig, Struct, StructArray, Syscall, Sysret, WMESGLEN,
 };
 pub use record::{DecodeError, EncodeError, Record, Records, encode_header, split_record};

@@ -9,6 +9,12 @@ pub const MAXPATHLEN: usize = 1024;
 /// Longest wait message with its NUL in a [`Csw`] (`ktr_csw.wmesg`).
 pub const WMESGLEN: usize = 8;
 
+/// Size of an [`Exterr`] in bytes (`struct uexterror`).
+pub const EXTERR_LEN: usize = 40 + EXTERR_RESERVED + EXTERR_MSG_LEN;
+/// Room for an [`Exterr`]'s message, with a NUL.
+pub const EXTERR_MSG_LEN: usize = 128;
+const EXTERR_RESERVED: usize = 32;
+
 /// Size of a [`CapFail`] in bytes, whatever it holds (`struct ktr_cap_fail`).
 pub const CAP_FAIL_LEN: usize = 16 + MAXPATHLEN;
 
@@ -203,6 +209,25 @@ pub struct FaultEnd {
     pub result: i32,
 }
 
+/// What the kernel says about an error beside errno (`struct uexterror`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exterr<'a> {
+    /// `UEXTERROR_VER`.
+    pub ver: u32,
+    /// The errno.
+    pub error: u32,
+    /// Part of the kernel that it comes from (`EXTERR_CAT_…` of `sys/exterr_cat.h`).
+    pub cat: u32,
+    /// Line of that part's source.
+    pub src_line: u32,
+    /// Flags.
+    pub flags: u32,
+    /// What the message speaks of.
+    pub p: [u64; 2],
+    /// The message, at most [`EXTERR_MSG_LEN`] - 1 bytes of it, without a NUL.
+    pub msg: &'a [u8],
+}
+
 /// What a record is about; the header's type says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload<'a> {
@@ -236,6 +261,12 @@ pub enum Payload<'a> {
     FaultEnd(FaultEnd),
     /// `KTR_STRUCT_ARRAY`
     StructArray(StructArray<'a>),
+    /// `KTR_ARGS`: the arguments, a NUL behind each.
+    Args(&'a [u8]),
+    /// `KTR_ENVS`: the variables, a NUL behind each.
+    Envs(&'a [u8]),
+    /// `KTR_EXTERR`
+    Exterr(Exterr<'a>),
 }
 
 impl<'a> Payload<'a> {
@@ -257,6 +288,9 @@ impl<'a> Payload<'a> {
             Payload::Fault(_) => Kind::Fault,
             Payload::FaultEnd(_) => Kind::FaultEnd,
             Payload::StructArray(_) => Kind::StructArray,
+            Payload::Args(_) => Kind::Args,
+            Payload::Envs(_) => Kind::Envs,
+            Payload::Exterr(_) => Kind::Exterr,
         }
     }
 
@@ -265,7 +299,11 @@ impl<'a> Payload<'a> {
         match self {
             Payload::Syscall(syscall) => syscall.args.len().saturating_mul(8).saturating_add(8),
             Payload::Sysret(_) | Payload::Csw(_) | Payload::Fault(_) => 16,
-            Payload::Namei(bytes) | Payload::User(bytes) | Payload::Sysctl(bytes) => bytes.len(),
+            Payload::Namei(bytes)
+            | Payload::User(bytes)
+            | Payload::Sysctl(bytes)
+            | Payload::Args(bytes)
+            | Payload::Envs(bytes) => bytes.len(),
             Payload::Genio(genio) => genio.data.len().saturating_add(8),
             Payload::Psig(_) => 40,
             Payload::Struct(Struct { name, data }) => name.len().saturating_add(1).saturating_add(data.len()),
@@ -275,6 +313,7 @@ impl<'a> Payload<'a> {
             Payload::StructArray(array) => {
                 array.name.len().saturating_add(8 + 1).saturating_add(array.data.len())
             }
+            Payload::Exterr(_) => EXTERR_LEN,
         }
     }
 
@@ -299,7 +338,11 @@ impl<'a> Payload<'a> {
                 out.i32(sysret.error)?;
                 out.u64(sysret.retval)
             }
-            Payload::Namei(bytes) | Payload::User(bytes) | Payload::Sysctl(bytes) => out.bytes(bytes),
+            Payload::Namei(bytes)
+            | Payload::User(bytes)
+            | Payload::Sysctl(bytes)
+            | Payload::Args(bytes)
+            | Payload::Envs(bytes) => out.bytes(bytes),
             Payload::Genio(genio) => {
                 out.i32(genio.fd)?;
                 out.u32(genio.rw)?;
@@ -338,6 +381,7 @@ impl<'a> Payload<'a> {
                 out.zeros(1)?;
                 out.bytes(array.data)
             }
+            Payload::Exterr(exterr) => exterr.encode(&mut out),
         }
     }
 
@@ -392,6 +436,9 @@ impl<'a> Payload<'a> {
                 name: bytes.string()?,
                 data: bytes.rest(),
             }),
+            Kind::Args => Payload::Args(bytes.rest()),
+            Kind::Envs => Payload::Envs(bytes.rest()),
+            Kind::Exterr => Payload::Exterr(Exterr::decode(&mut bytes)?),
         };
         bytes.is_empty().then_some(payload)
     }
@@ -451,5 +498,26 @@ impl<'a> CapFail<'a> {
             _ => CapData::None,
         };
         Some(CapFail { cap_type, code, svflags, data })
+    }
+}
+
+impl<'a> Exterr<'a> {
+    fn encode(&self, out: &mut Put<'_>) -> Option<()> {
+        let words = [self.ver, self.error, self.cat, self.src_line, self.flags];
+        words.into_iter().try_for_each(|word| out.u32(word))?;
+        out.zeros(4)?;
+        self.p.into_iter().try_for_each(|word| out.u64(word))?;
+        out.zeros(EXTERR_RESERVED)?;
+        out.field(self.msg, EXTERR_MSG_LEN, 1)
+    }
+
+    fn decode(bytes: &mut Take<'a>) -> Option<Exterr<'a>> {
+        let [ver, error, cat, src_line, flags] =
+            [bytes.u32()?, bytes.u32()?, bytes.u32()?, bytes.u32()?, bytes.u32()?];
+        bytes.bytes(4)?;
+        let p = [bytes.u64()?, bytes.u64()?];
+        bytes.bytes(EXTERR_RESERVED)?;
+        let msg = Take::new(bytes.bytes(EXTERR_MSG_LEN)?).string()?;
+        Some(Exterr { ver, error, cat, src_line, flags, p, msg })
     }
 }

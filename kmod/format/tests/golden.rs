@@ -4,8 +4,8 @@
 #![cfg(target_endian = "little")]
 
 use ktrace_format::{
-    AnyHeader, CapData, CapFail, Csw, DecodeError, Fault, FaultEnd, Genio, HEADER_LEN, Header, Kind, Payload,
-    ProcCtor, Psig, Record, Struct, StructArray, Syscall, Sysret, Timespec, Version,
+    AnyHeader, CapData, CapFail, Csw, DecodeError, Exterr, Fault, FaultEnd, Genio, HEADER_LEN, Header, Kind,
+    Payload, ProcCtor, Psig, Record, Struct, StructArray, Syscall, Sysret, Timespec, Version,
 };
 
 /// Offset and bytes of each field of `struct ktr_header` but `ktr_len` and `ktr_type`.
@@ -211,6 +211,31 @@ fn struct_array() {
     let expected = b"\x04\0\0\0\0\0\0\0pollfd\0\x01\x02\x03\x04\x05\x06\x07\x08";
     let array = StructArray { struct_size: 4, name: b"pollfd", data: &[1, 2, 3, 4, 5, 6, 7, 8] };
     check(Payload::StructArray(array), 0x400f, expected);
+}
+
+#[test]
+fn args_and_envs() {
+    check(Payload::Args(b"ls\0-l\0"), 0x4010, b"ls\0-l\0");
+    check(Payload::Envs(b"HOME=/\0"), 0x4011, b"HOME=/\0");
+}
+
+#[test]
+fn exterr() {
+    let exterr = Exterr {
+        ver: 0x1001_0002,
+        error: 22,
+        cat: 2,
+        src_line: 487,
+        flags: 1,
+        p: [0x1_0000_1000, 0x20],
+        msg: b"bad length",
+    };
+    let mut expected = vec![2, 0, 1, 0x10, 22, 0, 0, 0, 2, 0, 0, 0, 0xe7, 1, 0, 0, 1, 0, 0, 0];
+    expected.extend([0; 4]); // rsrv0
+    expected.extend([0, 0x10, 0, 0, 1, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0]);
+    expected.extend([0; 32]); // rsrv1
+    expected.extend(b"bad length");
+    check(Payload::Exterr(exterr), 0x4012, &padded(&expected, 200));
 }
 
 #[test]

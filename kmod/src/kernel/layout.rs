@@ -1,8 +1,6 @@
 //! Where the kernel has what the module touches: the same numbers as in `shims/layout.c`,
 //! so that the C compiler and bindgen must agree, and the record format with both.
 
-use core::mem::offset_of;
-
 use kernel_sys as sys;
 use ktrace_format::{
     CAP_FAIL_LEN, Csw, Fault, FaultEnd, Genio, HEADER_LEN, MAXCOMLEN, MAXPATHLEN, Payload, ProcCtor, Psig,
@@ -10,48 +8,18 @@ use ktrace_format::{
 };
 use static_assertions::const_assert_eq;
 
+/// Asserts sizes and offsets in bytes.
 macro_rules! layout {
     ($($type:ident: $size:literal { $($field:ident: $offset:literal),* $(,)? })*) => {
         $(
-            const_assert_eq!(size_of::<sys::$type>(), $size);
-            $(const_assert_eq!(offset_of!(sys::$type, $field), $offset);)*
+            static_assertions::const_assert_eq!(size_of::<kernel_sys::$type>(), $size);
+            $(static_assertions::const_assert_eq!(core::mem::offset_of!(kernel_sys::$type, $field), $offset);)*
         )*
     };
 }
+pub(crate) use layout;
 
 layout! {
-    proc_: 1376 {
-        p_list: 0,
-        p_threads: 16,
-        p_flag: 184,
-        p_state: 192,
-        p_pid: 196,
-        p_pglist: 216,
-        p_pptr: 232,
-        p_sibling: 240,
-        p_children: 256,
-        p_traceflag: 832,
-        p_ktrioparms: 840,
-        p_sysent: 1016,
-        p_numthreads: 1104,
-    }
-    thread: 1776 {
-        td_proc: 8,
-        td_plist: 16,
-        td_tid: 160,
-        td_ast: 268,
-        td_pflags: 276,
-        td_ucred: 384,
-        td_generation: 676,
-        td_name: 724,
-        td_state: 1112,
-        td_sa: 1008,
-        td_pcb: 1104,
-        td_kstack: 1216,
-        td_kstack_pages: 1224,
-        td_oncpu: 1740,
-        td_ktr_io_lim: 1768,
-    }
     pcb: 320 {
         pcb_rbp: 32,
         pcb_rsp: 40,
@@ -69,9 +37,6 @@ layout! {
     }
     sysent: 32 {
         sy_flags: 17,
-    }
-    sysentvec: 392 {
-        sv_flags: 192,
     }
     ktr_header: 64 {
         ktr_len: 0,

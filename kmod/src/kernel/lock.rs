@@ -20,7 +20,9 @@ const FILE: &CStr = c"ktrace_rs";
 /// no spin lock.
 pub(super) unsafe fn mtx_lock(mutex: *mut sys::mtx) {
     // SAFETY: the caller's.
-    unsafe { sys::__mtx_lock_flags(&raw mut (*mutex).mtx_lock, 0, FILE.as_ptr(), line!().cast_signed()) };
+    unsafe {
+        sys::__mtx_lock_flags((&raw mut (*mutex).mtx_lock).cast(), 0, FILE.as_ptr(), line!().cast_signed())
+    };
 }
 
 /// What mtx_trylock(9) is in a module; whether it took the lock.
@@ -31,7 +33,7 @@ pub(super) unsafe fn mtx_lock(mutex: *mut sys::mtx) {
 unsafe fn mtx_trylock(mutex: *mut sys::mtx) -> bool {
     // SAFETY: the caller's.
     let taken = unsafe {
-        sys::_mtx_trylock_flags_(&raw mut (*mutex).mtx_lock, 0, FILE.as_ptr(), line!().cast_signed())
+        sys::_mtx_trylock_flags_((&raw mut (*mutex).mtx_lock).cast(), 0, FILE.as_ptr(), line!().cast_signed())
     };
     taken != 0
 }
@@ -43,7 +45,9 @@ unsafe fn mtx_trylock(mutex: *mut sys::mtx) -> bool {
 /// `mutex` is held by the current thread.
 pub(super) unsafe fn mtx_unlock(mutex: *mut sys::mtx) {
     // SAFETY: the caller's.
-    unsafe { sys::__mtx_unlock_flags(&raw mut (*mutex).mtx_lock, 0, FILE.as_ptr(), line!().cast_signed()) };
+    unsafe {
+        sys::__mtx_unlock_flags((&raw mut (*mutex).mtx_lock).cast(), 0, FILE.as_ptr(), line!().cast_signed())
+    };
 }
 
 /// A default mutex and what it guards. The lock is boxed, so that it never moves.

@@ -3,7 +3,7 @@
 pub(crate) mod context;
 pub(crate) mod counter;
 pub(crate) mod kproc;
-mod layout;
+pub(crate) mod layout;
 pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod memory;

@@ -164,7 +164,8 @@ impl StoppedThread<'_> {
 
     fn stack(&self) -> Stack {
         let base = self.td.td_kstack as usize;
-        let pages = usize::try_from(self.td.td_kstack_pages).unwrap_or(0);
+        // An int or a u_short.
+        let pages = usize::try_from(i64::from(self.td.td_kstack_pages)).unwrap_or(0);
         Stack { base, top: base.saturating_add(pages.saturating_mul(PAGE_SIZE)) }
     }
 }

@@ -78,6 +78,9 @@ fn label(kind: Kind) -> &'static str {
         Kind::CapFail => "CAP ",
         Kind::Fault => "PFLT",
         Kind::FaultEnd => "PRET",
+        Kind::Args => "ARGS",
+        Kind::Envs => "ENVS",
+        Kind::Exterr => "XERR",
     }
 }
 
@@ -147,6 +150,22 @@ fn body(payload: &Payload<'_>) -> String {
                 array.struct_size
             )
         }
+        Payload::Args(strings) | Payload::Envs(strings) => {
+            let strings: Vec<String> = strings
+                .split_inclusive(|byte| *byte == 0)
+                .map(|string| format!("\"{}\"", string.strip_suffix(&[0]).unwrap_or(string).escape_ascii()))
+                .collect();
+            strings.join(" ")
+        }
+        Payload::Exterr(exterr) => format!(
+            "errno {} category {} line {} ({:#x} {:#x}) {}",
+            exterr.error,
+            exterr.cat,
+            exterr.src_line,
+            exterr.p[0],
+            exterr.p[1],
+            exterr.msg.escape_ascii()
+        ),
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ktrace_engine::{Origin, Pending, Synchronous};
 use ktrace_format::{
-    CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Kind, Payload, Psig, Struct, StructArray,
-    Syscall, Sysret,
+    CapData, CapFail, Csw, Exterr, Fault, FaultEnd, Genio, HEADER_LEN, Kind, Payload, Psig, Struct,
+    StructArray, Syscall, Sysret,
 };
 
 use crate::process::{Process, ThreadState};
@@ -97,6 +97,19 @@ impl Thread {
     /// An array of structures goes through a system call.
     pub fn struct_array(&self, name: &str, struct_size: u64, data: &[u8]) {
         self.prepared(&Payload::StructArray(StructArray { struct_size, name: name.as_bytes(), data }));
+    }
+
+    /// Arguments and environment of an execve(2), a NUL behind each, as FreeBSD 15 records them.
+    pub fn exec_strings(&self, args: &[u8], envs: &[u8]) {
+        self.synchronous(&Payload::Args(args));
+        self.synchronous(&Payload::Envs(envs));
+    }
+
+    /// An error that the kernel says more about than its number, as FreeBSD 15 records it. May not sleep.
+    pub fn extended_error(&self, error: u32, msg: &str) {
+        let (ver, cat, src_line, flags, p) = (0x1001_0002, 1, 487, 0, [0, 0]);
+        let msg = msg.as_bytes();
+        self.asynchronous(&Payload::Exterr(Exterr { ver, error, cat, src_line, flags, p, msg }));
     }
 
     /// utrace(2).

@@ -1,8 +1,8 @@
 //! Records of every type with arbitrary contents.
 
 use ktrace_format::{
-    CapData, CapFail, Csw, Fault, FaultEnd, Genio, Header, Kind, MAXCOMLEN, MAXPATHLEN, Payload, ProcCtor,
-    Psig, Record, Struct, StructArray, Syscall, Sysret, Timespec, WMESGLEN,
+    CapData, CapFail, Csw, EXTERR_MSG_LEN, Exterr, Fault, FaultEnd, Genio, Header, Kind, MAXCOMLEN,
+    MAXPATHLEN, Payload, ProcCtor, Psig, Record, Struct, StructArray, Syscall, Sysret, Timespec, WMESGLEN,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -105,6 +105,17 @@ impl Parts {
                 struct_size: self.long,
                 name: &self.text,
                 data: &self.data,
+            }),
+            Kind::Args => Payload::Args(&self.data),
+            Kind::Envs => Payload::Envs(&self.data),
+            Kind::Exterr => Payload::Exterr(Exterr {
+                ver: self.flags,
+                error: self.number.cast_unsigned(),
+                cat: self.cap_type,
+                src_line: u32::from(self.code.cast_unsigned()),
+                flags: !self.flags,
+                p: [self.long, self.words[0]],
+                msg: &self.text[..self.text.len().min(EXTERR_MSG_LEN - 1)],
             }),
         }
     }

@@ -86,6 +86,7 @@ proptest! {
             Kind::ProcCtor | Kind::FaultEnd => 4,
             Kind::ProcDtor => 0,
             Kind::CapFail => 1040,
+            Kind::Exterr => 200,
             _ => return Ok(()),
         };
         let bytes = with_header(kind as u16, len, &vec![0; len as usize]);

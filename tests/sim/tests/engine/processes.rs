@@ -61,6 +61,8 @@ fn every_type_gets_through() {
         td.cap_fail_namei(499, "/etc");
         td.fault(0x2000, 1);
         td.fault_end(0);
+        td.exec_strings(b"ls\0-l\0", b"HOME=/\0");
+        td.extended_error(2, "no such file");
         Err(2)
     });
     thread.exit();

@@ -1,0 +1,53 @@
+//! FreeBSD 14.
+
+use ktrace_format::Kind;
+
+use crate::entry::entries;
+use crate::kernel::layout::layout;
+
+/// The record type with the largest number.
+pub(crate) const LAST_KIND: Kind = Kind::StructArray;
+
+/// Letters that ktrace(1) has for trace points, and other releases have not.
+pub(crate) static LETTERS: [(u8, u32); 0] = [];
+
+// Functions of `kern_ktrace.c` that other releases have not.
+entries! {}
+
+layout! {
+    proc_: 1376 {
+        p_list: 0,
+        p_threads: 16,
+        p_flag: 184,
+        p_state: 192,
+        p_pid: 196,
+        p_pglist: 216,
+        p_pptr: 232,
+        p_sibling: 240,
+        p_children: 256,
+        p_traceflag: 832,
+        p_ktrioparms: 840,
+        p_sysent: 1016,
+        p_numthreads: 1104,
+    }
+    thread: 1776 {
+        td_proc: 8,
+        td_plist: 16,
+        td_tid: 160,
+        td_ast: 268,
+        td_pflags: 276,
+        td_ucred: 384,
+        td_generation: 676,
+        td_name: 724,
+        td_state: 1112,
+        td_sa: 1008,
+        td_pcb: 1104,
+        td_kstack: 1216,
+        td_kstack_pages: 1224,
+        td_oncpu: 1740,
+        td_ktr_io_lim: 1768,
+    }
+    sysentvec: 392 {
+        sv_flags: 192,
+    }
+}

@@ -1,0 +1,120 @@
+//! FreeBSD 15: records of what a program is executed with, and of extended errors.
+
+use core::ffi::{c_int, c_void};
+use core::mem::offset_of;
+
+use kernel_sys as sys;
+use ktrace_format::{EXTERR_LEN, EXTERR_MSG_LEN, Exterr, Kind, Payload};
+use static_assertions::const_assert_eq;
+
+use crate::entry::entries;
+use crate::kernel::layout::layout;
+use crate::kernel::proc::Thread;
+use crate::points::{asynchronous, kernel_bytes, synchronous};
+
+/// The record type with the largest number.
+pub(crate) const LAST_KIND: Kind = Kind::Exterr;
+
+/// Letters that ktrace(1) has for trace points, and other releases have not.
+pub(crate) static LETTERS: [(u8, u32); 3] =
+    [(b'a', sys::KTRFAC_ARGS), (b'e', sys::KTRFAC_ENVS), (b'x', sys::KTRFAC_EXTERR)];
+
+// Functions of `kern_ktrace.c` that other releases have not.
+entries! {
+    ktrdata / enter_data => ktrdata;
+    ktrexterr / enter_exterr => ktrexterr;
+}
+
+/// Arguments or environment of a program that is executed. May sleep.
+///
+/// # Safety
+///
+/// `data` is null or `len` bytes of the kernel.
+unsafe extern "C" fn ktrdata(kind: c_int, data: *const c_void, len: usize) {
+    // SAFETY: the caller's.
+    let data = unsafe { kernel_bytes(data, len) };
+    match kind.cast_unsigned() {
+        sys::KTR_ARGS => synchronous(&Payload::Args(data)),
+        sys::KTR_ENVS => synchronous(&Payload::Envs(data)),
+        _ => {}
+    }
+}
+
+/// An extended error of `td`, the current thread. Locks may be held.
+///
+/// # Safety
+///
+/// `td` is the current thread.
+unsafe extern "C" fn ktrexterr(td: *mut sys::thread) {
+    // The kernel calls this for every process.
+    if Thread::current().proc().traceflag() & Kind::Exterr.facility() == 0 {
+        return;
+    }
+    // SAFETY: all zero is a struct uexterror.
+    let mut ue: sys::uexterror = unsafe { core::mem::zeroed() };
+    // SAFETY: the thread reads what it has noted itself.
+    if unsafe { sys::exterr_to_ue(td, &raw mut ue) } != 0 {
+        return;
+    }
+    let msg = ue.msg.map(i8::cast_unsigned);
+    asynchronous(&Payload::Exterr(Exterr {
+        ver: ue.ver,
+        error: ue.error,
+        cat: ue.cat,
+        src_line: ue.src_line,
+        flags: ue.flags,
+        p: [ue.p1, ue.p2],
+        msg: msg.split(|byte| *byte == 0).next().unwrap_or_default(),
+    }));
+}
+
+const_assert_eq!(EXTERR_LEN, size_of::<sys::ktr_exterr>());
+const_assert_eq!(EXTERR_MSG_LEN, size_of::<sys::uexterror>() - offset_of!(sys::uexterror, msg));
+
+layout! {
+    proc_: 1368 {
+        p_list: 0,
+        p_threads: 16,
+        p_flag: 184,
+        p_state: 192,
+        p_pid: 196,
+        p_pglist: 216,
+        p_pptr: 232,
+        p_sibling: 240,
+        p_children: 256,
+        p_traceflag: 832,
+        p_ktrioparms: 840,
+        p_sysent: 1016,
+        p_numthreads: 1104,
+    }
+    thread: 1824 {
+        td_proc: 8,
+        td_plist: 16,
+        td_tid: 160,
+        td_ast: 268,
+        td_pflags: 276,
+        td_ucred: 392,
+        td_generation: 684,
+        td_name: 732,
+        td_state: 1160,
+        td_sa: 1048,
+        td_pcb: 1152,
+        td_kstack: 1264,
+        td_kstack_pages: 1272,
+        td_oncpu: 1788,
+        td_ktr_io_lim: 1816,
+    }
+    sysentvec: 416 {
+        sv_flags: 192,
+    }
+    uexterror: 200 {
+        ver: 0,
+        error: 4,
+        cat: 8,
+        src_line: 12,
+        flags: 16,
+        p1: 24,
+        p2: 32,
+        msg: 72,
+    }
+}
