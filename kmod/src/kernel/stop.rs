@@ -17,6 +17,8 @@ const PAGE_SIZE: usize = 4096;
 pub(crate) struct Stopped {
     /// Stack pointer of each CPU at the stop; 0 where there is none.
     stacks: Vec<AtomicUsize>,
+    /// The thread that has stopped the others.
+    caller: Thread,
 }
 
 /// What is on a thread's kernel stack that may be an address of code.
@@ -41,7 +43,6 @@ pub(crate) enum Addresses {
 pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
     struct Call<F, R> {
         stopped: Stopped,
-        caller: Thread,
         work: Option<F>,
         result: Option<R>,
     }
@@ -60,7 +61,7 @@ pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
         // SAFETY: as above; only the caller's own CPU takes a mutable reference, while the
         // others wait for it in the rendezvous.
         unsafe {
-            if Thread::current() != (*call).caller {
+            if Thread::current() != (*call).stopped.caller {
                 return;
             }
             let call = &mut *call;
@@ -90,8 +91,8 @@ pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
     // SAFETY: mp_maxid does not change after boot.
     let cpus = usize::try_from(unsafe { sys::mp_maxid }).unwrap_or(0).saturating_add(1);
     let stacks = (0..cpus).map(|_| AtomicUsize::new(0)).collect();
-    let mut call =
-        Call { stopped: Stopped { stacks }, caller: Thread::current(), work: Some(work), result: None };
+    let stopped = Stopped { stacks, caller: Thread::current() };
+    let mut call = Call { stopped, work: Some(work), result: None };
     start(&mut call);
     match call.result {
         Some(result) => result,
@@ -107,11 +108,12 @@ impl Stopped {
         unsafe { all_processes() }
     }
 
-    /// All threads.
+    /// All threads but the one that has stopped the others: what these are searched for may be on its
+    /// stack because it is searched for.
     pub(crate) fn threads(&self) -> impl Iterator<Item = StoppedThread<'_>> {
         self.processes().flat_map(move |p| {
             // SAFETY: as for processes().
-            let all = unsafe { threads(p) };
+            let all = unsafe { threads(p) }.filter(|td| *td != self.caller);
             // SAFETY: a thread on its process's list, while nothing else runs.
             all.map(move |td| StoppedThread { stopped: self, td: unsafe { &*td.as_ptr() } })
         })
