@@ -62,6 +62,7 @@ const FUNCTIONS: &[&str] = &[
     // sys/vnode.h
     "vn_close",
     "vn_finished_write",
+    "vn_fullpath",
     "vn_getsize_locked",
     "vn_rdwr",
     "vn_start_write",
@@ -111,7 +112,7 @@ const VARIABLES: &[&str] = &[
     "IO_.*",
     "KTR.*",
     "LOG_NOTICE",
-    "M_(WAITOK|ZERO|NOWAIT)",
+    "M_(TEMP|WAITOK|ZERO|NOWAIT)",
     "MAXCOMLEN",
     "MAXPATHLEN",
     "MAXCPU",

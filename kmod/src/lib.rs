@@ -9,6 +9,7 @@
 //! - [`points`], [`life`] and [`syscalls`] are the new functions: trace points, process
 //!   life cycle, ktrace(2) and utrace(2).
 //! - [`helper`] writes for processes that stay in the kernel.
+//! - [`listing`] says what is traced now.
 //! - [`release`] is what FreeBSD 14 and FreeBSD 15 differ in.
 //! - [`platform`] is what the engine asks for, made of [`kernel`], the one layer that
 //!   talks to the kernel.
@@ -30,6 +31,7 @@ mod entry;
 mod helper;
 mod kernel;
 mod life;
+mod listing;
 mod module;
 #[cfg(feature = "test-park")]
 mod park;

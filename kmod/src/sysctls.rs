@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::ffi::CString;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int, c_void};
@@ -13,6 +14,7 @@ use ktrace_format::Kind;
 
 use crate::helper;
 use crate::kernel::context::MaySleep;
+use crate::listing;
 use crate::platform::{Engine, Kernel};
 use crate::release;
 
@@ -95,7 +97,7 @@ static WORDS: [Word; 2] = [
         description: c"Trace points, as letters of ktrace(1), whose records are written at once",
         get: |settings, out| {
             let all = settings.at_once();
-            copy(letters().filter(|(_, facs)| all & facs != 0).map(|(letter, _)| *letter), out);
+            copy(letters_of(all), out);
         },
         set: |settings, word| {
             let mut all = 0;
@@ -126,11 +128,28 @@ fn letters() -> impl Iterator<Item = &'static (u8, u32)> {
     LETTERS.iter().chain(&release::LETTERS)
 }
 
+/// The letters of trace points (`KTRFAC_…`).
+pub(crate) fn letters_of(facilities: u32) -> impl Iterator<Item = u8> {
+    letters().filter(move |(_, of_letter)| facilities & of_letter != 0).map(|(letter, _)| *letter)
+}
+
 /// As many bytes as there is room for in front of a NUL.
 fn copy(bytes: impl Iterator<Item = u8>, out: &mut [u8]) {
     let room = out.len().saturating_sub(1);
     out.iter_mut().take(room).zip(bytes).for_each(|(to, from)| *to = from);
 }
+
+/// What is traced now, a line for each.
+struct List {
+    name: &'static CStr,
+    description: &'static CStr,
+    print: fn(MaySleep) -> String,
+}
+
+static LISTS: [List; 2] = [
+    List { name: c"procs", description: c"Processes that are traced", print: listing::procs },
+    List { name: c"files", description: c"Trace files that are written", print: listing::files },
+];
 
 /// A value of `kern.ktrace_rs.stats`, and its number for the handler.
 struct Value {
@@ -249,6 +268,18 @@ impl Sysctls {
                 engine.cast_mut().cast(),
                 number as sys::intmax_t,
                 set_word,
+                c"A",
+            );
+        }
+        for (number, list) in LISTS.iter().enumerate() {
+            tree.leaf(
+                root,
+                list.name,
+                list.description,
+                sys::CTLTYPE_STRING | READ_ONLY,
+                engine.cast_mut().cast(),
+                number as sys::intmax_t,
+                print_list,
                 c"A",
             );
         }
@@ -421,6 +452,27 @@ unsafe extern "C" fn set_word(
         Ok(()) => 0,
         Err(Errno(errno)) => errno,
     }
+}
+
+/// A list of [`LISTS`].
+///
+/// # Safety
+///
+/// A handler of sysctl(9); `arg2` is the number of the list.
+unsafe extern "C" fn print_list(
+    oid: *mut sys::sysctl_oid,
+    _: *mut c_void,
+    arg2: sys::intmax_t,
+    req: *mut sys::sysctl_req,
+) -> c_int {
+    let list = usize::try_from(arg2).ok().and_then(|number| LISTS.get(number));
+    let Some(list) = list else { return ENOENT };
+    // SAFETY: a handler of sysctl(9) may sleep.
+    let text = (list.print)(unsafe { MaySleep::new() });
+    // Words have no NUL.
+    let text = CString::new(text).unwrap_or_default();
+    // SAFETY: hands out the string, which is not written to.
+    unsafe { sys::sysctl_handle_string(oid, text.as_ptr().cast_mut().cast(), 0, req) }
 }
 
 /// A value of [`VALUES`].

@@ -26,6 +26,23 @@ pub struct TraceFile<P: Platform> {
     written: AtomicU64,
     /// A record could not be written.
     failed: AtomicBool,
+    /// Successful writes, and the bytes and records that they were. Changed under the commit lock.
+    commits: AtomicU64,
+    bytes: AtomicU64,
+    records: AtomicU64,
+}
+
+/// How far a trace file is, since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileProgress {
+    /// Successful writes.
+    pub commits: u64,
+    /// Bytes that they were.
+    pub bytes: u64,
+    /// Records that they were.
+    pub records: u64,
+    /// Bytes that wait in the stream.
+    pub gathered: usize,
 }
 
 /// What the thread works with that writes. Guarded by the commit lock.
@@ -70,6 +87,19 @@ impl<P: Platform> TraceFile<P> {
             commit: P::SleepLock::new(Writer { spare, free: Stack::new(), failed: Vec::new() }),
             written: AtomicU64::new(0),
             failed: AtomicBool::new(false),
+            commits: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            records: AtomicU64::new(0),
+        }
+    }
+
+    /// How far it is. Takes the stream lock.
+    pub fn progress(&self) -> FileProgress {
+        FileProgress {
+            commits: self.commits.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            records: self.records.load(Ordering::Relaxed),
+            gathered: self.stream.with(|stream| stream.bytes().len()),
         }
     }
 
@@ -240,6 +270,7 @@ impl<P: Platform> TraceFile<P> {
                 }
             } else {
                 self.engine.stats.records.get(header.kind).add(1);
+                count(&self.records, 1);
             }
             records = rest;
             first = false;
@@ -258,13 +289,15 @@ impl<P: Platform> TraceFile<P> {
     fn count_written(&self, mut records: &[u8], kinds: Option<&PerKind<u32>>) {
         let written = &self.engine.stats.records;
         if let Some(kinds) = kinds {
-            for (kind, count) in kinds.iter().filter(|(_, count)| **count != 0) {
-                written.get(kind).add(i64::from(*count));
+            for (kind, of_kind) in kinds.iter().filter(|(_, of_kind)| **of_kind != 0) {
+                written.get(kind).add(i64::from(*of_kind));
+                count(&self.records, u64::from(*of_kind));
             }
             return;
         }
         while let Some((header, _, rest)) = split_record(records) {
             written.get(header.kind).add(1);
+            count(&self.records, 1);
             records = rest;
         }
     }
@@ -279,8 +312,15 @@ impl<P: Platform> TraceFile<P> {
         stats.waited.add(P::ticks().wrapping_sub(begun).cast_signed().max(0));
         stats.commits.add(1);
         stats.bytes.add(i64::try_from(records.len()).unwrap_or(i64::MAX));
+        count(&self.commits, 1);
+        count(&self.bytes, records.len() as u64);
         Ok(())
     }
+}
+
+/// Adds to what only the holder of the commit lock changes.
+fn count(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).saturating_add(n), Ordering::Relaxed);
 }
 
 impl<P: Platform> Drop for TraceFile<P> {

@@ -33,9 +33,9 @@ mod settings;
 mod stats;
 mod stream;
 
-pub use file::{Failures, TraceFile, WriteFailed};
+pub use file::{Failures, FileProgress, TraceFile, WriteFailed};
 pub use platform::{Counter, Errno, Mutex, Platform, SleepLock, Storage};
-pub use process::{Origin, Pending, ProcTrace, Synchronous};
+pub use process::{Origin, Pending, ProcProgress, ProcTrace, Synchronous};
 pub use queue::Abandoned;
 pub use segment::SEGMENT_LEN;
 pub use settings::{

@@ -63,6 +63,18 @@ pub struct ProcTrace<P: Platform> {
     queue: P::Mutex<Queue<P>>,
 }
 
+/// How far the trace of a process is.
+pub struct ProcProgress<P: Platform> {
+    /// The file that is traced to. The last reference must be dropped where sleeping is allowed.
+    pub file: Arc<TraceFile<P>>,
+    /// Bytes that are queued.
+    pub queued: usize,
+    /// Bytes of records since the process was traced first, queued or in a stream or a file.
+    pub made: u64,
+    /// Records since then for which there was no room.
+    pub dropped: u64,
+}
+
 /// A record that is to be committed.
 struct New<'a> {
     header: Header,
@@ -140,6 +152,7 @@ impl<P: Platform> ProcTrace<P> {
                     file.put(&mut header, &mut Synchronous::Payload(payload), false)
                 {
                     queue.clear_drop_mark();
+                    queue.count_made(Record::encoded_len(payload));
                     if at_once {
                         queue.want_flush();
                     }
@@ -339,6 +352,14 @@ impl<P: Platform> ProcTrace<P> {
         self.queue.with(|queue| queue.bytes())
     }
 
+    /// How far the trace is; `None` if the process is not traced. Takes the queue lock.
+    pub fn progress(&self) -> Option<ProcProgress<P>> {
+        self.queue.with(|queue| {
+            let (made, dropped) = queue.made_and_dropped();
+            Some(ProcProgress { file: Arc::clone(queue.file()?), queued: queue.bytes(), made, dropped })
+        })
+    }
+
     fn is_at_once(&self, kind: Kind) -> bool {
         self.engine.settings.at_once() & kind.facility() != 0
     }
@@ -440,6 +461,7 @@ impl<P: Platform> ProcTrace<P> {
             (Put::Unfit, _) => return Step::Unfit,
         };
         queue.clear_drop_mark();
+        queue.count_made(new.record.len());
         step
     }
 
@@ -492,6 +514,7 @@ impl<P: Platform> ProcTrace<P> {
                 Step::Behind(_) if behind => {
                     let drop = queue.has_drop_mark();
                     queue.clear_drop_mark();
+                    queue.count_made(new.record.len());
                     (Step::Done, Some((end, queued, Some((drop, time)))))
                 }
                 step => (step, Some((end, queued, None))),

@@ -38,6 +38,9 @@ pub(crate) struct Queue<P: Platform> {
     /// How often a drain was to write everything, whatever the policy is, and how often that is done.
     flush_wanted: u64,
     flush_done: u64,
+    /// Bytes of records that got into a stream or were queued, and records that did not.
+    made: u64,
+    dropped_in_all: u64,
     /// Address of the file that tracing ended to because it could not be written, if nothing was
     /// traced to since.
     abandoned: Option<usize>,
@@ -98,6 +101,8 @@ impl<P: Platform> Queue<P> {
             waited: false,
             flush_wanted: 0,
             flush_done: 0,
+            made: 0,
+            dropped_in_all: 0,
             abandoned: None,
         }
     }
@@ -164,9 +169,20 @@ impl<P: Platform> Queue<P> {
         self.dropped = false;
     }
 
-    /// Has the next record that gets through say that others did not.
+    /// Counts a record that does not get through, and has the next one that does say so.
     pub(crate) fn mark_drop(&mut self) {
         self.dropped = true;
+        self.dropped_in_all = self.dropped_in_all.saturating_add(1);
+    }
+
+    /// Counts the bytes of a record that has got through.
+    pub(crate) fn count_made(&mut self, len: usize) {
+        self.made = self.made.saturating_add(len as u64);
+    }
+
+    /// Bytes of records that have got through, and how many records have not.
+    pub(crate) fn made_and_dropped(&self) -> (u64, u64) {
+        (self.made, self.dropped_in_all)
     }
 
     /// Adds a record with the time `now`.
@@ -178,7 +194,7 @@ impl<P: Platform> Queue<P> {
         let pushed = self.last.as_mut().is_some_and(|last| last.push(file, &record));
         if !pushed {
             let Some(mut segment) = self.spare.pop() else {
-                self.dropped = true;
+                self.mark_drop();
                 return Err(NotQueued::Full);
             };
             self.balanced_for = None;
@@ -187,7 +203,7 @@ impl<P: Platform> Queue<P> {
                 // Larger than a segment. The reference to the file is not the last one.
                 segment.reset();
                 self.spare.push(segment);
-                self.dropped = true;
+                self.mark_drop();
                 return Err(NotQueued::Full);
             }
             if let Some(last) = self.last.replace(segment) {
@@ -196,6 +212,7 @@ impl<P: Platform> Queue<P> {
             self.peak = self.peak.max(self.full.len().saturating_add(1));
         }
         self.dropped = false;
+        self.count_made(len);
         self.bytes = self.bytes.saturating_add(len);
         Ok(Pushed { len, crowded: !pushed && self.is_crowded() })
     }

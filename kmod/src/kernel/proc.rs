@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use kernel_sys as sys;
 use ktrace_engine::Origin;
-use ktrace_format::Kind;
+use ktrace_format::{Kind, MAXCOMLEN};
 
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::lock::SxShared;
@@ -304,6 +304,12 @@ impl ProcLocked {
     pub(crate) fn is_exiting(&self) -> bool {
         // SAFETY: the process is locked.
         unsafe { (*self.0.0).p_flag.cast_unsigned() & sys::P_WEXIT != 0 }
+    }
+
+    /// The name of its program (`p_comm`), ended by a NUL.
+    pub(crate) fn comm(&self) -> [u8; MAXCOMLEN + 1] {
+        // SAFETY: the process is locked.
+        unsafe { (*self.0.0).p_comm }.map(i8::cast_unsigned)
     }
 
     /// Its threads.

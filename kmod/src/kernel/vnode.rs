@@ -1,6 +1,7 @@
 //! Vnodes that trace records are appended to.
 
-use core::ffi::c_int;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_int};
 
 use kernel_sys as sys;
 use ktrace_engine::{Errno, Storage};
@@ -80,6 +81,21 @@ impl TraceVnode {
             unsafe { sys::vrefact(self.vp) };
         }
         self.vp
+    }
+
+    /// A name of the file, from the root of the current process. May sleep; none where it is not known,
+    /// or the file was removed.
+    pub(crate) fn path(&self) -> Option<Vec<u8>> {
+        let (mut name, mut buffer) = (core::ptr::null_mut(), core::ptr::null_mut());
+        // SAFETY: the vnode is referenced; the name is a string in the buffer, which is ours to free.
+        unsafe {
+            if sys::vn_fullpath(self.vp, &raw mut name, &raw mut buffer) != 0 {
+                return None;
+            }
+            let path = CStr::from_ptr(name).to_bytes().to_vec();
+            sys::free(buffer.cast(), (&raw mut sys::M_TEMP).cast());
+            Some(path)
+        }
     }
 
     /// The credential, with one more reference.

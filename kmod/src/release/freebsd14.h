@@ -17,6 +17,7 @@ FIELD(proc, p_sibling, 240);
 FIELD(proc, p_children, 256);
 FIELD(proc, p_traceflag, 832);
 FIELD(proc, p_ktrioparms, 840);
+FIELD(proc, p_comm, 992);
 FIELD(proc, p_sysent, 1016);
 FIELD(proc, p_numthreads, 1104);
 

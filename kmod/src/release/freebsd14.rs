@@ -27,6 +27,7 @@ layout! {
         p_children: 256,
         p_traceflag: 832,
         p_ktrioparms: 840,
+        p_comm: 992,
         p_sysent: 1016,
         p_numthreads: 1104,
     }

@@ -8,6 +8,7 @@ mod interleavings;
 mod load;
 mod model;
 mod processes;
+mod progress;
 mod queue;
 mod settings;
 mod stream;

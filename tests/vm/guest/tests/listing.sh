@@ -1,0 +1,95 @@
+#!/bin/sh
+# sysctl kern.ktrace_rs.procs and .files: a line for each traced process and trace file, whose numbers
+# are those of the files and of what the processes have made; and nothing of a process that
+# the caller may not see.
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+module_load
+
+check_eq "$(sysctl -n kern.ktrace_rs.procs | sed 1d)" "PID COMMAND FACILITIES QUEUED DROPPED BYTES FILE" "procs"
+check_eq "$(sysctl -n kern.ktrace_rs.files | sed 1d)" "PROCS RECORDS COMMITS BYTES GATHERED FILE" "files"
+
+# column LIST NAME VALUE COLUMN: that column of the line that has VALUE in the column NAME.
+column() {
+	# Not with -v, which takes a backslash for an escape.
+	sysctl -n "kern.ktrace_rs.$1" | sed 1d | name="$2" value="$3" column="$4" awk '
+	    NR == 1 { for (i = 1; i <= NF; i++) number[$i] = i; width = NF; next }
+	    NF != width { exit 1 }
+	    $number[ENVIRON["name"]] == ENVIRON["value"] { print $number[ENVIRON["column"]] }' ||
+	    echo "a line with other columns"
+}
+
+note "a process that makes records, and one that sleeps, with a file whose name has a blank"
+spawn "$KT_BIN/tick"
+tick=$spawned
+spawn sleep 1000
+sleeper=$spawned
+wait_for 10 sleeps "$sleeper"
+ktrace -t cu -f 'a b.out' -p "$tick"
+ktrace -a -t cw -f 'a b.out' -p "$sleeper"
+ktrace -t i -f other.out -p "$sleeper"
+check_ok grows 'a b.out'
+sysctl kern.ktrace_rs.procs kern.ktrace_rs.files
+file="$PWD/a\\040b.out"
+check_eq "$(column procs PID "$tick" COMMAND)" tick command
+check_eq "$(column procs PID "$tick" FACILITIES)" cu "trace points"
+check_eq "$(column procs PID "$tick" FILE)" "$file" file
+check_eq "$(column procs PID "$sleeper" FACILITIES)" ciw "trace points"
+check_eq "$(column procs PID "$sleeper" FILE)" "$PWD/other.out" file
+check_eq "$(column files FILE "$file" PROCS)" 1 processes
+check_eq "$(column files FILE "$PWD/other.out" PROCS)" 1 processes
+ktrace -a -t i -f 'a b.out' -p "$sleeper"
+check_eq "$(column files FILE "$file" PROCS)" 2 processes
+check_eq "$(column files FILE "$PWD/other.out" PROCS)" "" "processes of a file that is closed"
+
+note "numbers of a process at rest"
+kill -STOP "$tick"
+wait_for 10 rests 'a b.out'
+size=$(stat -f %z 'a b.out')
+check_eq "$(column files FILE "$file" BYTES)" "$size" "bytes of the file"
+check_eq "$(column files FILE "$file" RECORDS)" "$(records 'a b.out')" "records of the file"
+check_eq "$(column files FILE "$file" GATHERED)" 0 "gathered bytes"
+check_ge "$(column files FILE "$file" COMMITS)" 1 writes
+raw 'a b.out' >raw.out
+made=$(awk -v pid="pid=$tick" '$2 == pid && match($0, / len=[0-9]+/) { n += 64 + substr($0, RSTART + 5, RLENGTH - 5) } END { print n + 0 }' raw.out)
+check_eq "$(column procs PID "$tick" BYTES)" "$made" "bytes of the process"
+check_eq "$(column procs PID "$tick" QUEUED) $(column procs PID "$tick" DROPPED)" "0 0" "queued and dropped"
+
+note "who sees what"
+as_nobody() {
+	su -m nobody -c "sysctl -n kern.ktrace_rs.$1"
+}
+check_eq "$(as_nobody procs | awk -v pid="$tick" '$1 == pid { print $7 }')" - "file of a process of root"
+check_eq "$(as_nobody files | awk 'NR == 3 { print $1, $6 }')" "2 -" "file of processes of root"
+others=$(sysctl -n security.bsd.see_other_uids)
+at_exit "sysctl -q security.bsd.see_other_uids=$others"
+sysctl -q security.bsd.see_other_uids=0
+check_eq "$(as_nobody procs | sed 1,2d)" "" "processes of root"
+check_eq "$(as_nobody files | sed 1,2d)" "" "files of processes of root"
+
+note "a file that is removed"
+rm 'a b.out'
+check_eq "$(column procs PID "$tick" FILE)" - file
+kill -CONT "$tick"
+ktrace -C
+wait_for 5 idle
+
+note "what a process drops is counted for it"
+limit=kern.ktrace_rs.queue_limit
+default=$(sysctl -n $limit)
+at_exit "sysctl -q $limit=$default kern.ktrace_rs.batch_bytes=65536"
+sysctl -q $limit=4096 kern.ktrace_rs.batch_bytes=8192
+dropped=$(ktrace_rs_stat dropped)
+spawn "$KT_BIN/big_read" 4096 0
+ktrace -t f -f drops.out -p "$spawned"
+drops() {
+	[ "$(ktrace_rs_stat dropped)" -gt "$dropped" ]
+}
+wait_for 60 drops
+kill -STOP "$spawned"
+wait_for 10 rests drops.out
+check_eq "$(column procs PID "$spawned" DROPPED)" $(($(ktrace_rs_stat dropped) - dropped)) "dropped"
+ktrace -C
+wait_for 5 idle
+module_unload
