@@ -41,6 +41,7 @@ else
 	need ld.lld lld
 	need clang-format clang-format
 	need bmake bmake
+	need mandoc mandoc
 	need python3 python3-pip
 	need qemu-system-x86_64 qemu-system-x86
 	need xz xz-utils

@@ -1,0 +1,29 @@
+#!/bin/sh
+# The manual page has every sysctl of the module, and no other; the kernel's own mandoc(1), where there
+# is one, renders it.
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+module_load
+module_only "its manual page"
+
+# variables NAME: those below a node, without the nodes between.
+variables() {
+	sysctl -aN "$1" | sort -r | awk 'index(last, $1 ".") != 1 { print } { last = $1 }'
+}
+
+# Each record type has the same two.
+variables kern.ktrace_rs | sed 's/\.type\.[a-z_]*\./.type.*./' | sort -u >module
+sed -n 's/^\.It Va \(kern\.ktrace_rs\.[^ ]*\)$/\1/p' "$KT/ktrace_rs.4" | sort >page
+check_ge "$(wc -l <module)" 20 "sysctls"
+diff page module || fail "page and module differ"
+
+variables kern.ktrace_rs.stats.type | sed 's/.*\.type\.\([a-z_]*\)\..*/\1/' | sort -u >module
+sed -n '/^The types are/,/^\.El/p' "$KT/ktrace_rs.4" | sed -n 's/^\.Va \([a-z_]*\) .*/\1/p' |
+    case $(uname -r) in
+    14.*) grep -v -x -e args -e envs -e exterr ;;
+    *) cat ;;
+    esac | sort >page
+diff page module || fail "page and module differ in record types"
+
+! command -v mandoc >/dev/null || mandoc "$KT/ktrace_rs.4" >rendered || fail "mandoc: status $?"
