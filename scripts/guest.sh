@@ -46,6 +46,8 @@ sh scripts/module.sh -f test-other-release -o "$guest/ktrace_rs_other.ko"
 sh scripts/module.sh -f test-other-name -o "$guest/ktrace_rs_twin.ko"
 sh scripts/module.sh -f test-park -o "$guest/ktrace_rs_park.ko"
 
+sh scripts/userland.sh "$guest/bin"
+
 rm -rf "$guest/tests" "$guest/bench" "$guest/atf"
 cp -R tests/vm/guest/tests "$guest/tests"
 cp -R tests/vm/guest/bench "$guest/bench"

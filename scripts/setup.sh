@@ -59,13 +59,15 @@ for component in rust-src clippy rustfmt; do
 		;;
 	esac
 done
-case $installed in
-*x86_64-unknown-none*) ;;
-*)
-	say "adding the Rust target x86_64-unknown-none"
-	rustup target add x86_64-unknown-none
-	;;
-esac
+for target in x86_64-unknown-none x86_64-unknown-freebsd; do
+	case $installed in
+	*"$target"*) ;;
+	*)
+		say "adding the Rust target $target"
+		rustup target add "$target"
+		;;
+	esac
+done
 
 # Rust for FreeBSD comes without Miri.
 if [ "$(uname -s)" != FreeBSD ] &&

@@ -1,0 +1,16 @@
+#!/bin/sh
+# The linker of Rust programs for FreeBSD on another system: zig cc, without the libraries that the
+# crate libc names, nobody uses, and zig has not.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+. scripts/env.sh
+export ZIG_GLOBAL_CACHE_DIR="$root/target/zig-cache" ZIG_LOCAL_CACHE_DIR="$root/target/zig-cache"
+for argument do
+	shift
+	case $argument in
+	-lkvm | -lmemstat | -lprocstat | -ldevstat | -m64 | -Wl,-O1) ;;
+	*) set -- "$@" "$argument" ;;
+	esac
+done
+exec "$root/$ZIG_DIR/ziglang/zig" cc -target x86_64-freebsd.14.2 "$@"
