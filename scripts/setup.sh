@@ -44,6 +44,7 @@ else
 	need mandoc mandoc
 	need python3 python3-pip
 	need qemu-system-x86_64 qemu-system-x86
+	need qemu-img qemu-utils
 	need xz xz-utils
 	libclang || packages="$packages libclang-dev"
 fi

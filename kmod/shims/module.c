@@ -27,5 +27,9 @@ MODULE_DEPEND(ktrace_rs, kernel, 1, __FreeBSD_version, __INT_MAX__);
 MODULE_VERSION(KTRACE_RS_NAME, 1);
 MODULE_METADATA(
     _md_ktrace_rs, MDT_MODULE, &ktrace_rs_module, __XSTRING(KTRACE_RS_NAME));
-SYSINIT(ktrace_rs, SI_SUB_KTRACE, SI_ORDER_ANY, module_register_init,
+/*
+ * Where loader(8) has loaded it: when init(8) has its number, which the helper
+ * must not take, and before it runs.
+ */
+SYSINIT(ktrace_rs, SI_SUB_SYSCALLS, SI_ORDER_ANY, module_register_init,
     &ktrace_rs_module);

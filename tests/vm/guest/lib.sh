@@ -5,7 +5,9 @@
 #	# full timeout: 1800      (optional, where the test runs at full length)
 #	# reboots                 (optional: it comes last, and ends in a reboot)
 #	# panics                  (optional: where it sets debug.kdb.panic, the machine is
-#	                          started again, and the test as well; see KT_PANICS)
+#	                          started again, and the test as well; see KT_DOWNS)
+#	# boots                   (optional: as panics, with reboot(8), and with the root file
+#	                          system as the test has left it)
 #	. "$KT/lib.sh"
 #
 # runs as root in a fresh directory, and ends with status 0 (ok), 77 (skipped,
@@ -22,7 +24,7 @@
 #	           a disk of 64 MiB that reads and writes 256 KiB a second, with anything on it
 #	KT_KEPT_DISK
 #	           a disk of 256 MiB, with zeros on it at first, that is the same one after a panic
-#	KT_PANICS  how many panics of this test there have been
+#	KT_DOWNS   how many systems have gone down for this test
 #	KT_OUT     a directory whose files end up on the host beside the test's log
 
 # fail MESSAGE...: ends the test as failed.

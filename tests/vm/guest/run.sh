@@ -2,8 +2,8 @@
 # The guest's side of the VM runner. The runner hands in a tree with this file at
 # its root, starts `sh run.sh serve` on the serial console, and writes one request a line:
 #
-#	run NAME SECONDS PANICS   run tests/NAME.sh or bench/NAME.sh, at most that long;
-#	                          it has had that many systems panic before this one
+#	run NAME SECONDS DOWNS   run tests/NAME.sh or bench/NAME.sh, at most that long;
+#	                          that many systems have gone down for it
 #	again                     repeat the last end marker, the console lost it
 #	shell ROWS COLUMNS TERM   an interactive shell
 #
@@ -57,13 +57,13 @@ serve() {
 	done
 }
 
-# run_test NAME SECONDS PANICS
+# run_test NAME SECONDS DOWNS
 run_test() {
 	name=$1
 	KT_OUT=$KT/out/$name
-	KT_PANICS=$3
+	KT_DOWNS=$3
 	STATE=$KT/state
-	export KT_OUT KT_PANICS STATE
+	export KT_OUT KT_DOWNS STATE
 	work=$KT/work/$name
 	left=
 	rm -rf "$KT_OUT" "$STATE" "$work"

@@ -71,7 +71,14 @@ mod tests {
     use std::time::Duration;
 
     fn bench(name: &str) -> Test {
-        Test { name: name.into(), limit: Duration::ZERO, load: None, reboots: false, panics: false }
+        Test {
+            name: name.into(),
+            limit: Duration::ZERO,
+            load: None,
+            reboots: false,
+            panics: false,
+            boots: false,
+        }
     }
 
     #[test]

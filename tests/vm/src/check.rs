@@ -92,12 +92,21 @@ struct ImageRun<'a, W> {
     boots: AtomicUsize,
 }
 
+/// The root file system of a machine that is started again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Root {
+    /// As the system that went down has left it.
+    Same,
+    /// That of the image.
+    Anew,
+}
+
 /// Lines shown of a failed test's log, and of the runner's notes.
 const LOG_LINES: usize = 40;
 const NOTE_LINES: usize = 20;
 
-/// How many systems a test may have panic.
-const MOST_PANICS: u32 = 4;
+/// How many systems a test may have panic or reboot, and go on.
+const MOST_DOWNS: u32 = 4;
 
 impl<W: Write + Send> ImageRun<'_, W> {
     fn all(&self) -> Result<()> {
@@ -187,21 +196,33 @@ impl<W: Write + Send> ImageRun<'_, W> {
                 },
             };
             let begun = Instant::now();
-            let mut panics = 0;
+            // How many systems have gone down for it.
+            let mut downs = 0;
             let verdict = loop {
-                match current.run(&test, panics, &self.dir) {
+                match current.run(&test, downs, &self.dir) {
                     Ok(ended) => {
-                        let (verdict, usable) = self.judge(&test, panics, &ended, &current);
+                        let (verdict, usable) = self.judge(&test, downs, &ended, &current);
                         guest = usable.then_some(current);
                         break verdict;
                     }
                     Err(Trouble::Gone) if test.reboots => break self.rebooted(&test.name, &mut current),
-                    Err(trouble @ Trouble::Crashed(_)) if test.panics && panics < MOST_PANICS => {
+                    Err(Trouble::Gone) if test.boots && downs < MOST_DOWNS => {
+                        match self.rebooted(&test.name, &mut current) {
+                            Verdict::Ok => {}
+                            verdict => break verdict,
+                        }
+                        downs += 1;
+                        current = match self.boot(Some((current, Root::Same)))? {
+                            Ok(guest) => guest,
+                            Err(lines) => break Verdict::Fail(lines),
+                        };
+                    }
+                    Err(trouble @ Trouble::Crashed(_)) if test.panics && downs < MOST_DOWNS => {
                         if let Err(verdict) = self.panicked(&test.name, &trouble, &mut current) {
                             break verdict;
                         }
-                        panics += 1;
-                        current = match self.boot(Some(current))? {
+                        downs += 1;
+                        current = match self.boot(Some((current, Root::Anew)))? {
                             Ok(guest) => guest,
                             Err(lines) => break Verdict::Fail(lines),
                         };
@@ -222,13 +243,16 @@ impl<W: Write + Send> ImageRun<'_, W> {
 
     /// Boots a machine, or that of another guest again, and says what it is; or says why it does not
     /// boot.
-    fn boot(&self, again: Option<Guest>) -> Result<Result<Guest, Vec<String>>> {
+    fn boot(&self, again: Option<(Guest, Root)>) -> Result<Result<Guest, Vec<String>>> {
         let count = self.boots.fetch_add(1, Ordering::Relaxed) + 1;
         let log = self.dir.join(format!("console-{count}.log"));
         let begun = Instant::now();
         let machine = match again {
             None => Machine::start(self.image, &self.options.payload, &log)?,
-            Some(guest) => guest.into_machine().start_again(self.image, &log)?,
+            Some((guest, root)) => {
+                let anew = (root == Root::Anew).then_some(self.image);
+                guest.into_machine().start_again(anew, &log)?
+            }
         };
         match Guest::boot(machine, self.options.limits) {
             Ok(guest) => {
@@ -264,15 +288,16 @@ impl<W: Write + Send> ImageRun<'_, W> {
         Ok(())
     }
 
-    /// The verdict on a test that has ended, after that many panics, and whether the guest can run
+    /// The verdict on a test that has ended, after so many systems have gone down, and whether the guest can run
     /// another.
-    fn judge(&self, test: &Test, panics: u32, ended: &Ended, guest: &Guest) -> (Verdict, bool) {
+    fn judge(&self, test: &Test, downs: u32, ended: &Ended, guest: &Guest) -> (Verdict, bool) {
         let Ended { end, results, console } = ended;
         let left = |thing: &str| end.left.iter().any(|left| left == thing);
         let mut why = Vec::new();
         match end.status {
             0 if test.reboots => why.push("the system has not rebooted".into()),
-            0 if test.panics && panics == 0 => why.push("the system has not panicked".into()),
+            0 if test.boots && downs == 0 => why.push("the system has not rebooted".into()),
+            0 if test.panics && downs == 0 => why.push("the system has not panicked".into()),
             0 | 77 => {}
             124 => why.push("timed out".to_owned()),
             status => why.push(format!("status {status}")),
@@ -298,7 +323,8 @@ impl<W: Write + Send> ImageRun<'_, W> {
         } else {
             Verdict::Ok
         };
-        (verdict, !left("stuck"))
+        // One that boots changes the root file system.
+        (verdict, !left("stuck") && !test.boots)
     }
 
     /// The verdict on a test that is to reboot the system, when the machine is off.

@@ -161,6 +161,7 @@ mod tests {
             load: load.map(Into::into),
             reboots: false,
             panics: false,
+            boots: false,
         };
         assert!(take(&test("a", Some("load")), dir.path()).unwrap().is_some());
         assert!(take(&test("a", None), dir.path()).unwrap().is_none());

@@ -146,12 +146,12 @@ impl Guest {
         self.machine.console().since(0)
     }
 
-    /// Runs `test`, after it has had that many systems panic; its results go below directory `out`.
-    pub fn run(&mut self, test: &Test, panics: u32, out: &Path) -> Result<Ended, Trouble> {
+    /// Runs `test`, for which that many systems have gone down; its results go below directory `out`.
+    pub fn run(&mut self, test: &Test, downs: u32, out: &Path) -> Result<Ended, Trouble> {
         let limit = test.limit * self.limits.patience;
         let from = self.seen;
         self.live_seen = self.machine.live_log().len();
-        self.machine.type_in(format!("run {} {} {panics}\n", test.name, limit.as_secs()));
+        self.machine.type_in(format!("run {} {} {downs}\n", test.name, limit.as_secs()));
         let end = match self.wait_for_end(&test.name, from, limit + self.grace()) {
             // The marker may have been lost.
             Err(Trouble::Hung(_)) => self.ask_again(&test.name, from, limit)?,

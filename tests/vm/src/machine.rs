@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::console::Console;
@@ -37,25 +37,30 @@ impl Machine {
     /// file `console_log`.
     pub fn start(image: &Image, payload: &Payload, console_log: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("ktrace-vm-").tempdir()?;
+        create_root(image, dir.path())?;
         payload.write(&dir.path().join(PAYLOAD))?;
         results::create_disk(&dir.path().join(RESULTS))?;
         File::create(dir.path().join(SLOW))?.set_len(SLOW_SIZE)?;
         File::create(dir.path().join(KEPT))?.set_len(KEPT_SIZE)?;
-        Self::switch_on(image, dir, console_log)
+        Self::switch_on(dir, console_log)
     }
 
-    /// Switches the machine off, and on again. Of what the guest has written, what is on
-    /// the disks that were made for the machine is there again, and what is on that of `image` is not.
-    pub fn start_again(self, image: &Image, console_log: &Path) -> Result<Self> {
+    /// Switches the machine off, and on again. What the guest has written to the disks that were made
+    /// for the machine is there again; and what it has written to that of the image, unless this
+    /// is `image` anew.
+    pub fn start_again(self, anew: Option<&Image>, console_log: &Path) -> Result<Self> {
         let Self { power, dir, .. } = self;
         drop(power);
-        Self::switch_on(image, dir, console_log)
+        if let Some(image) = anew {
+            create_root(image, dir.path())?;
+        }
+        Self::switch_on(dir, console_log)
     }
 
-    fn switch_on(image: &Image, dir: TempDir, console_log: &Path) -> Result<Self> {
+    fn switch_on(dir: TempDir, console_log: &Path) -> Result<Self> {
         let log = create(console_log).with_context(|| format!("cannot write {}", console_log.display()))?;
         let (reader, writer) = std::io::pipe()?;
-        let mut command = qemu(image, dir.path())?;
+        let mut command = qemu(dir.path());
         // What QEMU itself has to say belongs to the console's story.
         command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
         let program = command.get_program().to_string_lossy().into_owned();
@@ -107,6 +112,7 @@ impl Drop for Power {
     }
 }
 
+const ROOT: &str = "root.qcow2";
 const PAYLOAD: &str = "payload.tar";
 const RESULTS: &str = "results.tar";
 const SLOW: &str = "slow.img";
@@ -133,7 +139,19 @@ pub fn hardware() -> [&'static str; 8] {
     ["-accel", accel, "-cpu", "max,-erms,-fsrm", "-smp", "2", "-m", "2048"]
 }
 
-fn qemu(image: &Image, dir: &Path) -> std::io::Result<Command> {
+/// Makes the disk that the guest boots from: what it writes, over the image, which stays as it is.
+fn create_root(image: &Image, dir: &Path) -> Result<()> {
+    let status = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", image.format.name(), "-b"])
+        .arg(image.path.canonicalize()?)
+        .arg(dir.join(ROOT))
+        .status()
+        .context("cannot start qemu-img (is QEMU installed?)")?;
+    ensure!(status.success(), "qemu-img cannot make a disk of {}", image.path.display());
+    Ok(())
+}
+
+fn qemu(dir: &Path) -> Command {
     let program = env::var_os("KTRACE_VM_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into());
     let mut qemu = Command::new(program);
     qemu.args(hardware())
@@ -141,7 +159,7 @@ fn qemu(image: &Image, dir: &Path) -> std::io::Result<Command> {
         .args(["-serial", "stdio", "-serial"])
         .arg(format!("file:{}", dir.join(LIVE).display()))
         .arg("-drive")
-        .arg(drive(&image.path.canonicalize()?, image.format.name(), "snapshot=on"))
+        .arg(drive(&dir.join(ROOT), "qcow2", "cache=unsafe"))
         .arg("-drive")
         .arg(drive(&dir.join(PAYLOAD), "raw", "read-only=on"))
         .arg("-drive")
@@ -150,7 +168,7 @@ fn qemu(image: &Image, dir: &Path) -> std::io::Result<Command> {
         .arg(drive(&dir.join(SLOW), "raw", &format!("cache=unsafe,throttling.bps-total={SLOW_RATE}")))
         .arg("-drive")
         .arg(drive(&dir.join(KEPT), "raw", "cache=unsafe"));
-    Ok(qemu)
+    qemu
 }
 
 fn create(path: &Path) -> std::io::Result<File> {
@@ -185,14 +203,22 @@ mod tests {
 
     #[test]
     fn the_image_is_never_written_to_and_the_fourth_disk_is_slow() {
-        let file = tempfile::NamedTempFile::with_prefix("a,b").unwrap();
-        let image = Image { path: file.path().into(), format: Format::Qcow2 };
-        let command = qemu(&image, Path::new("/tmp")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a,b.img");
+        fs::write(&file, [7; 4096]).unwrap();
+        create_root(&Image { path: file.clone(), format: Format::Raw }, dir.path()).unwrap();
+        let command = qemu(dir.path());
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+        assert!(args.iter().all(|arg| !arg.contains("b.img")));
         let disks: Vec<_> = args.iter().filter(|arg| arg.starts_with("if=virtio")).collect();
         assert_eq!(disks.len(), 5);
-        assert!(disks[0].contains("format=qcow2,snapshot=on") && disks[0].contains("a,,b"));
-        assert!(disks[3].contains("throttling.bps-total=262144,file=/tmp/slow.img"));
+        assert!(disks[0].contains("format=qcow2") && disks[0].ends_with("/root.qcow2"));
+        assert!(disks[3].contains("throttling.bps-total=262144,file=") && disks[3].ends_with("/slow.img"));
         assert!(args.iter().any(|arg| arg == "-no-reboot"));
+    }
+
+    #[test]
+    fn a_comma_in_the_name_of_a_disk_is_doubled() {
+        assert!(drive(Path::new("/tmp/a,b"), "raw", "cache=unsafe").ends_with("file=/tmp/a,,b"));
     }
 }

@@ -20,13 +20,15 @@ pub struct Test {
     pub reboots: bool,
     /// Whether it has the system panic, and goes on in the next one: then it must, once or more.
     pub panics: bool,
+    /// As `panics`, with reboots; what it has written to the root file system is there again.
+    pub boots: bool,
 }
 
 /// How long a test may take that does not say.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
 /// The tests in `*.sh` in `dir`, in the order of their names, but those last that have a header
-/// line `# reboots`; only those whose name matches one of the patterns in `only`, if there are
+/// line `# reboots` or `# boots`; only those whose name matches one of the patterns in `only`, if there are
 /// any. `full` asks for the limits of their full length.
 pub fn find(dir: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
     let entries = fs::read_dir(dir).with_context(|| format!("no tests in {}", dir.display()))?;
@@ -45,14 +47,14 @@ pub fn find(dir: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
                 fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let limit = limit(&text, full).with_context(|| path.display().to_string())?;
             let says = |key| header(&text, key).as_deref() == Some("");
-            let (reboots, panics) = (says("reboots"), says("panics"));
-            tests.push(Test { name, limit, load: header(&text, "load:"), reboots, panics });
+            let (reboots, panics, boots) = (says("reboots"), says("panics"), says("boots"));
+            tests.push(Test { name, limit, load: header(&text, "load:"), reboots, panics, boots });
         }
     }
     if tests.is_empty() {
         bail!("no test in {} matches", dir.display());
     }
-    tests.sort_by(|a, b| (a.reboots, &a.name).cmp(&(b.reboots, &b.name)));
+    tests.sort_by(|a, b| (a.boots, a.reboots, &a.name).cmp(&(b.boots, b.reboots, &b.name)));
     Ok(tests)
 }
 

@@ -26,7 +26,8 @@ impl Place {
             let script = place.path(&format!("target/guest/tests/{test}.sh"));
             let reboots = if test.contains("reboot") { "# reboots\n" } else { "" };
             let panics = if test.contains("panics") { "# panics\n" } else { "" };
-            fs::write(script, format!("# timeout: 1\n{reboots}{panics}")).unwrap();
+            let boots = if test.contains("boots") { "# boots\n" } else { "" };
+            fs::write(script, format!("# timeout: 1\n{reboots}{panics}{boots}")).unwrap();
         }
         place
     }
@@ -254,6 +255,19 @@ fn a_test_that_panics_goes_on_in_the_next_system() {
     assert_eq!(ran.out.matches("== my.img").count(), 2);
     let log = fs::read_to_string(place.path("target/vm/my/b-panics/log")).unwrap();
     assert_eq!(log, "panics before: 1\n");
+}
+
+#[test]
+fn a_test_that_boots_goes_on_with_the_same_root_and_comes_last() {
+    let place = Place::new(&["a-boots", "b-ok", "c-never-boots", "d-reset-boots"]);
+    let ran = place.check();
+    let verdicts = ["ok b-ok", "ok a-boots", "FAIL c-never-boots", "FAIL d-reset-boots"];
+    assert_eq!(ran.verdicts()[..4], verdicts, "{}", ran.out);
+    let log = fs::read_to_string(place.path("target/vm/my/a-boots/log")).unwrap();
+    assert_eq!(log, "boots before: 1\n");
+    ran.says("the system has not rebooted");
+    ran.says("gone off without an orderly reboot");
+    assert_eq!(ran.out.matches("== my.img").count(), 4, "each spoils the root of its machine");
 }
 
 #[test]

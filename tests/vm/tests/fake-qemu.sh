@@ -8,6 +8,8 @@ for arg; do
 				results=${arg#*file=} ;;
 	*cache=unsafe,file=*kept.img)
 				kept=${arg#*file=} ;;
+	*cache=unsafe,file=*root.qcow2)
+				root=${arg#*file=} ;;
 	file:*)			live=${arg#file:} ;;
 	esac
 done
@@ -57,6 +59,16 @@ panics() {
 	fi
 }
 
+# boots: reboots on a machine whose root file system has not seen that yet.
+boots() {
+	if [ "$(tail -c 4 "$root")" = once ]; then
+		end 0 - "boots before: ${rest#* }"
+	else
+		printf once >>"$root"
+		reboots
+	fi
+}
+
 debugger() {
 	while read -r command; do
 		printf 'the debugger on %s\ndb> ' "$command"
@@ -73,6 +85,9 @@ run() {
 	*lor-reboot)	say module:ffffffff82000000:3000; reversal vnode stream; reboots ;;
 	*log-reboot)	echo "ktrace write failed, errno 5, tracing stopped for pid 7"; reboots ;;
 	*reboot)	reboots ;;
+	*reset-boots)	exit ;;
+	*never-boots)	end 0 ;;
+	*boots)		boots ;;
 	*always-panics)	echo "panic: kdb_sysctl_panic"; exit ;;
 	*lor-panics)	say module:ffffffff82000000:3000; reversal vnode stream; panics "panic: kdb_sysctl_panic" ;;
 	*trap-panics)	echo "Fatal trap 12: page fault"; panics "panic: kdb_sysctl_panic" ;;

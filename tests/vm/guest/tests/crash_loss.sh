@@ -58,7 +58,7 @@ lost() {
 	check_ge "$made" 100 "calls made"
 }
 
-if [ "$KT_PANICS" -eq 0 ]; then
+if [ "$KT_DOWNS" -eq 0 ]; then
 	# Soft updates, as systems are installed with. fsync(2) of a file does not bring the name of a
 	# new directory to the disk.
 	ufs "$KT_KEPT_DISK" disk -U
@@ -72,7 +72,7 @@ fi
 mount "$KT_KEPT_DISK" disk || fail "mount"
 
 set -- $policies
-shift "$KT_PANICS"
+shift "$KT_DOWNS"
 [ $# -eq 0 ] || crash "$1"
 
 for policy in $policies; do

@@ -1,0 +1,38 @@
+#!/bin/sh
+# The module is loaded at boot: by loader(8), before any process runs; and, unloaded again, by rc(8).
+# timeout: 120
+# boots
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+module_only "boot"
+[ -n "$KT_MODULE" ] || skip "no module given"
+
+if [ "$KT_DOWNS" -eq 0 ]; then
+	mkdir -p /boot/modules
+	install -m 555 "$KT_MODULE" /boot/modules/ktrace_rs.ko || fail "install"
+	kldxref /boot/modules || fail "kldxref"
+	printf '%s\n' 'ktrace_rs_load="YES"' 'kern.ktrace_rs.policy="return"' >>/boot/loader.conf
+	sync
+	exec reboot
+fi
+
+module_announce
+check_ok module_is_loaded
+check_eq "$(sysctl -n kern.ktrace_rs.policy)" return "policy from loader.conf"
+check_eq "$(kldstat -n ktrace_rs | awk 'NR == 2 { print $5 }')" ktrace_rs.ko "file"
+# Before init(8): the helper has a smaller number than any process of the user's.
+helper=$(ps -ax -o pid= -o comm= | awk '$2 == "ktrace_rs" { print $1 }')
+check_le "$helper" 50 "pid of the helper"
+check_eq "$(ktrace_rs_stat records)" 0 "records"
+ktrace -t c -f out /usr/bin/true || fail "ktrace: status $?"
+check_ok has out '^SYSCALL '
+wait_for 5 idle
+
+note "rc.conf"
+module_unload
+sysrc -q kld_list=ktrace_rs >/dev/null || fail "sysrc"
+service kld start || fail "service kld start: status $?"
+check_ok module_is_loaded
+ktrace -t c -f out /usr/bin/true || fail "ktrace: status $?"
+check_ok has out '^SYSCALL '
+module_unload
