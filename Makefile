@@ -17,16 +17,33 @@ setup:
 lint: all
 	@sh scripts/lint.sh
 
+# DESTDIR and PREFIX are honoured.
+install: all
+	@sh scripts/guest.sh
+	@sh scripts/install.sh install
+
+uninstall:
+	@sh scripts/install.sh uninstall
+
+# An archive for pkg(8), made on FreeBSD; elsewhere what that is made of.
+package: all
+	@sh scripts/guest.sh
+	@sh scripts/install.sh package
+
 # What a newcomer sees: the module at work, or the same engine on this machine.
 demo: all
 	@sh scripts/demo.sh $(IMAGE)
 
-check: lint check-host check-vm
+check: lint check-host check-install check-vm
 
 check-host: setup
 	cargo test -q
 	@sh scripts/fuzz.sh
 	@sh scripts/miri.sh
+
+check-install: all
+	@sh scripts/guest.sh
+	@sh tests/install.sh
 
 check-vm: all
 	@sh scripts/guest.sh
@@ -60,4 +77,4 @@ vm-image: setup
 clean:
 	rm -rf target
 
-.PHONY: all setup lint demo check check-host check-vm stress stress-host bench bench-host vm-shell vm-image clean
+.PHONY: all setup install uninstall package lint demo check check-host check-install check-vm stress stress-host bench bench-host vm-shell vm-image clean

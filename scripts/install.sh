@@ -1,0 +1,129 @@
+#!/bin/sh
+# install.sh install|uninstall|package: the module, its manual page, ktrstat and ktrcheck, and the kyua suite.
+#
+# DESTDIR=DIR   put all of it below DIR; the system that runs is left alone
+# PREFIX=DIR    where all but the module goes; default /usr/local
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+
+command=$1
+DESTDIR=${DESTDIR:-}
+PREFIX=${PREFIX:-/usr/local}
+case $PREFIX in
+/*) ;;
+*) die "PREFIX=$PREFIX: not an absolute path" ;;
+esac
+if [ "$(uname -s)" != FreeBSD ] && [ -z "$DESTDIR" ] && [ "$command" != package ]; then
+	die "this is no FreeBSD: set DESTDIR"
+fi
+modules=$DESTDIR/boot/modules
+suite=$PREFIX/tests/ktrace_rs
+suite_programs="ktr_call ktr_raw setid_exec tick"
+
+# What is installed, below DESTDIR: mode, source, destination.
+files() {
+	echo "555 target/ktrace_rs.ko /boot/modules/ktrace_rs.ko"
+	echo "444 target/install/ktrace_rs.4.gz $PREFIX/share/man/man4/ktrace_rs.4.gz"
+	for program in ktrstat ktrcheck; do
+		echo "555 target/guest/bin/$program $PREFIX/bin/$program"
+	done
+	for file in tests/atf/*; do
+		case $file in
+		*_test) mode=555 ;;
+		*) mode=444 ;;
+		esac
+		echo "$mode $file $suite/${file##*/}"
+	done
+	for program in $suite_programs; do
+		echo "555 target/guest/bin/$program $suite/bin/$program"
+	done
+}
+
+# The kernel's linker finds modules by this hint, too; where it is missing, by their files.
+update_hints() {
+	if [ -z "$DESTDIR" ] && have kldxref && [ -d "$modules" ]; then
+		kldxref "$modules"
+	fi
+}
+
+install_files() {
+	mkdir -p target/install
+	gzip -cn share/man/man4/ktrace_rs.4 >target/install/ktrace_rs.4.gz
+	files | while read -r mode source destination; do
+		mkdir -p "$DESTDIR${destination%/*}"
+		install -m "$mode" "$source" "$DESTDIR$destination"
+	done
+}
+
+# json NAME: the text of standard input as a string of JSON.
+json() {
+	awk -v name="$1" 'BEGIN { printf "\"%s\": \"", name }
+	    { gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); printf "%s%s", (NR > 1 ? "\\n" : ""), $0 }
+	    END { print "\"," }'
+}
+
+# A package is for one major release: the offsets in kernel structures are. pkg(8) also compares
+# FreeBSD_version, and does not install it on an older one.
+manifest() {
+	kernel_headers
+	cat <<-END
+	{
+	"name": "ktrace_rs-kmod",
+	"version": "$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)",
+	"origin": "sysutils/ktrace_rs-kmod",
+	"comment": "Kernel tracing without lost records",
+	"categories": ["sysutils"],
+	"maintainer": "ports@FreeBSD.org",
+	"www": "https://www.freebsd.org/cgi/man.cgi?query=ktrace",
+	"abi": "FreeBSD:$((OSRELDATE / 100000)):amd64",
+	"arch": "freebsd:$((OSRELDATE / 100000)):x86:64",
+	"prefix": "$PREFIX",
+	"licenselogic": "single",
+	"licenses": ["BSD2CLAUSE"],
+	"annotations": {"FreeBSD_version": "$OSRELDATE"},
+	END
+	json desc <packaging/port/pkg-descr
+	cat <<-'END'
+	"scripts": {
+	    "post-install": "[ -n \"${PKG_ROOTDIR}\" ] || kldxref /boot/modules",
+	    "post-deinstall": "[ -n \"${PKG_ROOTDIR}\" ] || kldxref /boot/modules"
+	}
+	}
+	END
+}
+
+case $command in
+install)
+	install_files
+	update_hints
+	;;
+uninstall)
+	files | while read -r _ _ destination; do
+		rm -f "$DESTDIR$destination"
+	done
+	for directory in "$suite/bin" "$suite"; do
+		[ ! -d "$DESTDIR$directory" ] || rmdir "$DESTDIR$directory" || true
+	done
+	update_hints
+	;;
+package)
+	DESTDIR=$PWD/target/package/root
+	modules=$DESTDIR/boot/modules
+	rm -rf target/package
+	install_files
+	manifest >target/package/+MANIFEST
+	files | while read -r _ _ destination; do
+		echo "$destination"
+	done >target/package/plist
+	if ! have pkg; then
+		echo "no pkg(8) here: what pkg create needs is in target/package"
+		exit 0
+	fi
+	pkg create -M target/package/+MANIFEST -p target/package/plist -r "$DESTDIR" -o target/package
+	ls target/package/*.pkg
+	;;
+*)
+	exit 64
+	;;
+esac
