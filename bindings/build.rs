@@ -138,6 +138,7 @@ const VARIABLES: &[&str] = &[
     "SIGXFSZ",
     "V_(NO)?WAIT",
     "KTRACE_RS_TARGET",
+    "ktrace_rs_sdt_watched",
 ];
 
 fn main() {

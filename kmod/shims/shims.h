@@ -55,6 +55,17 @@ bool ktrace_rs_cpu_absent(int cpu);
 void ktrace_rs_sched_bind(int cpu);
 void ktrace_rs_sched_unbind(void);
 
+/* sdt.c */
+extern volatile bool *ktrace_rs_sdt_watched;
+void ktrace_rs_sdt_committed(
+    struct vnode *vp, size_t bytes, uint64_t records, uint64_t ns);
+void ktrace_rs_sdt_dropped(int type);
+void ktrace_rs_sdt_full_begin(struct vnode *vp);
+void ktrace_rs_sdt_full_end(struct vnode *vp);
+void ktrace_rs_sdt_init(void);
+void ktrace_rs_sdt_made(int type, size_t len, bool may_sleep);
+void ktrace_rs_sdt_queued(int type, size_t len, size_t queued);
+
 /* sx.c */
 void ktrace_rs_sx_destroy(struct sx *sx);
 void ktrace_rs_sx_init(struct sx *sx, const char *name);

@@ -17,6 +17,7 @@ use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
 use crate::kernel::log;
 use crate::kernel::proc::all_processes;
+use crate::kernel::sdt;
 use crate::life::process_exit;
 use crate::platform::Engine;
 use crate::points::write_failed;
@@ -107,6 +108,7 @@ struct Loaded {
 
 fn load(may_sleep: MaySleep) -> Result<(), Errno> {
     check_release()?;
+    sdt::init();
     if !settings::find() {
         log::print(format_args!("this kernel has no ktrace: use one built with options KTRACE"));
         return Err(EOPNOTSUPP);

@@ -1,13 +1,14 @@
 //! The kernel as the engine's platform.
 
 use kernel_sys as sys;
-use ktrace_engine::{Platform, ProcTrace, TraceFile};
+use ktrace_engine::{Event, Platform, ProcTrace, TraceFile};
 use ktrace_format::Timespec;
 
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::{DefaultMutex, SxLock};
 use crate::kernel::pcpu::cpuid;
+use crate::kernel::sdt;
 use crate::kernel::vnode::TraceVnode;
 
 /// The FreeBSD kernel.
@@ -43,5 +44,9 @@ impl Platform for Kernel {
 
     fn cpu() -> i32 {
         cpuid().cast_signed()
+    }
+
+    fn watch(event: Event<'_, TraceVnode>) {
+        sdt::watch(event);
     }
 }

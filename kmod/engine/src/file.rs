@@ -8,7 +8,7 @@ use ktrace_format::{HEADER_LEN, Header, PerKind, Timespec, split_record};
 
 use crate::segment::Stack;
 use crate::stream::{Buffer, Put, Stream};
-use crate::{Counter, Engine, Errno, Mutex, Platform, SleepLock, Storage, Synchronous};
+use crate::{Counter, Engine, Errno, Event, Mutex, Platform, SleepLock, Storage, Synchronous};
 
 /// What one ktrace(2) call opened for writing; shared by the processes that trace to it.
 ///
@@ -308,8 +308,10 @@ impl<P: Platform> TraceFile<P> {
         }
         let begun = P::ticks();
         self.storage.append(leave, records)?;
+        let ticks = P::ticks().wrapping_sub(begun).cast_signed().max(0);
+        P::watch(Event::Committed { file: &self.storage, records, ticks: ticks.cast_unsigned() });
         let stats = &self.engine.stats;
-        stats.waited.add(P::ticks().wrapping_sub(begun).cast_signed().max(0));
+        stats.waited.add(ticks);
         stats.commits.add(1);
         stats.bytes.add(i64::try_from(records.len()).unwrap_or(i64::MAX));
         count(&self.commits, 1);

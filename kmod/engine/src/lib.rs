@@ -34,7 +34,7 @@ mod stats;
 mod stream;
 
 pub use file::{Failures, FileProgress, TraceFile, WriteFailed};
-pub use platform::{Counter, Errno, Mutex, Platform, SleepLock, Storage};
+pub use platform::{Counter, Errno, Event, Mutex, Platform, SleepLock, Storage};
 pub use process::{Origin, Pending, ProcProgress, ProcTrace, Synchronous};
 pub use queue::Abandoned;
 pub use segment::SEGMENT_LEN;

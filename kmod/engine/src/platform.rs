@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use ktrace_format::Timespec;
+use ktrace_format::{Kind, Timespec};
 
 /// An error number of intro(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,51 @@ pub trait Platform: Sized + 'static {
 
     /// The number of the CPU that the caller runs on.
     fn cpu() -> i32;
+
+    /// Is told what happens, for whoever watches. Locks of the engine may be held, and sleeping is not
+    /// allowed.
+    fn watch(event: Event<'_, Self::Storage>) {
+        let _ = event;
+    }
+}
+
+/// What happens to records.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a, S> {
+    /// A record was queued on its process, which has so many bytes of them now.
+    Queued {
+        /// Its type.
+        kind: Kind,
+        /// Its length in bytes.
+        len: usize,
+        /// What is queued in all.
+        queued: usize,
+    },
+    /// Records were written to a file.
+    Committed {
+        /// The file.
+        file: &'a S,
+        /// The records.
+        records: &'a [u8],
+        /// How long that took, in units of [`Platform::ticks`].
+        ticks: u64,
+    },
+    /// No file will hold a record.
+    Dropped {
+        /// Its type.
+        kind: Kind,
+    },
+    /// A thread that has made a record finds no room for it, and is to write what is before it, or waits
+    /// for who does.
+    Full {
+        /// Its file.
+        file: &'a S,
+    },
+    /// It goes on.
+    Room {
+        /// Its file.
+        file: &'a S,
+    },
 }
 
 /// A lock that may be taken where sleeping is not allowed (mutex(9), `MTX_DEF`).

@@ -9,7 +9,7 @@ use crate::file::{Leave, Writer};
 use crate::queue::{Abandoned, Balance, NotQueued, Queue};
 use crate::segment::{SEGMENT_LEN, Segment, Stack};
 use crate::stream::Put;
-use crate::{Counter, Engine, Failures, Mutex, Platform, Policy, TraceFile};
+use crate::{Counter, Engine, Event, Failures, Mutex, Platform, Policy, TraceFile};
 
 /// Segments that a file keeps to be used again.
 const FREE_MAX: usize = 8;
@@ -173,6 +173,8 @@ impl<P: Platform> ProcTrace<P> {
                 _ => Pending::Drain,
             },
             Ok((_, Some((bytes, crowded)))) => {
+                let len = Record::encoded_len(payload);
+                P::watch(Event::Queued { kind: header.kind, len, queued: bytes });
                 stats.note_queued(bytes);
                 if crowded { Pending::Help } else { Pending::Drain }
             }
@@ -242,7 +244,12 @@ impl<P: Platform> ProcTrace<P> {
                     });
                     break;
                 }
-                Step::Behind(file) => self.commit_behind(may_sleep, room, &mut new, &file, &mut failures),
+                Step::Behind(file) => {
+                    P::watch(Event::Full { file: file.storage() });
+                    let step = self.commit_behind(may_sleep, room, &mut new, &file, &mut failures);
+                    P::watch(Event::Room { file: file.storage() });
+                    step
+                }
                 Step::Unfit => {
                     self.drop_unfit(new.header.kind);
                     break;

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ktrace_format::{Kind, PerKind};
 
-use crate::{Counter, Platform, Settings};
+use crate::{Counter, Event, Platform, Settings};
 
 /// Shared by all traces.
 pub struct Engine<P: Platform> {
@@ -86,6 +86,7 @@ impl<P: Platform> Stats<P> {
 
     /// Counts a record that no file will hold.
     pub(crate) fn drop_one(&self, kind: Kind) {
+        P::watch(Event::Dropped { kind });
         self.dropped.get(kind).add(1);
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod memory;
 mod panic;
 pub(crate) mod pcpu;
 pub(crate) mod proc;
+pub(crate) mod sdt;
 pub(crate) mod stop;
 pub(crate) mod text;
 pub(crate) mod underway;

@@ -1,0 +1,64 @@
+//! Probes of dtrace(1), as SDT(9) has them: what happens to records, for whoever watches.
+
+use kernel_sys as sys;
+use ktrace_engine::Event;
+use ktrace_format::{HEADER_LEN, Kind, Payload, split_record};
+
+use super::vnode::TraceVnode;
+
+/// Finds out whether the kernel has probes (options KDTRACE_HOOKS). To be called at load.
+pub(crate) fn init() {
+    // SAFETY: nobody else is inside the module yet.
+    unsafe { sys::ktrace_rs_sdt_init() };
+}
+
+/// Whether any probe of the kernel is enabled. Any context.
+fn is_watched() -> bool {
+    // SAFETY: the pointer is set at load, to a flag that stays; it is read as it is written, whole.
+    unsafe { sys::ktrace_rs_sdt_watched.read_volatile() }
+}
+
+/// A trace point has a record to make: `ktrace_rs:::made`. Any context.
+pub(crate) fn made(payload: &Payload<'_>, may_sleep: bool) {
+    if is_watched() {
+        made_encoded(payload.kind(), payload.len(), may_sleep);
+    }
+}
+
+/// As [`made`], for a record whose payload is that long. Any context.
+pub(crate) fn made_encoded(kind: Kind, len: usize, may_sleep: bool) {
+    if is_watched() {
+        // SAFETY: a probe takes any numbers, in any context.
+        unsafe { sys::ktrace_rs_sdt_made(i32::from(kind as u16), len.saturating_add(HEADER_LEN), may_sleep) };
+    }
+}
+
+/// All other probes. Any context.
+pub(crate) fn watch(event: Event<'_, TraceVnode>) {
+    if is_watched() {
+        tell(&event);
+    }
+}
+
+#[cold]
+fn tell(event: &Event<'_, TraceVnode>) {
+    // SAFETY: probes take any numbers, in any context; the vnodes are referenced.
+    unsafe {
+        match *event {
+            Event::Queued { kind, len, queued } => {
+                sys::ktrace_rs_sdt_queued(i32::from(kind as u16), len, queued);
+            }
+            Event::Committed { file, records, ticks } => {
+                let (mut rest, mut count) = (records, 0_u64);
+                while let Some((.., behind)) = split_record(rest) {
+                    (rest, count) = (behind, count.saturating_add(1));
+                }
+                let ns = sys::cputick2usec(ticks).saturating_mul(1000);
+                sys::ktrace_rs_sdt_committed(file.vnode(false), records.len(), count, ns);
+            }
+            Event::Dropped { kind } => sys::ktrace_rs_sdt_dropped(i32::from(kind as u16)),
+            Event::Full { file } => sys::ktrace_rs_sdt_full_begin(file.vnode(false)),
+            Event::Room { file } => sys::ktrace_rs_sdt_full_end(file.vnode(false)),
+        }
+    }
+}
