@@ -7,7 +7,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-MODEL_ITERATIONS=${MODEL_ITERATIONS:-20000} cargo test -q -p ktrace-model
+MODEL_ITERATIONS=${MODEL_ITERATIONS:-5000} cargo test -q -p ktrace-model
 PROPTEST_CASES=${PROPTEST_CASES:-10000} cargo test -q -p ktrace-format -p ktrace-sim -p ktrcheck
 FUZZ_RUNS=${FUZZ_RUNS:-50000000} sh scripts/fuzz.sh
 sh scripts/mutants.sh

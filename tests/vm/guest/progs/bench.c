@@ -80,6 +80,7 @@ struct worker {
 struct shared {
 	atomic_int ready;
 	atomic_int round;    /* of late-spin */
+	atomic_bool over;    /* what was to be measured */
 	_Atomic uint64_t at; /* when the last record of a round was made */
 };
 
@@ -239,11 +240,12 @@ work(void *arg)
 	self = arg;
 	shared->ready++;
 	must(read(gate[0], &c, 1) >= 0);
-	for (;;) {
+	while (!shared->over) {
 		load->step();
 		self->done++;
 	}
-	return (NULL);
+	for (;;)
+		pause();
 }
 
 static void
@@ -369,6 +371,8 @@ measure_rate(void)
 	ended = now(CLOCK_MONOTONIC);
 	done = all_done() - done;
 	check_processes();
+	/* Until all are killed they could fill a file system. */
+	shared->over = true;
 	printf("%ju %ju\n", (uintmax_t)done, (uintmax_t)(ended - begun));
 }
 
