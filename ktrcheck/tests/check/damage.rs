@@ -127,10 +127,10 @@ fn types_of_later_releases_are_named_and_passed() {
     let mut trace = six();
     for record in [0, 2] {
         let at = trace.offsets[record] + 4;
-        trace.bytes[at..at + 2].copy_from_slice(&(0x4012_u16 + record as u16).to_ne_bytes());
+        trace.bytes[at..at + 2].copy_from_slice(&(0x4013_u16 + record as u16).to_ne_bytes());
     }
     let (found, summary) = trace.check();
-    assert_eq!(found.iter().map(|(_, what)| *what).collect::<Vec<_>>(), [What::Type(18), What::Type(20)]);
+    assert_eq!(found.iter().map(|(_, what)| *what).collect::<Vec<_>>(), [What::Type(19), What::Type(21)]);
     assert_eq!((summary.records, summary.processes[&845].unknown), (6, 2));
 }
 

@@ -1,0 +1,67 @@
+#!/bin/sh
+# The probes of dtrace(1): each fires, and as often, and with the numbers, that the statistics say.
+# timeout: 240
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+
+command -v dtrace >/dev/null || skip "the image has no dtrace(1)"
+kldload -n dtraceall 2>/dev/null || kldload -n sdt 2>/dev/null || skip "no modules for dtrace(1)"
+module_load
+
+dtrace -x nolibs -l -P ktrace_rs >listed || fail "dtrace -l: status $?"
+cat listed
+for probe in made queued committed dropped full-begin full-end; do
+	check_has listed " $probe\$"
+done
+
+# Some pages are read where little has room, so that records are queued and dropped, and many
+# written, so that programs wait.
+at_exit "sysctl -q kern.ktrace_rs.queue_limit=262144 kern.ktrace_rs.batch_bytes=65536"
+sysctl -q kern.ktrace_rs.queue_limit=4096 kern.ktrace_rs.batch_bytes=8192
+cat >work.sh <<'EOF'
+for round in 1 2 3; do
+	ktrace -t f -f faults.out "$KT_BIN/big_read" 4096
+	ktrace -i -t c -f calls.out "$KT_BIN/crowd" call 2 2000
+done
+EOF
+for name in records dropped bytes commits; do
+	eval "${name}_before=\$(ktrace_rs_stat $name)"
+done
+cat >script.d <<'EOF'
+ktrace_rs:::made { @made = count(); }
+ktrace_rs:::queued { @queued = count(); @most = max(arg2); }
+ktrace_rs:::committed { @commits = count(); @bytes = sum(arg1); @records = sum(arg2); @ns = sum(arg3); }
+ktrace_rs:::dropped { @dropped = count(); }
+ktrace_rs:::full-begin { @begun = count(); }
+ktrace_rs:::full-end { @ended = count(); }
+END {
+	printa("made %@d\n", @made);
+	printa("queued %@d\n", @queued);
+	printa("most %@d\n", @most);
+	printa("commits %@d\n", @commits);
+	printa("bytes %@d\n", @bytes);
+	printa("records %@d\n", @records);
+	printa("ns %@d\n", @ns);
+	printa("dropped %@d\n", @dropped);
+	printa("begun %@d\n", @begun);
+	printa("ended %@d\n", @ended);
+}
+EOF
+dtrace -x nolibs -q -c "sh work.sh" -s script.d >out 2>err || fail "dtrace: status $?: $(cat err)"
+cat out
+said() {
+	awk -v name="$1" '$1 == name { print $2; found = 1 } END { if (!found) print 0 }' out
+}
+for name in records dropped bytes commits; do
+	eval "check_eq \"\$(said $name)\" \$((\$(ktrace_rs_stat $name) - ${name}_before)) $name"
+done
+check_ge "$(said dropped)" 1 dropped
+check_eq "$(said made)" $(($(said records) + $(said dropped))) "made"
+check_ge "$(said queued)" 1 queued
+check_le "$(said most)" 4096 "most bytes queued"
+check_ge "$(said begun)" 1 "full-begin"
+check_eq "$(said ended)" "$(said begun)" "full-end"
+check_ge "$(said ns)" 1000 "time of writes"
+wait_for 5 idle
+module_unload
