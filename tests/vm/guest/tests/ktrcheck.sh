@@ -1,0 +1,36 @@
+#!/bin/sh
+# ktrcheck(1) on FreeBSD: a trace of each backend is whole; one that is cut off, or lacks bytes, is not,
+# and its place is named.
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+ktrcheck=$KT_BIN/ktrcheck
+
+work() {
+	ktrace -i -t+ -f "$1" sh -c 'ls -l / >/dev/null; sleep 0.1; kill -0 $$; /usr/bin/true' || fail "ktrace: status $?"
+}
+with_stock work stock.out
+with_module work module.out
+wait_for 5 idle
+for file in stock.out module.out; do
+	"$ktrcheck" "$file" >said || fail "$file: status $?: $(cat said)"
+	check_has said "^$file: records $("$KT_BIN/ktr_raw" "$file" 2>raw.err | grep -c .) processes [0-9]+ threads [0-9]+: whole\$"
+done
+"$ktrcheck" -o module.out >said || fail "module.out is not in the order of its times: $(cat said)"
+
+head -c $(($(stat -f %z module.out) - 7)) module.out >cut.out
+check_status 1 "$ktrcheck" cut.out >said
+check_has said '^cut.out: byte [0-9]+: the file ends inside this record$'
+# Eight bytes out of the middle of the second record.
+first=$((64 + $(raw module.out | awk 'NR == 1 { match($0, / len=[0-9]+/); print substr($0, RSTART + 5, RLENGTH - 5) }')))
+{
+	head -c $((first + 8)) module.out
+	tail -c +$((first + 17)) module.out
+} >lacks.out
+check_status 1 "$ktrcheck" lacks.out >said
+cat said
+check_has said "^lacks.out: byte $first: "
+check_status 2 "$ktrcheck" none.out 2>said
+: >empty.out
+check_status 1 "$ktrcheck" empty.out >said
+module_unload
