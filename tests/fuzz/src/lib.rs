@@ -6,7 +6,8 @@ mod trace;
 use std::ops::Range;
 
 use ktrace_format::{
-    CAP_FAIL_LEN, CapData, DecodeError, HEADER_LEN, Header, MAXCOMLEN, Payload, Record, Records, split_record,
+    CAP_FAIL_LEN, CapData, DecodeError, EXTERR_LEN, EXTERR_MSG_LEN, HEADER_LEN, Header, MAXCOMLEN, Payload,
+    Record, Records, split_record,
 };
 
 pub use trace::check_trace;
@@ -102,6 +103,10 @@ fn padding(payload: &Payload<'_>) -> impl Iterator<Item = Range<usize>> {
                 CapData::Path(path) => path.len(),
             };
             [6..8, 12..16, 16 + used..CAP_FAIL_LEN]
+        }
+        Payload::Exterr(exterr) => {
+            let msg = EXTERR_LEN - EXTERR_MSG_LEN;
+            [20..24, 40..msg, msg + exterr.msg.len()..EXTERR_LEN]
         }
         _ => [NONE, NONE, NONE],
     };
