@@ -10,7 +10,8 @@ need_module
 churn_here
 rounds=$(scaled 8 100) processes=$(scaled 12 50)
 
-churn_start -m -n "$processes" -u "$(id -u nobody)" -u "$(id -u tests)"
+# Twice as many: see lifetimes.sh.
+churn_start -m -n $((2 * processes)) -u "$(id -u nobody)" -u "$(id -u tests)"
 churn_rounds 3
 churn_stop
 usage before.usage
