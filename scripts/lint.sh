@@ -5,7 +5,6 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 
-kernel_flags
 cargo fmt --all --check
 cargo clippy -q --all-targets -- -D warnings
 format=$(tool clang-format) || die "no clang-format: run make setup"
