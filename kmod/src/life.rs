@@ -9,7 +9,6 @@ use ktrace_format::{Kind, Payload, ProcCtor};
 
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::proc::{Proc, ProcLocked, Thread};
-use crate::kernel::sdt;
 use crate::module;
 use crate::platform::{File, Trace};
 use crate::points::{enqueue, write_failed};
@@ -218,7 +217,6 @@ pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
     // SAFETY: exit(2) may sleep here.
     let may_sleep = unsafe { MaySleep::new() };
     if p.traceflag() & Kind::ProcDtor.facility() != 0 {
-        sdt::made(&Payload::ProcDtor, true);
         let last = Synchronous::Payload(&Payload::ProcDtor);
         let (_, failures) = trace.commit(may_sleep, 0, &thread.origin(), last);
         write_failed(failures);

@@ -21,7 +21,6 @@ use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::log;
 use crate::kernel::memory::append;
 use crate::kernel::proc::{ProcLocked, Thread};
-use crate::kernel::sdt;
 use crate::platform::{Failures, Trace};
 use crate::settings::{filesize_limit_signal, genio_size};
 
@@ -306,7 +305,6 @@ pub(crate) fn asynchronous(payload: &Payload<'_>) {
 
 /// Adds a record of a thread, and sees to it that it is written. May not sleep.
 pub(crate) fn enqueue(trace: &Trace, thread: Thread, payload: &Payload<'_>) {
-    sdt::made(payload, false);
     match trace.enqueue(&thread.origin(), payload) {
         Pending::Nothing => {}
         Pending::Drain => thread.schedule_drain(),
@@ -351,12 +349,6 @@ fn commit(record: Synchronous<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace() else { return };
     let thread = inside.thread();
-    match &record {
-        Synchronous::Payload(payload) => sdt::made(payload, true),
-        Synchronous::Encoded { kind, record } => {
-            sdt::made_encoded(*kind, record.len().saturating_sub(HEADER_LEN), true);
-        }
-    }
     // SAFETY: the trace points that come here may sleep.
     let may_sleep = unsafe { MaySleep::new() };
     // Points that may sleep are in system calls: the record of the call's end writes what is before it.

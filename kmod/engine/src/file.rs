@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ktrace_format::{HEADER_LEN, Header, PerKind, Timespec, split_record};
+use ktrace_format::{HEADER_LEN, Header, Kind, PerKind, Timespec, split_record};
 
 use crate::segment::Stack;
 use crate::stream::{Buffer, Put, Stream};
@@ -269,8 +269,7 @@ impl<P: Platform> TraceFile<P> {
                     failures.push(WriteFailed { pid: header.pid, errno, again, file: Arc::clone(self) });
                 }
             } else {
-                self.engine.stats.records.get(header.kind).add(1);
-                count(&self.records, 1);
+                self.count_records(header.kind, 1);
             }
             records = rest;
             first = false;
@@ -287,19 +286,21 @@ impl<P: Platform> TraceFile<P> {
 
     /// Counts records that were written.
     fn count_written(&self, mut records: &[u8], kinds: Option<&PerKind<u32>>) {
-        let written = &self.engine.stats.records;
         if let Some(kinds) = kinds {
             for (kind, of_kind) in kinds.iter().filter(|(_, of_kind)| **of_kind != 0) {
-                written.get(kind).add(i64::from(*of_kind));
-                count(&self.records, u64::from(*of_kind));
+                self.count_records(kind, *of_kind);
             }
             return;
         }
         while let Some((header, _, rest)) = split_record(records) {
-            written.get(header.kind).add(1);
-            count(&self.records, 1);
+            self.count_records(header.kind, 1);
             records = rest;
         }
+    }
+
+    fn count_records(&self, kind: Kind, n: u32) {
+        self.engine.stats.records.get(kind).add(i64::from(n));
+        count(&self.records, u64::from(n));
     }
 
     fn append(&self, leave: &Leave<P>, records: &[u8]) -> Result<(), Errno> {

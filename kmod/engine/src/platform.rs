@@ -45,6 +45,15 @@ pub trait Platform: Sized + 'static {
 /// What happens to records.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a, S> {
+    /// A trace point has made a record.
+    Made {
+        /// Its type.
+        kind: Kind,
+        /// Its length in bytes.
+        len: usize,
+        /// Whether it was made where sleeping is allowed.
+        may_sleep: bool,
+    },
     /// A record was queued on its process, which has so many bytes of them now.
     Queued {
         /// Its type.

@@ -143,6 +143,8 @@ impl<P: Platform> ProcTrace<P> {
     /// through carries `KTR_DROP`. If the process is not traced nothing happens.
     pub fn enqueue(&self, origin: &Origin, payload: &Payload<'_>) -> Pending {
         let mut header = header::<P>(origin, payload.kind());
+        let len = Record::encoded_len(payload);
+        P::watch(Event::Made { kind: header.kind, len, may_sleep: false });
         let (stats, at_once) = (&self.engine.stats, self.is_at_once(header.kind));
         let added = self.queue.with(|queue| {
             let Some(file) = queue.file() else { return Err(NotQueued::NotTraced) };
@@ -152,7 +154,7 @@ impl<P: Platform> ProcTrace<P> {
                     file.put(&mut header, &mut Synchronous::Payload(payload), false)
                 {
                     queue.clear_drop_mark();
-                    queue.count_made(Record::encoded_len(payload));
+                    queue.count_made(len);
                     if at_once {
                         queue.want_flush();
                     }
@@ -173,7 +175,6 @@ impl<P: Platform> ProcTrace<P> {
                 _ => Pending::Drain,
             },
             Ok((_, Some((bytes, crowded)))) => {
-                let len = Record::encoded_len(payload);
                 P::watch(Event::Queued { kind: header.kind, len, queued: bytes });
                 stats.note_queued(bytes);
                 if crowded { Pending::Help } else { Pending::Drain }
@@ -200,6 +201,7 @@ impl<P: Platform> ProcTrace<P> {
         record: Synchronous<'_>,
     ) -> (Pending, Failures<P>) {
         let kind = record.kind();
+        P::watch(Event::Made { kind, len: record.len(), may_sleep: true });
         let policy = match (self.engine.settings.policy(), kind) {
             _ if self.is_at_once(kind) => Policy::Record,
             // The last one before the thread is back in user mode.

@@ -2,7 +2,7 @@
 
 use kernel_sys as sys;
 use ktrace_engine::Event;
-use ktrace_format::{HEADER_LEN, Kind, Payload, split_record};
+use ktrace_format::split_record;
 
 use super::vnode::TraceVnode;
 
@@ -18,22 +18,7 @@ fn is_watched() -> bool {
     unsafe { sys::ktrace_rs_sdt_watched.read_volatile() }
 }
 
-/// A trace point has a record to make: `ktrace_rs:::made`. Any context.
-pub(crate) fn made(payload: &Payload<'_>, may_sleep: bool) {
-    if is_watched() {
-        made_encoded(payload.kind(), payload.len(), may_sleep);
-    }
-}
-
-/// As [`made`], for a record whose payload is that long. Any context.
-pub(crate) fn made_encoded(kind: Kind, len: usize, may_sleep: bool) {
-    if is_watched() {
-        // SAFETY: a probe takes any numbers, in any context.
-        unsafe { sys::ktrace_rs_sdt_made(i32::from(kind as u16), len.saturating_add(HEADER_LEN), may_sleep) };
-    }
-}
-
-/// All other probes. Any context.
+/// Tells whoever watches. Any context.
 pub(crate) fn watch(event: Event<'_, TraceVnode>) {
     if is_watched() {
         tell(&event);
@@ -45,6 +30,9 @@ fn tell(event: &Event<'_, TraceVnode>) {
     // SAFETY: probes take any numbers, in any context; the vnodes are referenced.
     unsafe {
         match *event {
+            Event::Made { kind, len, may_sleep } => {
+                sys::ktrace_rs_sdt_made(i32::from(kind as u16), len, may_sleep);
+            }
             Event::Queued { kind, len, queued } => {
                 sys::ktrace_rs_sdt_queued(i32::from(kind as u16), len, queued);
             }
