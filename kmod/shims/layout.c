@@ -29,6 +29,27 @@
 #include "../src/release/freebsd14.h"
 #endif
 
+FIELD(proc, p_list, 0);
+FIELD(proc, p_threads, 16);
+FIELD(proc, p_flag, 184);
+FIELD(proc, p_state, 192);
+FIELD(proc, p_pid, 196);
+FIELD(proc, p_pglist, 216);
+FIELD(proc, p_pptr, 232);
+FIELD(proc, p_sibling, 240);
+FIELD(proc, p_children, 256);
+FIELD(proc, p_traceflag, 832);
+FIELD(proc, p_ktrioparms, 840);
+FIELD(proc, p_comm, 992);
+FIELD(proc, p_sysent, 1016);
+FIELD(proc, p_numthreads, 1104);
+
+FIELD(thread, td_proc, 8);
+FIELD(thread, td_plist, 16);
+FIELD(thread, td_tid, 160);
+FIELD(thread, td_ast, 268);
+FIELD(thread, td_pflags, 276);
+
 SIZE(pcb, 320);
 FIELD(pcb, pcb_rbp, 32);
 FIELD(pcb, pcb_rsp, 40);
@@ -46,6 +67,8 @@ FIELD(syscall_args, callp, 8);
 
 SIZE(sysent, 32);
 FIELD(sysent, sy_flags, 17);
+
+FIELD(sysentvec, sv_flags, 192);
 
 SIZE(ktr_header, 64);
 FIELD(ktr_header, ktr_len, 0);

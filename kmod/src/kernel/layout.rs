@@ -8,11 +8,11 @@ use ktrace_format::{
 };
 use static_assertions::const_assert_eq;
 
-/// Asserts sizes and offsets in bytes.
+/// Asserts sizes, where the releases agree on them, and offsets in bytes.
 macro_rules! layout {
-    ($($type:ident: $size:literal { $($field:ident: $offset:literal),* $(,)? })*) => {
+    ($($type:ident$(: $size:literal)? { $($field:ident: $offset:literal),* $(,)? })*) => {
         $(
-            static_assertions::const_assert_eq!(size_of::<kernel_sys::$type>(), $size);
+            $(static_assertions::const_assert_eq!(size_of::<kernel_sys::$type>(), $size);)?
             $(static_assertions::const_assert_eq!(core::mem::offset_of!(kernel_sys::$type, $field), $offset);)*
         )*
     };
@@ -20,6 +20,29 @@ macro_rules! layout {
 pub(crate) use layout;
 
 layout! {
+    proc_ {
+        p_list: 0,
+        p_threads: 16,
+        p_flag: 184,
+        p_state: 192,
+        p_pid: 196,
+        p_pglist: 216,
+        p_pptr: 232,
+        p_sibling: 240,
+        p_children: 256,
+        p_traceflag: 832,
+        p_ktrioparms: 840,
+        p_comm: 992,
+        p_sysent: 1016,
+        p_numthreads: 1104,
+    }
+    thread {
+        td_proc: 8,
+        td_plist: 16,
+        td_tid: 160,
+        td_ast: 268,
+        td_pflags: 276,
+    }
     pcb: 320 {
         pcb_rbp: 32,
         pcb_rsp: 40,
@@ -37,6 +60,9 @@ layout! {
     }
     sysent: 32 {
         sy_flags: 17,
+    }
+    sysentvec {
+        sv_flags: 192,
     }
     ktr_header: 64 {
         ktr_len: 0,

@@ -15,28 +15,8 @@ pub(crate) static LETTERS: [(u8, u32); 0] = [];
 entries! {}
 
 layout! {
-    proc_: 1376 {
-        p_list: 0,
-        p_threads: 16,
-        p_flag: 184,
-        p_state: 192,
-        p_pid: 196,
-        p_pglist: 216,
-        p_pptr: 232,
-        p_sibling: 240,
-        p_children: 256,
-        p_traceflag: 832,
-        p_ktrioparms: 840,
-        p_comm: 992,
-        p_sysent: 1016,
-        p_numthreads: 1104,
-    }
+    proc_: 1376 {}
     thread: 1776 {
-        td_proc: 8,
-        td_plist: 16,
-        td_tid: 160,
-        td_ast: 268,
-        td_pflags: 276,
         td_ucred: 384,
         td_generation: 676,
         td_name: 724,
@@ -48,7 +28,5 @@ layout! {
         td_oncpu: 1740,
         td_ktr_io_lim: 1768,
     }
-    sysentvec: 392 {
-        sv_flags: 192,
-    }
+    sysentvec: 392 {}
 }

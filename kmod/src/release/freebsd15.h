@@ -1,32 +1,14 @@
 /*-
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Where FreeBSD 15 has the fields that the module touches, and others need not.
- * The same numbers stand in freebsd15.rs.
+ * Where FreeBSD 15 has the fields that the module touches and that other
+ * releases have elsewhere.  The same numbers stand in freebsd15.rs.
  */
 
 SIZE(proc, 1368);
-FIELD(proc, p_list, 0);
-FIELD(proc, p_threads, 16);
-FIELD(proc, p_flag, 184);
-FIELD(proc, p_state, 192);
-FIELD(proc, p_pid, 196);
-FIELD(proc, p_pglist, 216);
-FIELD(proc, p_pptr, 232);
-FIELD(proc, p_sibling, 240);
-FIELD(proc, p_children, 256);
-FIELD(proc, p_traceflag, 832);
-FIELD(proc, p_ktrioparms, 840);
-FIELD(proc, p_comm, 992);
-FIELD(proc, p_sysent, 1016);
-FIELD(proc, p_numthreads, 1104);
-
 SIZE(thread, 1824);
-FIELD(thread, td_proc, 8);
-FIELD(thread, td_plist, 16);
-FIELD(thread, td_tid, 160);
-FIELD(thread, td_ast, 268);
-FIELD(thread, td_pflags, 276);
+SIZE(sysentvec, 416);
+
 FIELD(thread, td_ucred, 392);
 FIELD(thread, td_generation, 684);
 FIELD(thread, td_name, 732);
@@ -37,6 +19,3 @@ FIELD(thread, td_kstack, 1264);
 FIELD(thread, td_kstack_pages, 1272);
 FIELD(thread, td_oncpu, 1788);
 FIELD(thread, td_ktr_io_lim, 1816);
-
-SIZE(sysentvec, 416);
-FIELD(sysentvec, sv_flags, 192);

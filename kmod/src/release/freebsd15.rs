@@ -72,28 +72,8 @@ const_assert_eq!(EXTERR_LEN, size_of::<sys::ktr_exterr>());
 const_assert_eq!(EXTERR_MSG_LEN, size_of::<sys::uexterror>() - offset_of!(sys::uexterror, msg));
 
 layout! {
-    proc_: 1368 {
-        p_list: 0,
-        p_threads: 16,
-        p_flag: 184,
-        p_state: 192,
-        p_pid: 196,
-        p_pglist: 216,
-        p_pptr: 232,
-        p_sibling: 240,
-        p_children: 256,
-        p_traceflag: 832,
-        p_ktrioparms: 840,
-        p_comm: 992,
-        p_sysent: 1016,
-        p_numthreads: 1104,
-    }
+    proc_: 1368 {}
     thread: 1824 {
-        td_proc: 8,
-        td_plist: 16,
-        td_tid: 160,
-        td_ast: 268,
-        td_pflags: 276,
         td_ucred: 392,
         td_generation: 684,
         td_name: 732,
@@ -105,9 +85,7 @@ layout! {
         td_oncpu: 1788,
         td_ktr_io_lim: 1816,
     }
-    sysentvec: 416 {
-        sv_flags: 192,
-    }
+    sysentvec: 416 {}
     uexterror: 200 {
         ver: 0,
         error: 4,
