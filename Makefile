@@ -13,21 +13,23 @@ all: setup
 setup:
 	@sh scripts/setup.sh
 
+# What the tests on a real kernel need there, and the programs that users run.
+guest: all
+	@sh scripts/guest.sh
+
 # Formatting, lints, and the finished module.
 lint: all
 	@sh scripts/lint.sh
 
 # DESTDIR and PREFIX are honoured.
-install: all
-	@sh scripts/guest.sh
+install: guest
 	@sh scripts/install.sh install
 
 uninstall:
 	@sh scripts/install.sh uninstall
 
 # An archive for pkg(8), made on FreeBSD; elsewhere what that is made of.
-package: all
-	@sh scripts/guest.sh
+package: guest
 	@sh scripts/install.sh package
 
 # What a newcomer sees: the module at work, or the same engine on this machine.
@@ -41,17 +43,14 @@ check-host: setup
 	@sh scripts/fuzz.sh
 	@sh scripts/miri.sh
 
-check-install: all
-	@sh scripts/guest.sh
+check-install: guest
 	@sh tests/install.sh
 
-check-vm: all
-	@sh scripts/guest.sh
+check-vm: guest
 	@sh scripts/vm.sh check $(IMAGE)
 
 # The loads of the VM tier at full length, and the table of their figures.
-stress: all stress-host
-	@sh scripts/guest.sh
+stress: guest stress-host
 	@sh scripts/vm.sh stress $(IMAGE)
 
 # The tests of the host with many more schedules and inputs, and the model on a broken engine.
@@ -59,16 +58,14 @@ stress-host: setup
 	@sh scripts/stress_host.sh
 
 # What tracing costs, stock against module: tables, samples and a plot in tests/bench.
-bench: all
-	@sh scripts/guest.sh
+bench: guest
 	@sh scripts/vm.sh bench $(IMAGE)
 
 # What records cost on this machine, without a kernel.
 bench-host: setup
 	cargo bench -q -p ktrace-bench -- --quiet
 
-vm-shell: all
-	@sh scripts/guest.sh
+vm-shell: guest
 	@sh scripts/vm.sh shell $(IMAGE)
 
 vm-image: setup
@@ -77,4 +74,4 @@ vm-image: setup
 clean:
 	rm -rf target
 
-.PHONY: all setup install uninstall package lint demo check check-host check-install check-vm stress stress-host bench bench-host vm-shell vm-image clean
+.PHONY: all setup guest install uninstall package lint demo check check-host check-install check-vm stress stress-host bench bench-host vm-shell vm-image clean

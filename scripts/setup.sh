@@ -77,9 +77,12 @@ if [ "$(uname -s)" != FreeBSD ] &&
 	rustup toolchain install "$MIRI_TOOLCHAIN" --profile minimal --component miri,rust-src
 fi
 
-for version in $ZIGLANG_14 $ZIGLANG_15; do
+# FreeBSD has both.
+versions="$ZIGLANG_14 $ZIGLANG_15"
+[ "$(uname -s)" != FreeBSD ] || versions=
+for version in $versions; do
 	zig=target/ziglang-$version
-	if [ "$(uname -s)" != FreeBSD ] && [ ! -d "$zig" ]; then
+	if [ ! -d "$zig" ]; then
 		say "unpacking FreeBSD headers and zig cc from the PyPI package ziglang $version"
 		rm -rf target/wheel "$zig.new"
 		python3 -m pip download -q --no-deps --only-binary=:all: --dest target/wheel "ziglang==$version"
