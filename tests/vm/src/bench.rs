@@ -68,17 +68,9 @@ fn shown(dir: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn bench(name: &str) -> Test {
-        Test {
-            name: name.into(),
-            limit: Duration::ZERO,
-            load: None,
-            reboots: false,
-            panics: false,
-            boots: false,
-        }
+        Test { name: name.into(), ..Test::default() }
     }
 
     #[test]

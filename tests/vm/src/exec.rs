@@ -39,7 +39,7 @@ pub fn run(
             return Ok(TROUBLE);
         }
     };
-    let test = Test { name: NAME.into(), limit, load: None, reboots: false, panics: false, boots: false };
+    let test = Test { name: NAME.into(), limit, ..Test::default() };
     match guest.run(&test, 0, &out) {
         Ok(ended) => {
             io::stdout().write_all(ended.results.log.as_bytes())?;

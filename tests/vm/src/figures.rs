@@ -131,7 +131,6 @@ pub fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn figures_become_a_table() {
@@ -157,11 +156,8 @@ mod tests {
         fs::write(dir.path().join("a/figures"), "1,2,3,4,5\n").unwrap();
         let test = |name: &str, load: Option<&str>| Test {
             name: name.into(),
-            limit: Duration::ZERO,
             load: load.map(Into::into),
-            reboots: false,
-            panics: false,
-            boots: false,
+            ..Test::default()
         };
         assert!(take(&test("a", Some("load")), dir.path()).unwrap().is_some());
         assert!(take(&test("a", None), dir.path()).unwrap().is_none());

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use glob::Pattern;
 
 /// One guest test.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Test {
     /// The script's name without `.sh`.
     pub name: String,

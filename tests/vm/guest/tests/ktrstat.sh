@@ -55,8 +55,7 @@ check_has table "^ *$tick tick +cu .* -$"
 note "after a drop"
 kill -CONT "$tick"
 ktrace -C
-at_exit "sysctl -q kern.ktrace_rs.queue_limit=262144 kern.ktrace_rs.batch_bytes=65536"
-sysctl -q kern.ktrace_rs.queue_limit=4096 kern.ktrace_rs.batch_bytes=8192
+little_room
 drops() {
 	ktrace -t f -f drops.out "$KT_BIN/big_read" 4096 || fail "big_read: status $?"
 	[ "$(ktrace_rs_stat dropped)" -gt 0 ]

@@ -76,10 +76,7 @@ ktrace -C
 wait_for 5 idle
 
 note "what a process drops is counted for it"
-limit=kern.ktrace_rs.queue_limit
-default=$(sysctl -n $limit)
-at_exit "sysctl -q $limit=$default kern.ktrace_rs.batch_bytes=65536"
-sysctl -q $limit=4096 kern.ktrace_rs.batch_bytes=8192
+little_room
 dropped=$(ktrace_rs_stat dropped)
 spawn "$KT_BIN/big_read" 4096 0
 ktrace -t f -f drops.out -p "$spawned"

@@ -17,8 +17,7 @@ done
 
 # Some pages are read where little has room, so that records are queued and dropped, and many
 # written, so that programs wait.
-at_exit "sysctl -q kern.ktrace_rs.queue_limit=262144 kern.ktrace_rs.batch_bytes=65536"
-sysctl -q kern.ktrace_rs.queue_limit=4096 kern.ktrace_rs.batch_bytes=8192
+little_room
 cat >work.sh <<'EOF'
 for round in 1 2 3; do
 	ktrace -t f -f faults.out "$KT_BIN/big_read" 4096
