@@ -118,7 +118,7 @@ mutant "what is in a stream is counted after others can write it" file.rs '
 		s/^        })$/        }); if let (Put::Done { .. }, _) = result { self.engine.stats.queued.add(header.len as i64 + 64); } result/
 	}'
 mutant "records of the batch before are counted once more" stream.rs \
-    's/^        self.kinds = PerKind::default();//'
+    's/^        self.tally.clear();//'
 mutant "what is queued is counted after others can write it" process.rs '
 	/stats.queued.add(i64::try_from(pushed.len)/d
 	s/stats.note_queued(bytes);/stats.queued.add(Record::encoded_len(payload) as i64); &/'
@@ -135,7 +135,7 @@ mutant "the mark goes with a record that does not get through" process.rs '
 mutant "a file that failed takes its successor with it" queue.rs \
     's/if self.file.as_ref().is_some_and(|current| Arc::ptr_eq(current, file)) {/if self.file.is_some() {/'
 mutant "a failure ends the tracing of whoever is first in the batch" file.rs '
-	/fn write(/,/^    }/{
+	/fn write_each(/,/^    }/{
 		s/^        let mut first = true;/&let mut charged = None;/
 		s/WriteFailed { pid: header.pid,/WriteFailed { pid: *charged.get_or_insert(header.pid),/
 		s/^            records = rest;/            let _ = charged.get_or_insert(header.pid);&/
@@ -145,7 +145,7 @@ mutant "a file that others have failed at is not written again" file.rs '
 mutant "what failed as a batch is written as a batch" file.rs \
     's/_ => self.append(leave, record),/_ => { let _ = record; self.append(leave, records) }/'
 mutant "what failed is not counted" file.rs '
-	/fn write(/,/^    }/s/self.engine.stats.drop_one(header.kind);//'
+	/fn write_each(/,/^    }/s/self.engine.stats.drop_one(header.kind);//'
 mutant "a record goes where the one before it went" segment.rs \
     's/if !self.is_for(file) {/let _ = file; if self.file.is_none() {/'
 mutant "the newest records are written first" queue.rs 's/(all.reversed(), /(all, /'

@@ -217,7 +217,7 @@ pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
     // SAFETY: exit(2) may sleep here.
     let may_sleep = unsafe { MaySleep::new() };
     if p.traceflag() & Kind::ProcDtor.facility() != 0 {
-        let last = Synchronous::Payload(&Payload::ProcDtor);
+        let last = Synchronous::payload(&Payload::ProcDtor);
         let (_, failures) = trace.commit(may_sleep, 0, &thread.origin(), last);
         write_failed(failures);
     }

@@ -316,13 +316,14 @@ pub(crate) fn enqueue(trace: &Trace, thread: Thread, payload: &Payload<'_>) {
 }
 
 /// Commits a record of the current thread, which may sleep.
+#[inline]
 pub(crate) fn synchronous(payload: &Payload<'_>) {
-    commit(Synchronous::Payload(payload));
+    commit(Synchronous::payload(payload));
 }
 
 /// As [`synchronous`], for a record that is encoded already, but for its header.
 pub(crate) fn encoded(kind: Kind, record: &mut [u8]) {
-    commit(Synchronous::Encoded { kind, record });
+    commit(Synchronous::encoded(kind, record));
 }
 
 /// A record with `len` bytes of data behind `payload`, which `fill` writes to where it is told, or

@@ -1,13 +1,14 @@
 //! Trace files, and how records get into them.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ktrace_format::{HEADER_LEN, Header, Kind, PerKind, Timespec, split_record};
+use ktrace_format::{Header, Kind, Timespec, split_record};
 
 use crate::segment::Stack;
-use crate::stream::{Buffer, Put, Stream};
+use crate::stream::{Buffer, Put, Stream, Tally};
 use crate::{Counter, Engine, Errno, Event, Mutex, Platform, SleepLock, Storage, Synchronous};
 
 /// What one ktrace(2) call opened for writing; shared by the processes that trace to it.
@@ -48,7 +49,7 @@ pub struct FileProgress {
 /// What the thread works with that writes. Guarded by the commit lock.
 pub(crate) struct Writer<P: Platform> {
     /// Empty, to be exchanged for the one that is being filled.
-    pub(crate) spare: Buffer,
+    pub(crate) spare: Box<Buffer>,
     /// Segments of queues whose records were written, to be used again.
     pub(crate) free: Stack<P>,
     /// Processes of which a record could not be written.
@@ -134,7 +135,7 @@ impl<P: Platform> TraceFile<P> {
             let put = stream.put::<P>(header, record, may_sleep, &self.engine.settings);
             if let Put::Done { .. } = put {
                 // Before others can write the record and count it off.
-                self.engine.stats.queued.add(i64::from(header.len).saturating_add(HEADER_LEN as i64));
+                self.engine.stats.queued.add(i64::try_from(record.len).unwrap_or(i64::MAX));
             }
             (put, stream.end())
         })
@@ -186,12 +187,12 @@ impl<P: Platform> TraceFile<P> {
     }
 
     /// Takes out what is in the stream, and says where that ends then. Takes the stream lock.
-    pub(crate) fn take_stream(&self, spare: &mut Buffer) -> u64 {
+    pub(crate) fn take_stream(&self, spare: &mut Box<Buffer>) -> u64 {
         self.stream.with(|stream| stream.take(spare))
     }
 
     /// As [`TraceFile::take_stream`], and says what time it is.
-    pub(crate) fn take_stream_at(&self, spare: &mut Buffer) -> (u64, Timespec) {
+    pub(crate) fn take_stream_at(&self, spare: &mut Box<Buffer>) -> (u64, Timespec) {
         self.stream.with(|stream| (stream.take(spare), P::now()))
     }
 
@@ -206,7 +207,7 @@ impl<P: Platform> TraceFile<P> {
         behind: impl FnOnce(&mut Writer<P>, &mut Failures<P>),
     ) {
         let Writer { spare, failed, .. } = &mut *writer;
-        self.write(leave, spare.bytes(), Some(spare.kinds()), failed, failures);
+        self.write(leave, spare.bytes(), Some(spare.tally()), failed, failures);
         behind(writer, failures);
         self.written.store(end, Ordering::Release);
         self.engine.stats.count_off(writer.spare.bytes().len());
@@ -229,25 +230,37 @@ impl<P: Platform> TraceFile<P> {
         self.write_taken(may_sleep, leave, writer, end, failures, |_, _| ());
     }
 
-    /// Appends whole records with one write, of which there are as many of each type, where that is
+    /// Appends whole records with one write, of which there are as many as `tally` says, where that is
     /// known. If that fails for more than one record, they are written one by one, so that all are in
     /// the file for which there is room. Where one fails, it and all others of its process are counted
     /// as dropped, and the process is added to `failed`. May sleep; the commit lock is held.
     pub(crate) fn write(
         self: &Arc<Self>,
         leave: &Leave<P>,
-        mut records: &[u8],
-        kinds: Option<&PerKind<u32>>,
+        records: &[u8],
+        tally: Option<&Tally>,
         failed: &mut Vec<i32>,
         failures: &mut Failures<P>,
     ) {
-        let mut error = None;
-        if !failures.iter().any(|failed| Arc::ptr_eq(&failed.file, self)) {
-            match self.append(leave, records) {
-                Ok(()) => return self.count_written(records, kinds),
-                Err(errno) => error = Some(errno),
-            }
+        if failures.iter().any(|failed| Arc::ptr_eq(&failed.file, self)) {
+            return self.write_each(leave, records, None, failed, failures);
         }
+        match self.append(leave, records) {
+            Ok(()) => self.count_written(records, tally),
+            Err(errno) => self.write_each(leave, records, Some(errno), failed, failures),
+        }
+    }
+
+    /// Appends records one by one, that could not be written at once for the reason given.
+    #[cold]
+    fn write_each(
+        self: &Arc<Self>,
+        leave: &Leave<P>,
+        mut records: &[u8],
+        error: Option<Errno>,
+        failed: &mut Vec<i32>,
+        failures: &mut Failures<P>,
+    ) {
         let mut first = true;
         while let Some((header, record, rest)) = split_record(records) {
             let failed_before =
@@ -285,12 +298,9 @@ impl<P: Platform> TraceFile<P> {
     }
 
     /// Counts records that were written.
-    fn count_written(&self, mut records: &[u8], kinds: Option<&PerKind<u32>>) {
-        if let Some(kinds) = kinds {
-            for (kind, of_kind) in kinds.iter().filter(|(_, of_kind)| **of_kind != 0) {
-                self.count_records(kind, *of_kind);
-            }
-            return;
+    fn count_written(&self, mut records: &[u8], tally: Option<&Tally>) {
+        if let Some(tally) = tally {
+            return tally.iter().for_each(|(kind, n)| self.count_records(kind, n));
         }
         while let Some((header, _, rest)) = split_record(records) {
             self.count_records(header.kind, 1);
@@ -303,6 +313,7 @@ impl<P: Platform> TraceFile<P> {
         count(&self.records, u64::from(n));
     }
 
+    #[inline]
     fn append(&self, leave: &Leave<P>, records: &[u8]) -> Result<(), Errno> {
         if records.is_empty() {
             return Ok(());

@@ -38,16 +38,18 @@ pub enum Pending {
 }
 
 /// A record that is made where sleeping is allowed.
-pub enum Synchronous<'a> {
+pub struct Synchronous<'a> {
+    pub(crate) kind: Kind,
+    /// Length in bytes.
+    pub(crate) len: usize,
+    body: Body<'a>,
+}
+
+enum Body<'a> {
     /// To be encoded.
     Payload(&'a Payload<'a>),
-    /// Encoded by the caller, but for the header, for which the first 64 bytes are left.
-    Encoded {
-        /// Type of the record.
-        kind: Kind,
-        /// Room for the header, and the payload.
-        record: &'a mut [u8],
-    },
+    /// Room for the header, and the payload.
+    Encoded(&'a mut [u8]),
 }
 
 /// The trace of one process: its file, and its queue.
@@ -142,17 +144,16 @@ impl<P: Platform> ProcTrace<P> {
     /// Where there is no room the record is counted as dropped, and the next one that gets
     /// through carries `KTR_DROP`. If the process is not traced nothing happens.
     pub fn enqueue(&self, origin: &Origin, payload: &Payload<'_>) -> Pending {
-        let mut header = header::<P>(origin, payload.kind());
-        let len = Record::encoded_len(payload);
+        let mut record = Synchronous::payload(payload);
+        let len = record.len;
+        let mut header = header::<P>(origin, record.kind);
         P::watch(Event::Made { kind: header.kind, len, may_sleep: false });
         let (stats, at_once) = (&self.engine.stats, self.is_at_once(header.kind));
         let added = self.queue.with(|queue| {
             let Some(file) = queue.file() else { return Err(NotQueued::NotTraced) };
             if queue.is_empty() {
                 header.drop = queue.has_drop_mark();
-                if let (Put::Done { due }, _) =
-                    file.put(&mut header, &mut Synchronous::Payload(payload), false)
-                {
+                if let (Put::Done { due }, _) = file.put(&mut header, &mut record, false) {
                     queue.clear_drop_mark();
                     queue.count_made(len);
                     if at_once {
@@ -193,6 +194,7 @@ impl<P: Platform> ProcTrace<P> {
     ///
     /// `room` is how many bytes of records the process may make before it is drained again, as
     /// far as one can tell; they are set aside, within the limit of a queue.
+    #[inline(always)]
     pub fn commit(
         &self,
         may_sleep: P::MaySleep,
@@ -200,8 +202,8 @@ impl<P: Platform> ProcTrace<P> {
         origin: &Origin,
         record: Synchronous<'_>,
     ) -> (Pending, Failures<P>) {
-        let kind = record.kind();
-        P::watch(Event::Made { kind, len: record.len(), may_sleep: true });
+        let Synchronous { kind, len, .. } = record;
+        P::watch(Event::Made { kind, len, may_sleep: true });
         let policy = match (self.engine.settings.policy(), kind) {
             _ if self.is_at_once(kind) => Policy::Record,
             // The last one before the thread is back in user mode.
@@ -215,7 +217,7 @@ impl<P: Platform> ProcTrace<P> {
         let put = self.queue.with(|queue| queue.is_balanced(room, limit).then(|| self.put(queue, &mut new)));
         match put {
             Some(Step::Done) => (pending, Vec::new()),
-            put => (pending, self.commit_step(may_sleep, room, new, put)),
+            put => (pending, self.commit_step(may_sleep, room, &mut new, put)),
         }
     }
 
@@ -225,12 +227,12 @@ impl<P: Platform> ProcTrace<P> {
         &self,
         may_sleep: P::MaySleep,
         room: usize,
-        mut new: New<'_>,
+        new: &mut New<'_>,
         put: Option<Step<P>>,
     ) -> Failures<P> {
         let mut failures = Vec::new();
         let mut step = put.unwrap_or_else(|| {
-            self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| self.put(queue, &mut new))
+            self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| self.put(queue, new))
         });
         loop {
             step = match step {
@@ -248,7 +250,7 @@ impl<P: Platform> ProcTrace<P> {
                 }
                 Step::Behind(file) => {
                     P::watch(Event::Full { file: file.storage() });
-                    let step = self.commit_behind(may_sleep, room, &mut new, &file, &mut failures);
+                    let step = self.commit_behind(may_sleep, room, new, &file, &mut failures);
                     P::watch(Event::Room { file: file.storage() });
                     step
                 }
@@ -456,6 +458,7 @@ impl<P: Platform> ProcTrace<P> {
 
     /// Adds a record to the stream of the file that is traced to, unless something is queued. The
     /// queue is locked; takes the stream lock.
+    #[inline]
     fn put(&self, queue: &mut Queue<P>, new: &mut New<'_>) -> Step<P> {
         let Some(file) = queue.file() else { return Step::Done };
         if !queue.is_empty() {
@@ -470,7 +473,7 @@ impl<P: Platform> ProcTrace<P> {
             (Put::Unfit, _) => return Step::Unfit,
         };
         queue.clear_drop_mark();
-        queue.count_made(new.record.len());
+        queue.count_made(new.record.len);
         step
     }
 
@@ -523,7 +526,7 @@ impl<P: Platform> ProcTrace<P> {
                 Step::Behind(_) if behind => {
                     let drop = queue.has_drop_mark();
                     queue.clear_drop_mark();
-                    queue.count_made(new.record.len());
+                    queue.count_made(new.record.len);
                     (Step::Done, Some((end, queued, Some((drop, time)))))
                 }
                 step => (step, Some((end, queued, None))),
@@ -551,10 +554,10 @@ impl<P: Platform> ProcTrace<P> {
         failures: &mut Failures<P>,
     ) {
         let mut encoded = Vec::new();
-        if let Synchronous::Payload(_) = new.record {
-            encoded.resize(new.record.len(), 0);
+        if let Body::Payload(_) = new.record.body {
+            encoded.resize(new.record.len, 0);
         }
-        match new.record.encoded(&mut new.header, &mut encoded) {
+        match new.record.finished(&mut new.header, &mut encoded) {
             Some(bytes) => file.write(leave, bytes, None, failed, failures),
             None => self.drop_unfit(new.header.kind),
         }
@@ -575,31 +578,29 @@ impl<P: Platform> Drop for ProcTrace<P> {
     }
 }
 
-impl Synchronous<'_> {
-    pub(crate) fn kind(&self) -> Kind {
-        match self {
-            Synchronous::Payload(payload) => payload.kind(),
-            Synchronous::Encoded { kind, .. } => *kind,
-        }
+impl<'a> Synchronous<'a> {
+    /// A record that is to be encoded.
+    #[inline]
+    pub fn payload(payload: &'a Payload<'a>) -> Self {
+        let len = Record::encoded_len(payload);
+        Synchronous { kind: payload.kind(), len, body: Body::Payload(payload) }
     }
 
-    /// Length of the record in bytes.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Synchronous::Payload(payload) => Record::encoded_len(payload),
-            Synchronous::Encoded { record, .. } => record.len(),
-        }
+    /// A record that the caller has encoded, but for the header, for which the first 64 bytes are left.
+    pub fn encoded(kind: Kind, record: &'a mut [u8]) -> Self {
+        Synchronous { kind, len: record.len(), body: Body::Encoded(record) }
     }
 
     /// Writes the record to `out`, which is as long, and its length to `header`; `None` if the format has
     /// no room for that.
+    #[inline]
     pub(crate) fn encode(&mut self, header: &mut Header, out: &mut [u8]) -> Option<()> {
         header.len = u32::try_from(out.len().checked_sub(HEADER_LEN)?).ok()?;
-        let body = match self {
-            Synchronous::Payload(payload) => {
+        let body = match &self.body {
+            Body::Payload(payload) => {
                 return encode_header(header, out).ok().and(payload.encode(out.get_mut(HEADER_LEN..)?));
             }
-            Synchronous::Encoded { record, .. } => record.get(HEADER_LEN..)?,
+            Body::Encoded(record) => record.get(HEADER_LEN..)?,
         };
         encode_header(header, out).ok()?;
         out.get_mut(HEADER_LEN..)?.copy_from_slice(body);
@@ -607,10 +608,13 @@ impl Synchronous<'_> {
     }
 
     /// The record's bytes: its own, or `out`, which is as long as the record.
-    fn encoded<'b>(&'b mut self, header: &mut Header, out: &'b mut [u8]) -> Option<&'b [u8]> {
-        let Synchronous::Encoded { record, .. } = self else {
-            self.encode(header, out)?;
-            return Some(out);
+    fn finished<'b>(&'b mut self, header: &mut Header, out: &'b mut [u8]) -> Option<&'b [u8]> {
+        let record = match &mut self.body {
+            Body::Encoded(record) => record,
+            Body::Payload(payload) => {
+                payload.encode(out.get_mut(HEADER_LEN..)?)?;
+                out
+            }
         };
         header.len = u32::try_from(record.len().checked_sub(HEADER_LEN)?).ok()?;
         encode_header(header, record).ok()?;

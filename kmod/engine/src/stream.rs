@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 
-use ktrace_format::{Header, PerKind, Timespec};
+use ktrace_format::{Header, Kind, PerKind, Timespec};
 
 use crate::{Platform, Settings, Synchronous};
 
@@ -26,13 +26,13 @@ pub(crate) enum Put {
 /// The end of a trace file, as it will be. Guarded by the file's stream lock; nothing here locks,
 /// allocates or frees.
 pub(crate) struct Stream {
-    buffer: Buffer,
+    buffer: Box<Buffer>,
     /// Number of records that were ever put in, and of times that all were taken out.
     end: u64,
 }
 
 impl Stream {
-    pub(crate) fn new(buffer: Buffer) -> Self {
+    pub(crate) fn new(buffer: Box<Buffer>) -> Self {
         Stream { buffer, end: 0 }
     }
 
@@ -52,8 +52,8 @@ impl Stream {
         may_sleep: bool,
         settings: &Settings,
     ) -> Put {
-        let buffer = &mut self.buffer;
-        let len = record.len();
+        let buffer = &mut *self.buffer;
+        let len = record.len;
         if len > buffer.batch / 4 {
             return Put::TooLong;
         }
@@ -71,8 +71,7 @@ impl Stream {
         }
         buffer.len = end;
         buffer.records = buffer.records.saturating_add(1);
-        let of_kind = buffer.kinds.get_mut(header.kind);
-        *of_kind = of_kind.saturating_add(1);
+        buffer.tally.add(header.kind);
         self.end = self.end.saturating_add(1);
         Put::Done { due: self.is_due(header.time, settings) }
     }
@@ -80,7 +79,7 @@ impl Stream {
     /// Whether what is gathered is a batch: it is large, or so old that half of the latency is over;
     /// another thread looks after it in the other half.
     pub(crate) fn is_due(&self, now: Timespec, settings: &Settings) -> bool {
-        let Buffer { len, batch, records, due_at, .. } = self.buffer;
+        let Buffer { len, batch, records, due_at, .. } = *self.buffer;
         len >= batch || records >= settings.batch_records() || len != 0 && now >= due_at
     }
 
@@ -108,7 +107,7 @@ impl Stream {
 
     /// Takes out all that is gathered, in exchange for an empty buffer. Returns where the stream ends
     /// then.
-    pub(crate) fn take(&mut self, empty: &mut Buffer) -> u64 {
+    pub(crate) fn take(&mut self, empty: &mut Box<Buffer>) -> u64 {
         core::mem::swap(&mut self.buffer, empty);
         self.end = self.end.saturating_add(1);
         self.end
@@ -123,8 +122,7 @@ pub(crate) struct Buffer {
     batch: usize,
     len: usize,
     records: usize,
-    /// How many they are of each type.
-    kinds: PerKind<u32>,
+    tally: Tally,
     /// Time of the first record, and when half of the latency is over that was set then.
     since: Timespec,
     due_at: Timespec,
@@ -134,10 +132,11 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     /// An empty buffer for batches of so many bytes. Allocates, and so may sleep.
-    pub(crate) fn new<P: Platform>(_: P::MaySleep, batch: usize) -> Self {
+    pub(crate) fn new<P: Platform>(_: P::MaySleep, batch: usize) -> Box<Self> {
         let bytes = vec![0; batch.saturating_add(batch / 8)].into_boxed_slice();
         let (since, due_at) = (Timespec::default(), Timespec::default());
-        Buffer { bytes, batch, len: 0, records: 0, kinds: PerKind::default(), since, due_at, seen: 0 }
+        let tally = Tally::default();
+        Box::new(Buffer { bytes, batch, len: 0, records: 0, tally, since, due_at, seen: 0 })
     }
 
     /// Bytes of a batch.
@@ -151,13 +150,45 @@ impl Buffer {
     }
 
     /// How many records of each type they are.
-    pub(crate) fn kinds(&self) -> &PerKind<u32> {
-        &self.kinds
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Makes the buffer empty again.
     pub(crate) fn clear(&mut self) {
         (self.len, self.records, self.seen) = (0, 0, 0);
-        self.kinds = PerKind::default();
+        self.tally.clear();
+    }
+}
+
+/// How many records there are of each type.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Types that there are any of ([`Kind::facility`]).
+    present: u32,
+    /// How many, of those types; of others, anything.
+    of: PerKind<u32>,
+}
+
+impl Tally {
+    fn add(&mut self, kind: Kind) {
+        let before = if self.present & kind.facility() == 0 { 0 } else { *self.of.get(kind) };
+        *self.of.get_mut(kind) = before.saturating_add(1);
+        self.present |= kind.facility();
+    }
+
+    /// The types that there are any of, and how many.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Kind, u32)> {
+        let mut left = self.present;
+        core::iter::from_fn(move || {
+            // The number of a type; none if no bit is left.
+            let kind = Kind::from_number(left.trailing_zeros() as u16)?;
+            left &= !kind.facility();
+            Some((kind, *self.of.get(kind)))
+        })
+    }
+
+    fn clear(&mut self) {
+        self.present = 0;
     }
 }

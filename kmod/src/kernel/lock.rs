@@ -70,6 +70,7 @@ impl<T: Send> ktrace_engine::Mutex<T> for DefaultMutex<T> {
         DefaultMutex { mutex, value: UnsafeCell::new(value) }
     }
 
+    #[inline(always)]
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: the mutex was initialised by new().
         unsafe { mtx_lock(self.mutex.get()) };
@@ -93,6 +94,7 @@ impl<T> DefaultMutex<T> {
     /// # Safety
     ///
     /// The mutex was taken by the current thread.
+    #[inline(always)]
     unsafe fn locked<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: the mutex is held, and critical() cannot take it again: it would deadlock
         // before it got a second reference.

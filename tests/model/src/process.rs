@@ -225,7 +225,8 @@ impl Process {
         let number = world.number();
         let mut data = vec![0; len - HEADER_LEN];
         data[..8].copy_from_slice(&number.to_ne_bytes());
-        let record = Synchronous::Payload(&Payload::User(&data));
+        let payload = Payload::User(&data);
+        let record = Synchronous::payload(&payload);
         let room = world.scenario.room;
         let ((pending, failures), seen) =
             watch(|| trace.commit(MaySleep::new(), room, &self.origin(), record));

@@ -249,7 +249,7 @@ impl Thread {
 
     /// Commits a record; the thread may sleep.
     fn synchronous(&self, payload: &Payload<'_>) {
-        self.commit(payload.kind(), Synchronous::Payload(payload));
+        self.commit(payload.kind(), Synchronous::payload(payload));
     }
 
     /// As [`Thread::synchronous`], of a record whose payload is encoded beforehand.
@@ -258,7 +258,7 @@ impl Thread {
         let Some(body) = record.get_mut(HEADER_LEN..) else { return };
         if payload.encode(body).is_some() {
             let kind = payload.kind();
-            self.commit(kind, Synchronous::Encoded { kind, record: &mut record });
+            self.commit(kind, Synchronous::encoded(kind, &mut record));
         }
     }
 

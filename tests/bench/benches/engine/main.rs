@@ -36,7 +36,7 @@ fn commit(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("commit");
     group.throughput(Throughput::Elements(1));
     group.bench_function("a sysret", |bencher| {
-        bencher.iter(|| trace.commit((), 0, &ORIGIN, Synchronous::Payload(&RETURN)));
+        bencher.iter(|| trace.commit((), 0, &ORIGIN, Synchronous::payload(&RETURN)));
     });
     group.finish();
     end(&trace);

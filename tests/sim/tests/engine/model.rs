@@ -290,9 +290,9 @@ impl World {
         let mut prepared = vec![0xff; HEADER_LEN + payload.len()];
         payload.encode(&mut prepared[HEADER_LEN..]).expect("there is room for the payload");
         let record = if encoded {
-            Synchronous::Encoded { kind: Kind::Genio, record: &mut prepared }
+            Synchronous::encoded(Kind::Genio, &mut prepared)
         } else {
-            Synchronous::Payload(&payload)
+            Synchronous::payload(&payload)
         };
         let mut pending = Pending::Nothing;
         let process = &self.processes[pid];

@@ -151,7 +151,7 @@ fn an_encoded_record_without_room_for_its_header_is_dropped() {
     let (engine, disk) = (Arc::new(Engine::new()), Disk::new());
     let traced = Traced::to(&engine, 1, disk.open());
     let mut short = [0; 63];
-    let record = Synchronous::Encoded { kind: Kind::Genio, record: &mut short };
+    let record = Synchronous::encoded(Kind::Genio, &mut short);
     let (pending, failures) = traced.trace().commit(MaySleep::new(), 0, traced.origin(), record);
     assert_eq!((pending, failures.len()), (Pending::Nothing, 0));
     assert_eq!(dropped(&engine, Kind::Genio), 1);

@@ -102,7 +102,7 @@ impl Traced {
     /// As [`Traced::commit`], and returns what is to follow, and leaves it to the caller what
     /// failed.
     pub(crate) fn try_commit(&self, payload: &Payload<'_>) -> (Pending, Failures) {
-        self.trace.commit(MaySleep::new(), 0, &self.origin, Synchronous::Payload(payload))
+        self.trace.commit(MaySleep::new(), 0, &self.origin, Synchronous::payload(payload))
     }
 
     pub(crate) fn drain(&self) -> Result<(), Errno> {
