@@ -162,10 +162,11 @@ fn processes(samples: &Samples) -> String {
     series(
         samples,
         "getppid-tmpfs",
+        Some("getppid-untraced"),
         "Number of processes",
         "Nanoseconds of processor time for a record of `getppid`, by how many processes make some at\n\
-         once, each for a file of its own on tmpfs. The stock backend has a pool that is large enough\n\
-         not to lose records here. The goal for most over least is 1.20.",
+         once, each for a file of its own on tmpfs; untraced, for half a call. The stock backend has a\n\
+         pool that is large enough not to lose records here. The goal for most over least is 1.20.",
         ("processes", grouped),
     )
 }
@@ -174,6 +175,7 @@ fn sizes(samples: &Samples) -> String {
     series(
         samples,
         "size-ufs",
+        None,
         "Size of the trace file",
         "Nanoseconds of a record of `getppid` that is appended to a file on UFS which is so large\n\
          already. It was made so large without writing to it (ftruncate(2)). The goal for most over\n\
@@ -182,35 +184,38 @@ fn sizes(samples: &Samples) -> String {
     )
 }
 
-/// Processor time for a record of a load of `getppid`, by its size.
+/// Processor time for a record of a load of `getppid`, by its size; beside that of one that is not traced.
 fn series(
     samples: &Samples,
     load: &str,
+    untraced: Option<&str>,
     title: &str,
     about: &str,
     (column, show): (&str, fn(u64) -> String),
 ) -> String {
-    let tracers = samples.tracers();
+    let mut columns = samples.tracers();
+    columns.extend(untraced.map(|_| NONE));
     let sizes = samples.sizes(load);
-    let times = |tracer: &str| -> Vec<f64> {
-        sizes.iter().filter_map(|n| record_time(samples, load, *n, tracer)).collect()
+    let time = |n: u64, tracer: &str| match (tracer, untraced) {
+        (NONE, Some(untraced)) => record_time(samples, untraced, n, NONE),
+        _ => record_time(samples, load, n, tracer),
     };
-    let mut rows: Vec<_> = sizes
-        .iter()
-        .map(|n| row(&show(*n), &tracers, |tracer| record_time(samples, load, *n, tracer).map(whole)))
-        .collect();
-    rows.push(row("most over least", &tracers, |tracer| {
-        let times = times(tracer);
-        let most = times.iter().copied().reduce(f64::max)?;
-        Some(ratio(most / times.iter().copied().reduce(f64::min)?))
+    let mut rows: Vec<_> =
+        sizes.iter().map(|n| row(&show(*n), &columns, |tracer| time(*n, tracer).map(whole))).collect();
+    rows.push(row("most over least", &columns, |tracer| {
+        let times = || sizes.iter().filter_map(|n| time(*n, tracer));
+        Some(ratio(times().reduce(f64::max)? / times().reduce(f64::min)?))
     }));
-    section(title, about, &head(column, &tracers), &rows)
+    if let (Some(_), Some(last)) = (untraced, columns.last_mut()) {
+        *last = "untraced";
+    }
+    section(title, about, &head(column, &columns), &rows)
 }
 
 /// Nanoseconds of processor time for a record of a load of `getppid`: no more processes than there
-/// are processors work at a time. (Of a load whose size is another, one does.)
+/// are processors work at a time. (Where the size is the file's, one does.)
 pub fn record_time(samples: &Samples, load: &str, n: u64, tracer: &str) -> Option<f64> {
-    let busy = if load == "getppid-tmpfs" { n.min(CPUS) } else { 1 };
+    let busy = if load == "size-ufs" { 1 } else { n.min(CPUS) };
     Some(samples.time(load, n, tracer)? * busy as f64 / RECORDS)
 }
 
@@ -355,12 +360,13 @@ mod tests {
         let samples = Samples::parse(
             "getppid-tmpfs,1,stock,-,1,10,20000\n\
              getppid-tmpfs,256,stock,-,1,10,15000\n\
+             getppid-untraced,256,none,-,1,10,1500\n\
              size-ufs,1024,stock,-,1,10,20000\n",
         )
         .unwrap();
         assert_eq!(
             rows(&processes(&samples)),
-            ["| 1 | 1,000 |", "| 256 | 1,500 |", "| most over least | 1.50 |"]
+            ["| 1 | 1,000 | - |", "| 256 | 1,500 | 150 |", "| most over least | 1.50 | 1.00 |"]
         );
         assert_eq!(rows(&sizes(&samples)), ["| 1 | 1,000 |", "| most over least | 1.00 |"]);
     }

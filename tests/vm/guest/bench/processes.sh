@@ -19,4 +19,12 @@ processes() {
 	done
 }
 compare processes
+
+# How flat the machine itself is: the same without a trace.
+untraced() {
+	for n in 1 2 4 8 16 64 256; do
+		sample getppid-untraced $n -n $n getppid
+	done
+}
+repeat untraced
 ! logged 'Out of ktrace request objects' || fail "the stock backend has lost records"
