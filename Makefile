@@ -50,7 +50,7 @@ check-vm: guest
 	@sh scripts/vm.sh check $(IMAGE)
 
 # The loads of the VM tier at full length, and the table of their figures.
-stress: guest stress-host
+stress: guest
 	@sh scripts/vm.sh stress $(IMAGE)
 
 # The tests of the host with many more schedules and inputs, and the model on a broken engine.

@@ -13,7 +13,7 @@ use crate::figures::Files;
 use crate::guest::Limits;
 use crate::image::{self, Image};
 use crate::payload::Payload;
-use crate::suite::Test;
+use crate::suite::{Choice, Test};
 use crate::{bench, check, exec, fetch, shell, suite};
 
 /// Runs ktrace_rs in a FreeBSD virtual machine.
@@ -40,6 +40,9 @@ enum Command {
         /// Only tests whose name matches, several times for several.
         #[arg(long, value_name = "GLOB")]
         only: Vec<Pattern>,
+        /// No tests whose name matches, several times for several.
+        #[arg(long, value_name = "GLOB")]
+        skip: Vec<Pattern>,
         /// Machines that run at a time.
         #[arg(long, value_name = "N", default_value_t = 1)]
         jobs: usize,
@@ -117,7 +120,8 @@ struct Common {
     /// What a test wants of both backends, it shows here of the stock one.
     #[arg(long, conflicts_with = "module")]
     stock: bool,
-    /// Run the tests at full length (make stress).
+    /// Run the tests at full length (make stress), and without --only no others than those that have
+    /// another length in make check.
     #[arg(long)]
     full: bool,
     /// A tree to hand in, with tests/, bench/, bin/ and atf/.
@@ -162,7 +166,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Check { images, only, jobs, results, readme, common } => {
+        Command::Check { images, only, skip, jobs, results, readme, common } => {
             let images = if images.is_empty() { image::defaults()? } else { images };
             if images.is_empty() {
                 println!("VM tests skipped: no image at {}; {HOW}", image::default_path()?.display());
@@ -172,7 +176,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 &check::Options {
                     images: images.iter().map(|path| Image::probe(path)).collect::<Result<_>>()?,
                     payload: common.payload()?,
-                    tests: suite::find(&common.files.join("tests"), &only, common.full)?,
+                    tests: suite::find(
+                        &common.files.join("tests"),
+                        Choice { only: &only, skip: &skip, full: common.full },
+                    )?,
                     jobs,
                     limits: common.limits(),
                     loads: loads(&common)?,
@@ -189,7 +196,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 &check::Options {
                     images: vec![one_image(image.as_deref())?],
                     payload: common.payload()?,
-                    tests: suite::find(&common.files.join("bench"), &only, common.full)?,
+                    tests: suite::find(
+                        &common.files.join("bench"),
+                        Choice { only: &only, ..Choice::default() },
+                    )?,
                     jobs: 1,
                     limits: common.limits(),
                     loads: Vec::new(),
@@ -230,7 +240,7 @@ fn loads(common: &Common) -> Result<Vec<Test>> {
     if !common.full {
         return Ok(Vec::new());
     }
-    let tests = suite::find(&common.files.join("tests"), &[], true)?;
+    let tests = suite::find(&common.files.join("tests"), Choice { full: true, ..Choice::default() })?;
     Ok(tests.into_iter().filter(|test| test.load.is_some()).collect())
 }
 

@@ -27,10 +27,31 @@ pub struct Test {
 /// How long a test may take that does not say.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
+/// Which tests there are to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Choice<'a> {
+    /// If there are any of these, only tests whose name matches one of them.
+    pub only: &'a [Pattern],
+    /// No tests whose name matches one of these.
+    pub skip: &'a [Pattern],
+    /// At full length, and only those that have another length, unless `only` asks for them.
+    pub full: bool,
+}
+
+impl Choice<'_> {
+    fn has(&self, name: &str, script: &str) -> bool {
+        let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
+        let wanted = match self.only {
+            [] => !self.full || header(script, FULL_LIMIT).is_some(),
+            only => matches(only),
+        };
+        wanted && !matches(self.skip)
+    }
+}
+
 /// The tests in `*.sh` in `dir`, in the order of their names, but those last that have a header
-/// line `# reboots` or `# boots`; only those whose name matches one of the patterns in `only`, if there are
-/// any. `full` asks for the limits of their full length.
-pub fn find(dir: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
+/// line `# reboots` or `# boots`.
+pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
     let entries = fs::read_dir(dir).with_context(|| format!("no tests in {}", dir.display()))?;
     let mut tests = Vec::new();
     for entry in entries {
@@ -42,10 +63,9 @@ pub fn find(dir: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b)) {
             bail!("{}: a test's name is made of letters, digits, and . _ - +", path.display());
         }
-        if only.is_empty() || only.iter().any(|pattern| pattern.matches(&name)) {
-            let text =
-                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let limit = limit(&text, full).with_context(|| path.display().to_string())?;
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if choice.has(&name, &text) {
+            let limit = limit(&text, choice.full).with_context(|| path.display().to_string())?;
             let says = |key| header(&text, key).as_deref() == Some("");
             let (reboots, panics, boots) = (says("reboots"), says("panics"), says("boots"));
             tests.push(Test { name, limit, load: header(&text, "load:"), reboots, panics, boots });
@@ -58,10 +78,13 @@ pub fn find(dir: &Path, only: &[Pattern], full: bool) -> Result<Vec<Test>> {
     Ok(tests)
 }
 
+/// Begins the header line of a test that has another form than that of `make check`.
+const FULL_LIMIT: &str = "full timeout:";
+
 /// The limit that a script sets in a header line `# timeout: SECONDS`, and for its full length
 /// in `# full timeout: SECONDS`.
 fn limit(script: &str, full: bool) -> Result<Duration> {
-    let for_full = if full { header(script, "full timeout:") } else { None };
+    let for_full = if full { header(script, FULL_LIMIT) } else { None };
     let Some(value) = for_full.or_else(|| header(script, "timeout:")) else { return Ok(DEFAULT_LIMIT) };
     let seconds = value.parse().context("`# timeout:` wants a number of seconds")?;
     Ok(Duration::from_secs(seconds))
@@ -95,7 +118,7 @@ mod tests {
             ("10-a.sh", "#!/bin/sh\necho\n# timeout: 7\n"),
             ("README", ""),
         ]);
-        let found = find(dir.path(), &[], false).unwrap();
+        let found = find(dir.path(), Choice::default()).unwrap();
         let found: Vec<_> = found.iter().map(|test| (test.name.as_str(), test.limit.as_secs())).collect();
         assert_eq!(found, [("10-a", 120), ("20-b", 300)]);
     }
@@ -103,18 +126,21 @@ mod tests {
     #[test]
     fn the_full_length_has_a_limit_of_its_own() {
         let dir = tree(&[("a.sh", "# timeout: 9\n# full timeout: 900\n"), ("b.sh", "# timeout: 8\n")]);
-        let limits = |full| {
-            let found = find(dir.path(), &[], full).unwrap();
+        let limits = |choice| {
+            let found = find(dir.path(), choice).unwrap();
             found.iter().map(|test| test.limit.as_secs()).collect::<Vec<_>>()
         };
-        assert_eq!(limits(false), [9, 8]);
-        assert_eq!(limits(true), [900, 8]);
+        assert_eq!(limits(Choice::default()), [9, 8]);
+        let full = Choice { full: true, ..Choice::default() };
+        assert_eq!(limits(full), [900], "b has one length");
+        let only = [Pattern::new("b").unwrap()];
+        assert_eq!(limits(Choice { only: &only, ..full }), [8]);
     }
 
     #[test]
     fn a_load_says_what_it_is() {
         let dir = tree(&[("a.sh", "#!/bin/sh\n# load: 10 processes\n"), ("b.sh", "echo\n# load: no\n")]);
-        let found = find(dir.path(), &[], true).unwrap();
+        let found = find(dir.path(), Choice::default()).unwrap();
         let found: Vec<_> = found.iter().map(|test| test.load.as_deref()).collect();
         assert_eq!(found, [Some("10 processes"), None]);
     }
@@ -122,7 +148,7 @@ mod tests {
     #[test]
     fn what_reboots_comes_last() {
         let dir = tree(&[("a.sh", "# reboots\n"), ("b.sh", ""), ("c.sh", "true\n# reboots\n")]);
-        let found = find(dir.path(), &[], false).unwrap();
+        let found = find(dir.path(), Choice::default()).unwrap();
         let found: Vec<_> = found.iter().map(|test| (test.name.as_str(), test.reboots)).collect();
         assert_eq!(found, [("b", false), ("c", false), ("a", true)]);
     }
@@ -130,7 +156,7 @@ mod tests {
     #[test]
     fn what_panics_says_so() {
         let dir = tree(&[("a.sh", "# panics\n"), ("b.sh", "# panics are no good\n")]);
-        let found = find(dir.path(), &[], false).unwrap();
+        let found = find(dir.path(), Choice::default()).unwrap();
         let found: Vec<_> = found.iter().map(|test| test.panics).collect();
         assert_eq!(found, [true, false]);
     }
@@ -138,15 +164,23 @@ mod tests {
     #[test]
     fn patterns_choose() {
         let dir = tree(&[("load.sh", ""), ("unload.sh", ""), ("bench.sh", "")]);
-        let found = find(dir.path(), &[Pattern::new("*load").unwrap()], false).unwrap();
-        assert_eq!(found.len(), 2);
-        assert!(find(dir.path(), &[Pattern::new("x*").unwrap()], false).is_err());
+        let names = |only: &[&str], skip: &[&str]| {
+            let patterns =
+                |globs: &[&str]| -> Vec<_> { globs.iter().map(|glob| Pattern::new(glob).unwrap()).collect() };
+            let (only, skip) = (patterns(only), patterns(skip));
+            let found = find(dir.path(), Choice { only: &only, skip: &skip, full: false })?;
+            anyhow::Ok(found.into_iter().map(|test| test.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&["*load"], &[]).unwrap(), ["load", "unload"]);
+        assert_eq!(names(&[], &["*load"]).unwrap(), ["bench"]);
+        assert_eq!(names(&["*load", "b*"], &["un*"]).unwrap(), ["bench", "load"]);
+        assert!(names(&["x*"], &[]).is_err());
     }
 
     #[test]
     fn bad_trees_are_refused() {
-        assert!(find(Path::new("/nonexistent"), &[], false).is_err());
-        assert!(find(tree(&[("a b.sh", "")]).path(), &[], false).is_err());
-        assert!(find(tree(&[("a.sh", "# timeout: soon\n")]).path(), &[], false).is_err());
+        assert!(find(Path::new("/nonexistent"), Choice::default()).is_err());
+        assert!(find(tree(&[("a b.sh", "")]).path(), Choice::default()).is_err());
+        assert!(find(tree(&[("a.sh", "# timeout: soon\n")]).path(), Choice::default()).is_err());
     }
 }

@@ -99,7 +99,8 @@ fn all_ok() {
 fn loads_leave_a_table() {
     let place = Place::new(&["a-ok", "b-load", "c-load"]);
     for (test, load) in [("b-load", "much"), ("c-load", "more")] {
-        fs::write(place.path(&format!("target/guest/tests/{test}.sh")), format!("# load: {load}\n")).unwrap();
+        let script = format!("# full timeout: 9\n# load: {load}\n");
+        fs::write(place.path(&format!("target/guest/tests/{test}.sh")), script).unwrap();
     }
     let readme = place.path("README.md");
     fs::write(&readme, "# it\n<!-- results -->\n<!-- /results -->\n").unwrap();
@@ -112,6 +113,7 @@ fn loads_leave_a_table() {
 
     let ran = place.run(&args);
     assert_eq!(ran.status, 0, "{}", ran.out);
+    assert_eq!(ran.verdicts()[..2], ["ok b-load", "ok c-load"], "a-ok has one length");
     for file in [place.path("RESULTS.md"), readme] {
         let text = fs::read_to_string(file).unwrap();
         assert!(text.contains("| much | 1,000 |") && text.contains("| more | 1,000 |"), "{text}");

@@ -4,6 +4,7 @@
 # fsync(2) has brought to the disk before, nothing is lost but what the policy says, and they
 # are whole; of one that nobody has brought there, it is only told what is left.
 # timeout: 120
+# full timeout: 120
 # panics
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
