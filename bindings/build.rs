@@ -26,6 +26,7 @@ const FUNCTIONS: &[&str] = &[
     "copyin",
     "__mtx_(un)?lock_flags",
     "_mtx_trylock_flags_",
+    "_sx_x(un)?lock",
     "cputick2usec",
     "nanotime",
     "panic",
@@ -60,6 +61,7 @@ const FUNCTIONS: &[&str] = &[
     // sys/uio.h
     "uiomove",
     // sys/vnode.h
+    "_vn_lock",
     "vn_close",
     "vn_finished_write",
     "vn_fullpath",
@@ -67,6 +69,7 @@ const FUNCTIONS: &[&str] = &[
     "vn_rdwr",
     "vn_start_write",
     "vn_truncate_locked",
+    "vput",
     "vrefact",
     // machine/md_var.h
     "disable_wp",
@@ -111,6 +114,7 @@ const VARIABLES: &[&str] = &[
     "F(READ|WRITE)",
     "IO_.*",
     "KTR.*",
+    "LK_(EXCLUSIVE|RETRY)",
     "LOG_NOTICE",
     "M_(TEMP|WAITOK|ZERO|NOWAIT)",
     "MAXCOMLEN",

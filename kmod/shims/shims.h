@@ -72,12 +72,8 @@ void ktrace_rs_sx_init(struct sx *sx, const char *name);
 void ktrace_rs_sx_slock(struct sx *sx);
 void ktrace_rs_sx_sunlock(struct sx *sx);
 bool ktrace_rs_sx_try_xlock(struct sx *sx);
-void ktrace_rs_sx_xlock(struct sx *sx);
-void ktrace_rs_sx_xunlock(struct sx *sx);
 
 /* vnode.c */
 bool ktrace_rs_vn_is_regular(struct vnode *vp);
-void ktrace_rs_vn_lock(struct vnode *vp);
-void ktrace_rs_vn_unlock(struct vnode *vp);
 
 #endif

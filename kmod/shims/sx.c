@@ -40,15 +40,3 @@ ktrace_rs_sx_try_xlock(struct sx *sx)
 {
 	return (sx_try_xlock(sx) != 0);
 }
-
-void
-ktrace_rs_sx_xlock(struct sx *sx)
-{
-	sx_xlock(sx);
-}
-
-void
-ktrace_rs_sx_xunlock(struct sx *sx)
-{
-	sx_xunlock(sx);
-}

@@ -313,7 +313,7 @@ impl<P: Platform> TraceFile<P> {
         count(&self.records, u64::from(n));
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&self, leave: &Leave<P>, records: &[u8]) -> Result<(), Errno> {
         if records.is_empty() {
             return Ok(());

@@ -214,7 +214,8 @@ impl<P: Platform> ProcTrace<P> {
         let mut new = New { header: header::<P>(origin, kind), record, policy };
         let limit = self.engine.settings.queue_limit();
         // As a rule nothing is to be done but this.
-        let put = self.queue.with(|queue| queue.is_balanced(room, limit).then(|| self.put(queue, &mut new)));
+        let put =
+            self.queue.with(|queue| queue.is_balanced(room, limit).then(|| self.put_first(queue, &mut new)));
         match put {
             Some(Step::Done) => (pending, Vec::new()),
             put => (pending, self.commit_step(may_sleep, room, &mut new, put)),
@@ -458,8 +459,8 @@ impl<P: Platform> ProcTrace<P> {
 
     /// Adds a record to the stream of the file that is traced to, unless something is queued. The
     /// queue is locked; takes the stream lock.
-    #[inline]
-    fn put(&self, queue: &mut Queue<P>, new: &mut New<'_>) -> Step<P> {
+    #[inline(always)]
+    fn put_first(&self, queue: &mut Queue<P>, new: &mut New<'_>) -> Step<P> {
         let Some(file) = queue.file() else { return Step::Done };
         if !queue.is_empty() {
             return Step::Behind(Arc::clone(file));
@@ -475,6 +476,12 @@ impl<P: Platform> ProcTrace<P> {
         queue.clear_drop_mark();
         queue.count_made(new.record.len);
         step
+    }
+
+    /// As [`ProcTrace::put_first`], where that was not tried or not possible: out of the way of most records.
+    #[cold]
+    fn put(&self, queue: &mut Queue<P>, new: &mut New<'_>) -> Step<P> {
+        self.put_first(queue, new)
     }
 
     /// Has a record added, or written, that is to be behind others in its file. Where another thread writes
@@ -593,7 +600,7 @@ impl<'a> Synchronous<'a> {
 
     /// Writes the record to `out`, which is as long, and its length to `header`; `None` if the format has
     /// no room for that.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn encode(&mut self, header: &mut Header, out: &mut [u8]) -> Option<()> {
         header.len = u32::try_from(out.len().checked_sub(HEADER_LEN)?).ok()?;
         let body = match &self.body {

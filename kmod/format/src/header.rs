@@ -59,7 +59,7 @@ pub struct Header {
 
 impl Header {
     /// Writes the header's 64 bytes; `None` if the length does not fit into `ktr_len`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn encode(&self, out: &mut [u8; HEADER_LEN]) -> Option<()> {
         let drop = if self.drop { KTR_DROP } else { 0 };
         let ktr_type = self.kind as u16 | KTR_VERSIONED | drop;

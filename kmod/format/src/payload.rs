@@ -30,6 +30,16 @@ pub struct Syscall<'a> {
     pub args: Args<'a>,
 }
 
+impl Syscall<'_> {
+    #[inline]
+    fn encode(&self, out: &mut Put<'_>) -> Option<()> {
+        out.i16(self.code)?;
+        out.i16(i16::try_from(self.args.len()).ok()?)?;
+        out.zeros(4)?;
+        self.args.encode(out)
+    }
+}
+
 /// Arguments of a system call: registers in the kernel, bytes in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Args<'a>(ArgsForm<'a>);
@@ -73,6 +83,7 @@ impl<'a> Args<'a> {
         registers.iter().copied().chain(from_bytes)
     }
 
+    #[inline]
     fn encode(&self, out: &mut Put<'_>) -> Option<()> {
         match self.0 {
             ArgsForm::Registers(args) => args.iter().try_for_each(|arg| out.u64(*arg)),
@@ -96,6 +107,16 @@ pub struct Sysret {
     pub error: i32,
     /// What it returned, 0 if it failed.
     pub retval: u64,
+}
+
+impl Sysret {
+    #[inline]
+    fn encode(&self, out: &mut Put<'_>) -> Option<()> {
+        out.i16(self.code)?;
+        out.zeros(2)?;
+        out.i32(self.error)?;
+        out.u64(self.retval)
+    }
 }
 
 /// `struct ktr_genio` and the data.
@@ -323,21 +344,22 @@ impl<'a> Payload<'a> {
     }
 
     /// Writes the payload's `len()` bytes to the front of `out`; `None` if that is shorter.
+    #[inline(always)]
     pub fn encode(&self, out: &mut [u8]) -> Option<()> {
-        let mut out = Put::new(out);
+        let out = &mut Put::new(out);
         match self {
-            Payload::Syscall(syscall) => {
-                out.i16(syscall.code)?;
-                out.i16(i16::try_from(syscall.args.len()).ok()?)?;
-                out.zeros(4)?;
-                syscall.args.encode(&mut out)
-            }
-            Payload::Sysret(sysret) => {
-                out.i16(sysret.code)?;
-                out.zeros(2)?;
-                out.i32(sysret.error)?;
-                out.u64(sysret.retval)
-            }
+            // Most records are of these types.
+            Payload::Syscall(syscall) => syscall.encode(out),
+            Payload::Sysret(sysret) => sysret.encode(out),
+            other => other.encode_any(out),
+        }
+    }
+
+    #[inline(never)]
+    fn encode_any(&self, out: &mut Put<'_>) -> Option<()> {
+        match self {
+            Payload::Syscall(syscall) => syscall.encode(out),
+            Payload::Sysret(sysret) => sysret.encode(out),
             Payload::Namei(bytes)
             | Payload::User(bytes)
             | Payload::Sysctl(bytes)
@@ -368,7 +390,7 @@ impl<'a> Payload<'a> {
             }
             Payload::ProcCtor(ctor) => out.u32(ctor.sv_flags),
             Payload::ProcDtor => Some(()),
-            Payload::CapFail(fail) => fail.encode(&mut out),
+            Payload::CapFail(fail) => fail.encode(out),
             Payload::Fault(fault) => {
                 out.u64(fault.vaddr)?;
                 out.i32(fault.fault_type)?;
@@ -381,7 +403,7 @@ impl<'a> Payload<'a> {
                 out.zeros(1)?;
                 out.bytes(array.data)
             }
-            Payload::Exterr(exterr) => exterr.encode(&mut out),
+            Payload::Exterr(exterr) => exterr.encode(out),
         }
     }
 

@@ -63,7 +63,7 @@ impl<'a> Record<'a> {
 }
 
 /// Writes only a header over the first bytes of a record whose payload stands already.
-#[inline]
+#[inline(always)]
 pub fn encode_header(header: &Header, record: &mut [u8]) -> Result<(), EncodeError> {
     let head = record.first_chunk_mut().ok_or(EncodeError::NoRoom)?;
     header.encode(head).ok_or(EncodeError::TooLarge)

@@ -10,9 +10,11 @@ use kernel_sys as sys;
 use super::context::MaySleep;
 
 /// Where locks are taken, for witness(4).
-const FILE: &CStr = c"ktrace_rs";
+pub(super) const FILE: &CStr = c"ktrace_rs";
 
-/// What mtx_lock(9) is in a module. It is not a shim: each record takes two of these locks.
+// What follows are no shims, as each record takes some of these locks.
+
+/// What mtx_lock(9) is in a module.
 ///
 /// # Safety
 ///
@@ -48,6 +50,26 @@ pub(super) unsafe fn mtx_unlock(mutex: *mut sys::mtx) {
     unsafe {
         sys::__mtx_unlock_flags((&raw mut (*mutex).mtx_lock).cast(), 0, FILE.as_ptr(), line!().cast_signed())
     };
+}
+
+/// What sx_xlock(9) is in a module.
+///
+/// # Safety
+///
+/// `sx` is initialised, and not held by the current thread, which may sleep.
+unsafe fn sx_xlock(sx: *mut sys::sx) {
+    // SAFETY: the caller's. Without SX_INTERRUPTIBLE this succeeds.
+    unsafe { sys::_sx_xlock(sx, 0, FILE.as_ptr(), line!().cast_signed()) };
+}
+
+/// What sx_xunlock(9) is in a module.
+///
+/// # Safety
+///
+/// `sx` is held exclusively by the current thread.
+unsafe fn sx_xunlock(sx: *mut sys::sx) {
+    // SAFETY: the caller's.
+    unsafe { sys::_sx_xunlock(sx, FILE.as_ptr(), line!().cast_signed()) };
 }
 
 /// A default mutex and what it guards. The lock is boxed, so that it never moves.
@@ -134,7 +156,7 @@ impl<T: Send> ktrace_engine::SleepLock<T, MaySleep> for SxLock<T> {
 
     fn with<R>(&self, _: MaySleep, critical: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: the lock was initialised by new(), and the caller may sleep.
-        unsafe { sys::ktrace_rs_sx_xlock(self.sx.get()) };
+        unsafe { sx_xlock(self.sx.get()) };
         // SAFETY: taken above.
         unsafe { self.locked(critical) }
     }
@@ -160,7 +182,7 @@ impl<T> SxLock<T> {
         // before it got a second reference, or not get it.
         let result = critical(unsafe { &mut *self.value.get() });
         // SAFETY: the caller's.
-        unsafe { sys::ktrace_rs_sx_xunlock(self.sx.get()) };
+        unsafe { sx_xunlock(self.sx.get()) };
         result
     }
 }

@@ -7,6 +7,7 @@ use kernel_sys as sys;
 use ktrace_engine::{Errno, Storage};
 
 use super::context::{InKtrace, MaySleep};
+use super::lock::FILE;
 use super::proc::Thread;
 
 const OPEN_FLAGS: u32 = sys::FREAD | sys::FWRITE;
@@ -50,7 +51,7 @@ impl TraceVnode {
         // SAFETY: vn_open(9) returned the vnode locked and referenced; td is the current
         // thread, whose credential and limits stay.
         let file = unsafe {
-            sys::ktrace_rs_vn_unlock(vp);
+            vn_unlock(vp);
             TraceVnode {
                 vp,
                 cred: sys::crhold((*td.as_ptr()).td_ucred),
@@ -136,10 +137,10 @@ impl Storage<MaySleep> for TraceVnode {
 
     fn append(&self, _: &WriteLeave, bytes: &[u8]) -> Result<(), Errno> {
         // SAFETY: whoever has leave may sleep; the vnode is referenced.
-        unsafe { sys::ktrace_rs_vn_lock(self.vp) };
+        unsafe { vn_lock(self.vp) };
         let result = self.append_locked(bytes);
         // SAFETY: taken above.
-        unsafe { sys::ktrace_rs_vn_unlock(self.vp) };
+        unsafe { vn_unlock(self.vp) };
         result
     }
 }
@@ -215,6 +216,31 @@ impl TraceVnode {
         // SAFETY: vnode and credential are referenced, and the vnode is locked.
         check(unsafe { sys::vn_getsize_locked(self.vp, &raw mut size, self.cred) })?;
         Ok(size)
+    }
+}
+
+/// What vn_lock(9) is in a module: exclusively, and also if the vnode is dead.
+///
+/// # Safety
+///
+/// The vnode is referenced, and not locked by the current thread, which may sleep.
+unsafe fn vn_lock(vp: *mut sys::vnode) {
+    let flags = (sys::LK_EXCLUSIVE | sys::LK_RETRY).cast_signed();
+    // SAFETY: the caller's. With LK_RETRY this succeeds.
+    unsafe { sys::_vn_lock(vp, flags, FILE.as_ptr(), line!().cast_signed()) };
+}
+
+/// Unlocks a vnode. VOP_UNLOCK(9) comes from a header that only a kernel build generates: takes one more
+/// reference, and drops it together with the lock.
+///
+/// # Safety
+///
+/// The vnode is referenced, and locked by the current thread.
+unsafe fn vn_unlock(vp: *mut sys::vnode) {
+    // SAFETY: the caller's.
+    unsafe {
+        sys::vrefact(vp);
+        sys::vput(vp);
     }
 }
 
