@@ -1,5 +1,5 @@
 #!/bin/sh
-# Formatting and lints with warnings denied, the manual page, and the finished module's artifact check, for every
+# Formatting and lints with warnings denied, the manual pages, and the finished module's artifact check, for every
 # release whose headers there are.
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ format=$(tool clang-format) || die "no clang-format: run make setup"
 "$format" --dry-run -Werror kmod/shims/*.c kmod/shims/*.h kmod/src/release/*.h
 
 # What else is installed here says nothing about FreeBSD's manual.
-man=$(mandoc -T lint share/man/man4/ktrace_rs.4 2>&1 |
+man=$(mandoc -T lint share/man/man*/* 2>&1 |
     grep -v -e 'referenced manual not found' -e 'outdated mandoc.db') || true
 [ -z "$man" ] || die "$man"
 
