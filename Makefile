@@ -21,15 +21,19 @@ guest: all
 lint: all
 	@sh scripts/lint.sh
 
+# All that is installed.
+build: all
+	@sh scripts/install.sh build
+
 # DESTDIR and PREFIX are honoured.
-install: guest
+install: build
 	@sh scripts/install.sh install
 
 uninstall:
 	@sh scripts/install.sh uninstall
 
 # An archive for pkg(8), made on FreeBSD; elsewhere what that is made of.
-package: guest
+package: build
 	@sh scripts/install.sh package
 
 # What a newcomer sees: the module at work, or the same engine on this machine.
@@ -43,7 +47,7 @@ check-host: setup
 	@sh scripts/fuzz.sh
 	@sh scripts/miri.sh
 
-check-install: guest
+check-install: build
 	@sh tests/install.sh
 
 check-vm: guest
@@ -74,4 +78,4 @@ vm-image: setup
 clean:
 	rm -rf target
 
-.PHONY: all setup guest install uninstall package lint demo check check-host check-install check-vm stress stress-host bench bench-host vm-shell vm-image clean
+.PHONY: all setup guest build install uninstall package lint demo check check-host check-install check-vm stress stress-host bench bench-host vm-shell vm-image clean

@@ -66,6 +66,11 @@ kernel_headers() {
 	[ -n "$OSRELDATE" ] || die "the headers in $_dirs do not say which release they are of: set OSRELDATE"
 	[ "${KERNEL:=$((OSRELDATE / 100000))}" = $((OSRELDATE / 100000)) ] ||
 	    die "KERNEL=$KERNEL, but the headers are of $((OSRELDATE / 100000)): set KERNEL_HEADERS"
+	# Headers that only a kernel build generates; nothing in them is used here.
+	mkdir -p "$GENERATED"
+	for _header in opt_global.h vnode_if.h vnode_if_newproto.h vnode_if_typedef.h; do
+		[ -f "$GENERATED/$_header" ] || : >"$GENERATED/$_header"
+	done
 	KERNEL_INCLUDES=
 	for _dir in "$GENERATED" $_dirs; do
 		case $_dir in

@@ -1,5 +1,6 @@
 #!/bin/sh
-# install.sh install|uninstall|package: the module, its manual page, ktrstat and ktrcheck, and the kyua suite.
+# install.sh build|install|uninstall|package: the module, ktrstat and ktrcheck, manual pages, and the kyua suite.
+# build makes all of it but the module.
 #
 # DESTDIR=DIR   put all of it below DIR; the system that runs is left alone
 # PREFIX=DIR    where all but the module goes; default /usr/local
@@ -14,7 +15,7 @@ case $PREFIX in
 /*) ;;
 *) die "PREFIX=$PREFIX: not an absolute path" ;;
 esac
-if [ "$(uname -s)" != FreeBSD ] && [ -z "$DESTDIR" ] && [ "$command" != package ]; then
+if [ "$(uname -s)" != FreeBSD ] && [ -z "$DESTDIR" ] && [ "$command" != build ] && [ "$command" != package ]; then
 	die "this is no FreeBSD: set DESTDIR"
 fi
 modules=$DESTDIR/boot/modules
@@ -24,7 +25,9 @@ suite_programs="ktr_call ktr_raw setid_exec tick"
 # What is installed, below DESTDIR: mode, source, destination.
 files() {
 	echo "555 target/ktrace_rs.ko /boot/modules/ktrace_rs.ko"
-	echo "444 target/install/ktrace_rs.4.gz $PREFIX/share/man/man4/ktrace_rs.4.gz"
+	for page in share/man/man*/*; do
+		echo "444 target/install/${page##*/}.gz $PREFIX/$page.gz"
+	done
 	for program in ktrstat ktrcheck; do
 		echo "555 target/guest/bin/$program $PREFIX/bin/$program"
 	done
@@ -49,7 +52,9 @@ update_hints() {
 
 install_files() {
 	mkdir -p target/install
-	gzip -cn share/man/man4/ktrace_rs.4 >target/install/ktrace_rs.4.gz
+	for page in share/man/man*/*; do
+		gzip -cn "$page" >"target/install/${page##*/}.gz"
+	done
 	files | while read -r mode source destination; do
 		mkdir -p "$DESTDIR${destination%/*}"
 		install -m "$mode" "$source" "$DESTDIR$destination"
@@ -63,14 +68,15 @@ json() {
 	    END { print "\"," }'
 }
 
-# A package is for one major release: the offsets in kernel structures are. pkg(8) also compares
-# FreeBSD_version, and does not install it on an older one.
+# A package is for one major release: the offsets in kernel structures are, and the abi is. pkg(8) also
+# compares FreeBSD_version, and does not install from a repository what is for a later one. The version has
+# it at its end, as those of all kernel modules do, so that a package for the next release is an upgrade.
 manifest() {
 	kernel_headers
 	cat <<-END
 	{
 	"name": "ktrace_rs-kmod",
-	"version": "$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)",
+	"version": "$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1).$OSRELDATE",
 	"origin": "sysutils/ktrace_rs-kmod",
 	"comment": "Kernel tracing without lost records",
 	"categories": ["sysutils"],
@@ -86,14 +92,18 @@ manifest() {
 	json desc <packaging/port/pkg-descr
 	cat <<-'END'
 	"scripts": {
-	    "post-install": "[ -n \"${PKG_ROOTDIR}\" ] || kldxref /boot/modules",
-	    "post-deinstall": "[ -n \"${PKG_ROOTDIR}\" ] || kldxref /boot/modules"
+	    "post-install": "kldxref ${PKG_ROOTDIR}/boot/modules",
+	    "post-deinstall": "kldxref ${PKG_ROOTDIR}/boot/modules"
 	}
 	}
 	END
 }
 
 case $command in
+build)
+	sh scripts/userland.sh target/guest/bin
+	sh scripts/progs.sh target/guest/bin $suite_programs
+	;;
 install)
 	install_files
 	update_hints

@@ -92,9 +92,3 @@ for version in $versions; do
 		rm -rf target/wheel
 	fi
 done
-
-# Headers that only a kernel build generates; nothing in them is used here.
-mkdir -p "$GENERATED"
-for header in opt_global.h vnode_if.h vnode_if_newproto.h vnode_if_typedef.h; do
-	[ -f "$GENERATED/$header" ] || : > "$GENERATED/$header"
-done

@@ -1,5 +1,5 @@
 #!/bin/sh
-# make install, uninstall and package, below a directory of their own.
+# make install, uninstall and package, below a directory of their own, and the port, which installs the same.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,20 +14,19 @@ list() {
 	(cd "$root" && find . -type f | sort)
 }
 
-# As many files as it says, none elsewhere, and none but those that are to be executed may be.
+# The files that the port lists, and the programs of the suite can be executed.
 DESTDIR=$root PREFIX=/opt/ktrace sh scripts/install.sh install
 list >"$root.list"
 trap 'rm -rf "$root" "$root.list"' EXIT
-for file in boot/modules/ktrace_rs.ko opt/ktrace/share/man/man4/ktrace_rs.4.gz opt/ktrace/bin/ktrstat \
-    opt/ktrace/bin/ktrcheck opt/ktrace/tests/ktrace_rs/Kyuafile opt/ktrace/tests/ktrace_rs/bin/tick; do
-	grep -qx "./$file" "$root.list" || fail "$file is not installed"
-done
-[ -z "$(grep -v -e '^\./boot/modules/' -e '^\./opt/ktrace/' "$root.list")" ] || fail "files elsewhere"
+sed -e 's,^/%%KMODDIR%%/,./boot/modules/,' -e '/^\./!s,^,./opt/ktrace/,' packaging/port/pkg-plist | sort |
+    diff - "$root.list" || fail "the port's pkg-plist lists other files"
 for program in $(sed -n 's/.*name="\(.*\)".*/\1/p' tests/atf/Kyuafile); do
 	[ -x "$root/opt/ktrace/tests/ktrace_rs/$program" ] || fail "$program cannot be executed"
 done
 cmp target/ktrace_rs.ko "$root/boot/modules/ktrace_rs.ko"
-gzip -dc "$root/opt/ktrace/share/man/man4/ktrace_rs.4.gz" | cmp - share/man/man4/ktrace_rs.4
+for page in share/man/man*/*; do
+	gzip -dc "$root/opt/ktrace/$page.gz" | cmp - "$page"
+done
 DESTDIR=$root PREFIX=/opt/ktrace sh scripts/install.sh uninstall
 [ -z "$(list)" ] || fail "uninstall leaves files: $(list)"
 ! PREFIX=relative DESTDIR=$root sh scripts/install.sh install 2>/dev/null || fail "a relative PREFIX is accepted"
@@ -40,8 +39,21 @@ manifest = json.load(open("target/package/+MANIFEST"))
 target = int(manifest["annotations"]["FreeBSD_version"])
 assert manifest["abi"] == f"FreeBSD:{target // 100000}:amd64", manifest["abi"]
 version = re.search('^version = "(.*)"', open("Cargo.toml").read(), re.M).group(1)
-assert manifest["version"] == version and manifest["desc"].count("\n") > 3
+assert manifest["version"] == f"{version}.{target}" and manifest["desc"].count("\n") > 3
 END
 while read -r file; do
 	[ -f "target/package/root$file" ] || fail "$file of the list is not there"
 done <target/package/plist
+
+# What the port has cargo fetch is what Cargo.lock names, and the standard library's.
+python3 - <<'END' || fail "the port's crates are others: run scripts/crates.sh"
+import re
+lock = dict(
+    (f"{name}-{version}", checksum)
+    for name, version, checksum in re.findall(
+        'name = "(.*)"\nversion = "(.*)"\nsource = .*\nchecksum = "(.*)"', open("Cargo.lock").read()))
+first, _, _ = open("packaging/port/Makefile.crates").read().partition("\n\n")
+assert first.split()[1::2] == sorted(lock)
+sums = dict(re.findall(r"SHA256 \(rust/crates/(.*)\.crate\) = (.*)", open("packaging/port/distinfo").read()))
+assert lock.items() <= sums.items()
+END

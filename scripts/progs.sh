@@ -1,0 +1,48 @@
+#!/bin/sh
+# Builds the C programs of the tests for FreeBSD, all or those that are named, into DIRECTORY.
+#
+# progs.sh DIRECTORY [NAME...]
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+
+directory=$1
+shift
+progs=tests/vm/guest/progs
+progs32=tests/vm/guest/progs32
+mkdir -p "$directory"
+
+# compile SOURCE COMMAND...: only if the source, or a header beside it, is newer.
+compile() {
+	_source=$1
+	_output=$directory/$(basename "$1" .c)
+	shift
+	if [ -f "$_output" ] && [ -z "$(find "$(dirname "$_source")" -newer "$_output" \
+	    \( -name '*.h' -o -path "$_source" \))" ]; then
+		return 0
+	fi
+	"$@" -Wall -Wextra -Werror -O1 -o "$_output" "$_source"
+}
+
+if [ "$(uname -s)" = FreeBSD ]; then
+	cc=${CC:-cc}
+	cc32="$cc -m32"
+else
+	zig=$PWD/$ZIG_DIR/ziglang/zig
+	export ZIG_GLOBAL_CACHE_DIR="$PWD/target/zig-cache"
+	export ZIG_LOCAL_CACHE_DIR="$ZIG_GLOBAL_CACHE_DIR"
+	cc="$zig cc -target x86_64-freebsd.14.2"
+	cc32="$zig cc -target x86-freestanding-none"
+fi
+cc="$cc -std=c11 -D__BSD_VISIBLE=1 -lpthread"
+
+for name do
+	compile "$progs/$name.c" $cc
+done
+[ $# -eq 0 ] || exit 0
+for source in "$progs"/*.c; do
+	compile "$source" $cc
+done
+for source in "$progs32"/*.c; do
+	compile "$source" $cc32 -std=c11 -ffreestanding -nostdlib -static
+done
