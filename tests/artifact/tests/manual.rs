@@ -42,16 +42,16 @@ fn messages(folder: &Path) -> Vec<String> {
 
 /// All but what only test modules have.
 fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut sources = Vec::new();
+    let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            sources.extend(self::sources(&path));
+            found.extend(sources(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("park.rs") {
-            sources.push(path);
+            found.push(path);
         }
     }
-    sources
+    found
 }
 
 /// The literals right behind each `call`. None of them has a quotation mark inside.
