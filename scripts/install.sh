@@ -69,8 +69,8 @@ json() {
 }
 
 # A package is for one major release: the offsets in kernel structures are, and the abi is. pkg(8) also
-# compares FreeBSD_version, and does not install from a repository what is for a later one. The version has
-# it at its end, as those of all kernel modules do, so that a package for the next release is an upgrade.
+# compares FreeBSD_version, and does not install it on an older one. The version has it at its end, as those of
+# other kernel modules do, so that a package for the next release is an upgrade.
 manifest() {
 	kernel_headers
 	cat <<-END
@@ -126,7 +126,8 @@ package)
 	files | while read -r _ _ destination; do
 		echo "$destination"
 	done >target/package/plist
-	if ! have pkg; then
+	# pkg(7), of the same name, would ask whether to fetch it.
+	if ! pkg -N >/dev/null 2>&1; then
 		echo "no pkg(8) here: what pkg create needs is in target/package"
 		exit 0
 	fi
