@@ -4,6 +4,7 @@
 # KERNEL_HEADERS=DIR OSRELDATE=N   headers of another release
 # IMAGE=PATH                       FreeBSD disk image for the VM tier
 # ONLY=GLOB                        run only these tests, or benches, of the VM tier
+# SECONDS=N                        how long stress-standin runs; a minute
 
 .POSIX:
 
@@ -40,12 +41,20 @@ package: build
 demo: all
 	@sh scripts/demo.sh $(IMAGE)
 
-check: lint check-host check-install check-vm
+check: lint check-host check-standin check-install check-vm
 
 check-host: setup
 	cargo test -q
 	@sh scripts/fuzz.sh
 	@sh scripts/miri.sh
+
+# The finished module in a stand-in for the kernel: on Linux only, no image is needed.
+check-standin: all
+	@sh scripts/standin.sh check
+
+# Random loads and seeds of it for so many SECONDS.
+stress-standin: all
+	@sh scripts/standin.sh stress $(SECONDS)
 
 check-install: build
 	@sh tests/install.sh
@@ -78,4 +87,4 @@ vm-image: setup
 clean:
 	rm -rf target
 
-.PHONY: all setup guest build install uninstall package lint demo check check-host check-install check-vm stress stress-host bench bench-host vm-shell vm-image clean
+.PHONY: all setup guest build install uninstall package lint demo check check-host check-standin check-install check-vm stress stress-standin stress-host bench bench-host vm-shell vm-image clean

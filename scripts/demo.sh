@@ -1,7 +1,7 @@
 #!/bin/sh
 # demo.sh [IMAGE]: traces a command through the module and prints what kdump(1) makes of it:
-# on FreeBSD itself, in a virtual machine where there is an image, and otherwise through the
-# same engine in the host simulation.
+# on FreeBSD itself, in a virtual machine where there is an image, and otherwise in the stand-in for
+# the kernel (tests/standin).
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -20,6 +20,8 @@ elif [ -f "$image" ]; then
 	mkdir -p target/guest
 	cargo run -q -p ktrace-vm -- exec --image "$image" -- \
 	    "kldload \$KT_MODULE && $trace; kldunload ktrace_rs"
+elif [ "$(uname -s)" = Linux ]; then
+	sh scripts/standin.sh demo
 else
 	cargo run -q -p ktrace-sim -- demo --output target/ktrace.out
 fi

@@ -1,0 +1,46 @@
+//! What is taken of everything that can be taken: a module leaves it as it was.
+
+use std::collections::BTreeMap;
+
+use crate::host::violation;
+use crate::{counter, cred, event, heap, lock, sysctl, vnode};
+
+/// How much there is of what.
+#[derive(Debug)]
+pub(crate) struct Balance(BTreeMap<String, i64>);
+
+impl Balance {
+    /// As it is now.
+    pub(crate) fn now() -> Balance {
+        let mut all = BTreeMap::new();
+        // Copies of what a system call reads or writes come and go with these: see heap::expect_empty().
+        for (name, used) in heap::usage().into_iter().filter(|(name, _)| name != "iov") {
+            all.insert(format!("allocations of the type {name}"), used.count);
+        }
+        for (name, count) in lock::count() {
+            // Those of processes come and go with them.
+            if !["process lock", "sigacts", "process group", "vnode"].contains(&&*name) {
+                all.insert(format!("locks \"{name}\""), count);
+            }
+        }
+        let (references, writers) = vnode::references();
+        all.insert("references to vnodes".to_owned(), references);
+        all.insert("vnodes open for writing".to_owned(), writers);
+        all.insert("counters".to_owned(), counter::live());
+        all.insert("event handlers".to_owned(), event::handlers());
+        all.insert("handlers of ast(9)".to_owned(), event::asts());
+        all.insert("sysctls".to_owned(), sysctl::count());
+        all.insert("references to credentials".to_owned(), cred::references());
+        Balance(all)
+    }
+
+    /// Looks whether it is now as it was.
+    pub(crate) fn compare(&self, now: &Balance) {
+        for (what, count) in &now.0 {
+            let before = self.0.get(what).copied().unwrap_or(0);
+            if *count != before {
+                violation!(Leak, "{what}: {before} before the module was loaded, {count} now");
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The command line.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Command as Process, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, Subcommand};
+
+use crate::flaw::{self, Flaw, Other};
+use crate::host::Config;
+use crate::link::ModuleFile;
+use crate::loads::{ALL, Load, World, demo};
+use crate::{console, heap};
+
+/// The finished module in a stand-in for FreeBSD's kernel: no kernel is needed, and none is touched.
+#[derive(Debug, Parser)]
+#[command(name = "ktrace-standin", version)]
+struct Cli {
+    /// The module.
+    #[arg(long, global = true, value_name = "FILE", default_value = "target/ktrace_rs.ko")]
+    module: PathBuf,
+    /// What everything that is random is made of.
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+    /// One thread at a time, the next one chosen by the seed.
+    #[arg(long, global = true)]
+    deterministic: bool,
+    /// How many CPUs there are.
+    #[arg(long, global = true, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=32))]
+    cpus: u64,
+    /// Print what the kernel says.
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Trace a small load, and print the trace in kdump's style, and the counters.
+    Demo,
+    /// Run one load.
+    Run {
+        /// Its name.
+        load: String,
+        /// How much of it.
+        #[arg(long, default_value_t = 1)]
+        scale: usize,
+        /// A fault that the run is to find.
+        #[arg(long, value_enum)]
+        flaw: Option<Other>,
+        /// A call of a function of the kernel, NAME:NUMBER, that the module is to forget.
+        #[arg(long, value_name = "NAME:NUMBER", conflicts_with = "flaw")]
+        omit: Option<String>,
+    },
+    /// List the loads.
+    List,
+    /// Run all loads, each in a process of its own, with real threads and with the seed's schedule.
+    Check,
+    /// Run loads with random seeds for so many seconds; print the command that replays what fails.
+    Stress {
+        /// How long.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = &mut io::stdout().lock();
+    let result = match &cli.command {
+        Command::Demo => run_demo(&cli, out),
+        Command::Run { load, scale, flaw, omit } => run_load(&cli, load, *scale, *flaw, omit.as_deref(), out),
+        Command::List => list(out),
+        Command::Check => check(&cli, out),
+        Command::Stress { seconds } => stress(&cli, Duration::from_secs(*seconds), out),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ktrace-standin: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn boot(cli: &Cli, scale: usize) -> Result<(World, tempfile::TempDir)> {
+    let directory = tempfile::tempdir().context("a directory for files")?;
+    let module = ModuleFile::read(&cli.module)?;
+    crate::boot(Config { cpus: cli.cpus as usize, deterministic: cli.deterministic, seed: cli.seed });
+    if cli.verbose {
+        console::loud();
+    }
+    Ok((World { module, directory: directory.path().to_owned(), scale: scale.max(1) }, directory))
+}
+
+fn run_demo(cli: &Cli, out: &mut impl Write) -> Result<()> {
+    let (world, _directory) = boot(cli, 1)?;
+    writeln!(
+        out,
+        "This is no FreeBSD, but {} itself: linked into a process of this system, with a stand-in for the kernel.",
+        cli.module.display()
+    )?;
+    demo::run(&world, out)
+}
+
+fn find(name: &str) -> Result<&'static Load> {
+    ALL.iter().find(|load| load.name == name).with_context(|| format!("{name}: no such load; see list"))
+}
+
+fn run_load(
+    cli: &Cli,
+    name: &str,
+    scale: usize,
+    other: Option<Other>,
+    omit: Option<&str>,
+    out: &mut impl Write,
+) -> Result<()> {
+    let load = find(name)?;
+    if let Some(other) = other {
+        flaw::set(Flaw::Other(other));
+    }
+    if let Some(omit) = omit {
+        let (name, number) = omit.split_once(':').context("NAME:NUMBER")?;
+        flaw::set(Flaw::Omit(name.to_owned(), number.parse().context("NUMBER")?));
+    }
+    let (world, _directory) = boot(cli, scale)?;
+    let text = (load.run)(&world).with_context(|| format!("{name}, seed {}", cli.seed))?;
+    heap::expect_empty();
+    writeln!(out, "{name}: {text}")?;
+    Ok(())
+}
+
+fn list(out: &mut impl Write) -> Result<()> {
+    for load in ALL {
+        writeln!(out, "{:<12}{}", load.name, load.about)?;
+    }
+    Ok(())
+}
+
+/// Runs a load in a process of its own, with the rest of the options as here.
+fn run_alone(cli: &Cli, load: &str, seed: u64, deterministic: bool) -> Result<(bool, String, String)> {
+    let mut command = Process::new(std::env::current_exe().context("this program")?);
+    command.args(["run", load, "--module"]).arg(&cli.module);
+    command.args(["--seed", &seed.to_string(), "--cpus", &cli.cpus.to_string()]);
+    if deterministic {
+        command.arg("--deterministic");
+    }
+    let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+    let output = command.output().context("this program")?;
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Ok((output.status.success(), text, words.join(" ")))
+}
+
+fn check(cli: &Cli, out: &mut impl Write) -> Result<()> {
+    let mut failed = Vec::new();
+    for load in ALL {
+        for deterministic in [false, true] {
+            let begun = Instant::now();
+            let (good, text, words) = run_alone(cli, load.name, cli.seed, deterministic)?;
+            let how = if deterministic { "seeded" } else { "threads" };
+            writeln!(out, "[{how} {:.1} s] {}", begun.elapsed().as_secs_f64(), text.trim_end())?;
+            if !good {
+                failed.push(words);
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "failed: {}", failed.join("\n"));
+    Ok(())
+}
+
+fn stress(cli: &Cli, time: Duration, out: &mut impl Write) -> Result<()> {
+    let begun = Instant::now();
+    let mut rng = fastrand::Rng::new();
+    let mut runs = 0;
+    while begun.elapsed() < time {
+        let load = &ALL[rng.usize(0..ALL.len())];
+        let (seed, deterministic) = (rng.u64(..), rng.u8(..4) != 0);
+        let (good, text, words) = run_alone(cli, load.name, seed, deterministic)?;
+        runs += 1;
+        if !good {
+            bail!("{text}\nagain with: sh scripts/standin.sh run -q -p ktrace-standin -- {words}");
+        }
+    }
+    writeln!(out, "{runs} runs with random seeds: nothing is wrong")?;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Credentials, and what they may do.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use kernel_sys as sys;
+
+use crate::host::{HostLock, violation};
+use crate::proc::Kp;
+use crate::sched::point;
+use crate::thread::Kt;
+
+const EPERM: c_int = sys::EPERM.cast_signed();
+const ESRCH: c_int = sys::ESRCH.cast_signed();
+
+/// A credential.
+#[repr(C)]
+pub(crate) struct Cred {
+    cr: sys::ucred,
+    references: AtomicI64,
+}
+
+static CREDS: HostLock<Vec<usize>> = HostLock::new(Vec::new());
+
+impl Cred {
+    /// The credential of a user, with one reference.
+    pub(crate) fn new(uid: u32) -> *mut sys::ucred {
+        // SAFETY: all zero is a struct ucred.
+        let mut cr: sys::ucred = unsafe { std::mem::zeroed() };
+        (cr.cr_uid, cr.cr_ruid, cr.cr_svuid) = (uid, uid, uid);
+        let cred = Box::into_raw(Box::new(Cred { cr, references: AtomicI64::new(1) }));
+        CREDS.lock().push(cred as usize);
+        cred.cast()
+    }
+
+    pub(crate) fn uid(&self) -> u32 {
+        self.cr.cr_uid
+    }
+}
+
+/// The credential of a thread.
+pub(crate) fn of(kt: &Kt) -> &'static Cred {
+    // SAFETY: credentials stay for good.
+    unsafe { &*(*kt.as_ptr()).td_ucred.cast::<Cred>() }
+}
+
+/// References to credentials, but for those of whose they are.
+pub(crate) fn references() -> i64 {
+    let all = CREDS.lock().clone();
+    // SAFETY: credentials stay for good.
+    all.iter().map(|cred| unsafe { &*(*cred as *const Cred) }.references.load(Ordering::Relaxed) - 1).sum()
+}
+
+/// Looks whether a credential is referenced.
+pub(crate) fn check(cred: *mut sys::ucred) -> &'static Cred {
+    if !CREDS.lock().contains(&(cred as usize)) {
+        violation!(Memory, "what is no credential is used as one");
+    }
+    // SAFETY: one of them, which stay for good.
+    let cred = unsafe { &*cred.cast::<Cred>() };
+    if cred.references.load(Ordering::Relaxed) <= 0 {
+        violation!(Memory, "a credential is used that nobody has a reference to");
+    }
+    cred
+}
+
+pub(crate) unsafe extern "C" fn crhold(cred: *mut sys::ucred) -> *mut sys::ucred {
+    check(cred).references.fetch_add(1, Ordering::Relaxed);
+    cred
+}
+
+pub(crate) unsafe extern "C" fn crfree(cred: *mut sys::ucred) {
+    point();
+    check(cred).references.fetch_sub(1, Ordering::Relaxed);
+}
+
+pub(crate) unsafe extern "C" fn priv_check_cred(cred: *mut sys::ucred, _: c_int) -> c_int {
+    if check(cred).uid() == 0 { 0 } else { EPERM }
+}
+
+pub(crate) unsafe extern "C" fn priv_check(td: *mut sys::thread, _: c_int) -> c_int {
+    // SAFETY: the caller's.
+    if of(unsafe { Kt::of(td) }).uid() == 0 { 0 } else { EPERM }
+}
+
+pub(crate) unsafe extern "C" fn p_cansee(td: *mut sys::thread, p: *mut sys::proc_) -> c_int {
+    // SAFETY: the caller's.
+    let (kt, kp) = unsafe { (Kt::of(td), Kp::of(p)) };
+    kp.assert_locked("p_cansee()");
+    let (mine, other) = (of(kt).uid(), kp.uid());
+    // security.bsd.see_other_uids=0.
+    if mine == 0 || mine == other { 0 } else { ESRCH }
+}
+
+pub(crate) unsafe extern "C" fn p_candebug(td: *mut sys::thread, p: *mut sys::proc_) -> c_int {
+    // SAFETY: the caller's.
+    let (kt, kp) = unsafe { (Kt::of(td), Kp::of(p)) };
+    kp.assert_locked("p_candebug()");
+    let mine = of(kt).uid();
+    if mine == 0 || (mine == kp.uid() && kp.flag() & sys::P_SUGID == 0) { 0 } else { EPERM }
+}

@@ -1,0 +1,38 @@
+//! Faults of the host, which are the module's as a rule: what was touched, and from where.
+
+use std::ffi::c_void;
+use std::ptr::null_mut;
+
+use crate::host::violation;
+use crate::{heap, link, text};
+
+/// Has faults reported.
+pub(crate) fn init() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE] {
+        // SAFETY: the handler has the type that SA_SIGINFO asks for.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_fault as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+            assert_eq!(libc::sigaction(signal, &raw const action, null_mut()), 0, "sigaction");
+        }
+    }
+}
+
+unsafe extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the handler's own arguments.
+    let (address, from) = unsafe {
+        let registers = &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+        ((*info).si_addr() as usize, registers[libc::REG_RIP as usize] as usize)
+    };
+    if link::was_unloaded(from) || link::was_unloaded(address) {
+        violation!(Text, "a call into text that was unloaded, at {from:#x}");
+    }
+    if let Some(what) = heap::describe(address) {
+        violation!(Memory, "{what} is touched, from {from:#x}");
+    }
+    if text::contains(address) && signal == libc::SIGSEGV && address != from {
+        violation!(Text, "the kernel's text is written to while it is protected");
+    }
+    violation!(Memory, "signal {signal} at {from:#x}, address {address:#x}");
+}

@@ -1,0 +1,130 @@
+//! The functions of the kernel that the module calls, by name.
+
+use crate::clock::{cputick2usec, nanotime};
+use crate::console::{log, panic, printf};
+use crate::counter::{counter_u64_alloc, counter_u64_fetch, counter_u64_free};
+use crate::cred::{crfree, crhold, p_candebug, p_cansee, priv_check, priv_check_cred};
+use crate::event::{
+    ast_deregister, ast_register, ast_sched, eventhandler_deregister, eventhandler_find_list,
+    eventhandler_register,
+};
+use crate::heap::{free, malloc, malloc_init, malloc_uninit, uma_zfree_arg};
+use crate::link::module_register_init;
+use crate::lock::{
+    __mtx_lock_flags, __mtx_unlock_flags, __mtx_unlock_spin_flags, _mtx_destroy, _mtx_init,
+    _mtx_trylock_flags_, _sleep, _sx_slock, _sx_sunlock, _sx_xlock, _sx_xunlock, pause_sbt, sched_bind,
+    sched_unbind, sx_destroy, sx_init_flags, sx_try_xlock_, thread_lock_flags_, wakeup,
+};
+use crate::proc::{kern_psignal, kproc_create, kproc_exit, lim_cur, pfind, pgfind};
+use crate::sched::smp_rendezvous;
+use crate::sysctl::{
+    kernel_sysctl, sysctl_add_oid, sysctl_ctx_free, sysctl_ctx_init, sysctl_handle_64, sysctl_handle_int,
+    sysctl_handle_string,
+};
+use crate::text::{
+    disable_wp, linker_ddb_search_symbol, linker_ddb_symbol_values, linker_file_lookup_symbol, restore_wp,
+};
+use crate::user::{copyin, exterr_to_ue, kern_yield, uiomove};
+use crate::vnode::{
+    _vn_lock, vn_close, vn_finished_write, vn_fullpath, vn_getsize_locked, vn_open, vn_rdwr, vn_start_write,
+    vn_truncate_locked, vput, vrefact,
+};
+use libc::{memcpy, memmove, memset, strlen};
+
+/// The address of a function of the kernel.
+macro_rules! functions {
+    ($($name:ident,)*) => {
+        pub(crate) fn function(name: &str) -> Option<usize> {
+            match name {
+                $(stringify!($name) => Some($name as *const () as usize),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+functions! {
+    __mtx_lock_flags,
+    __mtx_unlock_flags,
+    __mtx_unlock_spin_flags,
+    _mtx_destroy,
+    _mtx_init,
+    _mtx_trylock_flags_,
+    _sleep,
+    _sx_slock,
+    _sx_sunlock,
+    _sx_xlock,
+    _sx_xunlock,
+    _vn_lock,
+    ast_deregister,
+    ast_register,
+    ast_sched,
+    copyin,
+    counter_u64_alloc,
+    counter_u64_fetch,
+    counter_u64_free,
+    cputick2usec,
+    crfree,
+    crhold,
+    disable_wp,
+    eventhandler_deregister,
+    eventhandler_find_list,
+    eventhandler_register,
+    exterr_to_ue,
+    free,
+    kern_psignal,
+    kern_yield,
+    kernel_sysctl,
+    kproc_create,
+    kproc_exit,
+    lim_cur,
+    linker_ddb_search_symbol,
+    linker_ddb_symbol_values,
+    linker_file_lookup_symbol,
+    log,
+    malloc,
+    malloc_init,
+    malloc_uninit,
+    memcpy,
+    memmove,
+    memset,
+    module_register_init,
+    nanotime,
+    p_candebug,
+    p_cansee,
+    panic,
+    pause_sbt,
+    pfind,
+    pgfind,
+    printf,
+    priv_check,
+    priv_check_cred,
+    restore_wp,
+    sched_bind,
+    sched_unbind,
+    smp_rendezvous,
+    strlen,
+    sx_destroy,
+    sx_init_flags,
+    sx_try_xlock_,
+    sysctl_add_oid,
+    sysctl_ctx_free,
+    sysctl_ctx_init,
+    sysctl_handle_64,
+    sysctl_handle_int,
+    sysctl_handle_string,
+    thread_lock_flags_,
+    uiomove,
+    uma_zfree_arg,
+    vn_close,
+    vn_finished_write,
+    vn_fullpath,
+    vn_getsize_locked,
+    vn_open,
+    vn_rdwr,
+    vn_start_write,
+    vn_truncate_locked,
+    vput,
+    vrefact,
+    wakeup,
+}

@@ -1,0 +1,118 @@
+//! The variables of the kernel that the module names.
+
+use std::ffi::c_void;
+use std::mem::offset_of;
+use std::sync::OnceLock;
+
+use kernel_sys as sys;
+
+use crate::clock;
+use crate::host::config;
+use crate::lock::sx_init_flags;
+use crate::low::Region;
+
+/// The variables, in memory that the module's relocations reach.
+#[repr(C)]
+pub(crate) struct Variables {
+    pub(crate) allproc: sys::proclist,
+    pub(crate) allproc_lock: sys::sx,
+    pub(crate) proctree_lock: sys::sx,
+    pub(crate) cpu_ticks: sys::cpu_tick_f,
+    pub(crate) osreldate: i32,
+    pub(crate) mp_maxid: u32,
+    /// As many bits as a `cpuset_t` of any release.
+    pub(crate) all_cpus: [u64; 16],
+    pub(crate) linker_kernel_file: usize,
+    pub(crate) sysctl_kern: sys::sysctl_oid,
+    pub(crate) m_temp: sys::malloc_type,
+    pub(crate) m_iov: sys::malloc_type,
+    pub(crate) namei_zone: usize,
+    pub(crate) cap_no_rights: [u64; 2],
+    pub(crate) sdt_probes_enabled: bool,
+    pub(crate) sdt_probe_func: usize,
+    pub(crate) ktr_geniosize: u32,
+    pub(crate) ktr_filesize_limit_signal: i32,
+    /// The kernel's linker set of `struct pcpu`'s dynamic part: empty.
+    pub(crate) set_pcpu: usize,
+}
+
+static VARIABLES: OnceLock<usize> = OnceLock::new();
+
+/// Where they are.
+pub(crate) fn variables() -> *mut Variables {
+    *VARIABLES.get_or_init(|| {
+        let base = Region::low(size_of::<Variables>()).base;
+        let cpus = config().cpus;
+        // SAFETY: the region is as large, all zero, and nobody else's.
+        unsafe {
+            let v = &mut *(base as *mut Variables);
+            v.cpu_ticks = Some(clock::ticks);
+            v.osreldate = sys::KTRACE_RS_TARGET.cast_signed();
+            v.mp_maxid = cpus as u32 - 1;
+            v.all_cpus[0] = (1 << cpus) - 1;
+            v.linker_kernel_file = base;
+            v.m_temp.ks_shortdesc = c"temp".as_ptr();
+            v.m_iov.ks_shortdesc = c"iov".as_ptr();
+            v.namei_zone = base;
+            v.sdt_probe_func = probe as *const () as usize;
+            v.ktr_geniosize = 4096;
+            v.ktr_filesize_limit_signal = 0;
+        }
+        base
+    }) as *mut Variables
+}
+
+/// Initialises the kernel's own locks among them.
+pub(crate) fn init_locks() {
+    let v = variables();
+    // SAFETY: nobody uses them yet.
+    unsafe {
+        sx_init_flags(&raw mut (*v).allproc_lock, c"allproc".as_ptr(), 0);
+        sx_init_flags(&raw mut (*v).proctree_lock, c"proctree".as_ptr(), 0);
+    }
+}
+
+/// A probe of dtrace(1) that nobody uses.
+unsafe extern "C" fn probe(_: u32, _: usize, _: usize, _: usize, _: usize, _: usize) {}
+
+/// Their names and addresses.
+pub(crate) fn symbols() -> Vec<(&'static str, usize)> {
+    let base = variables() as usize;
+    let mut symbols = vec![
+        ("allproc", offset_of!(Variables, allproc)),
+        ("allproc_lock", offset_of!(Variables, allproc_lock)),
+        ("proctree_lock", offset_of!(Variables, proctree_lock)),
+        ("cpu_ticks", offset_of!(Variables, cpu_ticks)),
+        ("osreldate", offset_of!(Variables, osreldate)),
+        ("mp_maxid", offset_of!(Variables, mp_maxid)),
+        ("all_cpus", offset_of!(Variables, all_cpus)),
+        ("linker_kernel_file", offset_of!(Variables, linker_kernel_file)),
+        ("sysctl___kern", offset_of!(Variables, sysctl_kern)),
+        ("M_TEMP", offset_of!(Variables, m_temp)),
+        ("M_IOV", offset_of!(Variables, m_iov)),
+        ("namei_zone", offset_of!(Variables, namei_zone)),
+        ("cap_no_rights", offset_of!(Variables, cap_no_rights)),
+        ("sdt_probes_enabled", offset_of!(Variables, sdt_probes_enabled)),
+        ("sdt_probe_func", offset_of!(Variables, sdt_probe_func)),
+        ("__start_set_pcpu", offset_of!(Variables, set_pcpu)),
+        ("__stop_set_pcpu", offset_of!(Variables, set_pcpu)),
+        ("ktr_geniosize", offset_of!(Variables, ktr_geniosize)),
+        ("ktr_filesize_limit_signal", offset_of!(Variables, ktr_filesize_limit_signal)),
+    ];
+    for (_, address) in &mut symbols {
+        *address += base;
+    }
+    symbols
+}
+
+/// `M_IOV`.
+pub(crate) fn m_iov() -> *mut sys::malloc_type {
+    // SAFETY: only the address is taken.
+    unsafe { &raw mut (*variables()).m_iov }
+}
+
+/// What the kernel's own address is, as whoever asks for its file gets it.
+pub(crate) fn kernel_file() -> *mut c_void {
+    // SAFETY: set once.
+    unsafe { (*variables()).linker_kernel_file as *mut c_void }
+}

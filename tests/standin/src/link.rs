@@ -1,0 +1,390 @@
+//! The kernel's linker: puts a module into memory as `sys/kern/link_elf_obj.c` does, and runs what is in its linker
+//! sets, in the kernel's order.
+
+use std::collections::BTreeMap;
+use std::ffi::{c_int, c_void};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, bail, ensure};
+use kernel_sys as sys;
+use ktrace_artifact::{Module, Relocation, SymbolPlace};
+use object::elf;
+
+use crate::balance::Balance;
+use crate::host::{HostLock, current, violation};
+use crate::low::Region;
+use crate::{counter, event, flaw, imports, kvar, text, user, witness};
+
+const EBUSY: i32 = sys::EBUSY.cast_signed();
+
+/// Bytes of what leads to a function of the stand-in, which is too far away for the module's calls.
+const TRAMPOLINE: usize = 64;
+
+/// Where the text of the loaded module is.
+static START: AtomicUsize = AtomicUsize::new(0);
+static END: AtomicUsize = AtomicUsize::new(0);
+static LOADED: AtomicBool = AtomicBool::new(false);
+static UNLOADING: AtomicBool = AtomicBool::new(false);
+
+/// Whether a module is loaded, and has taken over.
+pub fn is_loaded() -> bool {
+    LOADED.load(Ordering::Acquire)
+}
+
+pub(crate) fn is_unloading() -> bool {
+    UNLOADING.load(Ordering::Acquire)
+}
+
+/// Whether an address is in the text of the kernel or of the module.
+pub(crate) fn is_kernel_text(address: usize) -> bool {
+    text::contains(address) || (START.load(Ordering::Relaxed)..END.load(Ordering::Relaxed)).contains(&address)
+}
+
+/// Where modules were.
+static RETIRED: HostLock<Vec<Region>> = HostLock::new(Vec::new());
+
+/// Whether a module was there, and is not any more.
+pub(crate) fn was_unloaded(address: usize) -> bool {
+    RETIRED.try_lock().is_some_and(|retired| retired.iter().any(|region| region.contains(address)))
+}
+
+/// A file that can be loaded.
+#[derive(Debug)]
+pub struct ModuleFile {
+    bytes: Vec<u8>,
+}
+
+/// A module in memory.
+#[derive(Debug)]
+pub struct Loaded {
+    region: Region,
+    sysinit: Vec<usize>,
+    sysuninit: Vec<usize>,
+    modules: Vec<usize>,
+    before: Balance,
+    /// The kernel's text before.
+    text: Vec<u8>,
+}
+
+/// A section's place.
+struct Placed {
+    base: usize,
+    size: usize,
+}
+
+impl ModuleFile {
+    /// Reads the file of a module.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn read(path: &Path) -> Result<ModuleFile> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        Ok(ModuleFile { bytes })
+    }
+
+    /// Loads it, as kldload(2) does; the errno of MOD_LOAD if the module refuses. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// When it is no module, or names what the stand-in does not have.
+    pub fn load(&self) -> Result<Result<Loaded, i32>> {
+        let module = Module::parse(&self.bytes)?;
+        ensure!(module.kind == elf::ET_REL, "not a relocatable file");
+        let before = Balance::now();
+        let loaded = link(&module, before)?;
+        for (_, function, argument) in ordered(&loaded.sysinit) {
+            // SAFETY: what is in the set has this type.
+            let function: unsafe extern "C" fn(*mut c_void) = unsafe { std::mem::transmute(function) };
+            user::checked("a function of SYSINIT", || {
+                // SAFETY: as above.
+                unsafe { function(argument as *mut c_void) }
+            });
+        }
+        let result = RESULT.load(Ordering::Relaxed);
+        if result != 0 {
+            loaded.leave();
+            return Ok(Err(result));
+        }
+        let redirected = text::changed(&loaded.text);
+        if redirected != text::count() {
+            violation!(Text, "{redirected} of {} functions are redirected", text::count());
+        }
+        LOADED.store(true, Ordering::Release);
+        Ok(Ok(loaded))
+    }
+}
+
+/// What is in a set of `struct sysinit`, by subsystem and order: these, the function and its argument.
+fn ordered(set: &[usize]) -> Vec<((u32, u32), usize, usize)> {
+    let mut all: Vec<((u32, u32), usize, usize)> = set
+        .iter()
+        .map(|address| {
+            // SAFETY: an element of the set, which was relocated.
+            let init = unsafe { &*(*address as *const sys::sysinit) };
+            let function = init.func.map_or(0, |function| function as usize);
+            ((init.subsystem as u32, init.order as u32), function, init.udata as usize)
+        })
+        .collect();
+    all.sort_by_key(|init| init.0);
+    all
+}
+
+impl Loaded {
+    /// Sends an event to what the file has of modules.
+    fn event(&self, what: sys::modeventtype) -> i32 {
+        // SAFETY: MDT_MODULE has a moduledata_t, which was relocated.
+        self.modules.iter().map(|data| unsafe { send(*data, what) }).find(|answer| *answer != 0).unwrap_or(0)
+    }
+
+    /// Unloads it, as kldunload(2) does, forced or not; gives it back, with the errno, if it refuses. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// The module, and why it stays.
+    pub fn unload(self, force: bool) -> Result<(), (Loaded, i32)> {
+        if !force {
+            let answer = self.event(sys::MOD_QUIESCE);
+            if answer != 0 {
+                return Err((self, answer));
+            }
+        }
+        UNLOADING.store(true, Ordering::Release);
+        let answer = self.event(sys::MOD_UNLOAD);
+        UNLOADING.store(false, Ordering::Release);
+        if answer != 0 {
+            return Err((self, answer));
+        }
+        LOADED.store(false, Ordering::Release);
+        self.leave();
+        Ok(())
+    }
+
+    /// As [`Loaded::unload`], again and again while threads do not leave the module.
+    pub fn unload_at_last(self) {
+        let mut module = self;
+        for _ in 0..20 {
+            match module.unload(true) {
+                Ok(()) => return,
+                Err((back, EBUSY)) => module = back,
+                Err((_, errno)) => violation!(Call, "MOD_UNLOAD: errno {errno}"),
+            }
+        }
+        violation!(Hang, "the module does not unload");
+    }
+
+    /// What the kernel does when the module has agreed: and looks at what it leaves.
+    fn leave(&self) {
+        // In the reverse order, as linker_file_sysuninit() has them.
+        for (_, function, argument) in ordered(&self.sysuninit).into_iter().rev() {
+            // SAFETY: what is in the set has this type.
+            let function: unsafe extern "C" fn(*mut c_void) = unsafe { std::mem::transmute(function) };
+            // SAFETY: as above.
+            unsafe { function(argument as *mut c_void) };
+        }
+        let changed = text::changed(&self.text);
+        if changed != 0 {
+            violation!(Text, "{changed} functions are not what they were before the module was loaded");
+        }
+        self.before.compare(&Balance::now());
+        counter::check_freed();
+        START.store(0, Ordering::Relaxed);
+        END.store(0, Ordering::Relaxed);
+        self.region.retire();
+        RETIRED.lock().push(self.region);
+        if !witness::held(current()).is_empty() {
+            violation!(Return, "the module has left with locks");
+        }
+        if flaw::shows(flaw::Other::CalledLate, 1) {
+            event::call_late();
+        }
+    }
+}
+
+/// Puts the sections into memory, and resolves what they refer to.
+fn link(module: &Module<'_>, before: Balance) -> Result<Loaded> {
+    let names: Vec<&str> = module
+        .symbols
+        .iter()
+        .filter(|symbol| symbol.place == SymbolPlace::Undefined && !symbol.name.is_empty())
+        .map(|symbol| symbol.name)
+        .collect();
+    // One after the other, each as it wants to be aligned; then the trampolines.
+    let mut offsets = BTreeMap::new();
+    let mut end = 0_usize;
+    for (number, section) in module.loaded() {
+        // Code begins a page, as does what is behind it.
+        end = if section.is_code() { end.next_multiple_of(4096) } else { end.next_multiple_of(64) };
+        offsets.insert(number, end);
+        end += usize::try_from(section.size)?;
+        if section.is_code() {
+            end = end.next_multiple_of(4096);
+        }
+    }
+    let trampolines = end.next_multiple_of(4096);
+    let region = Region::low(trampolines + names.len() * TRAMPOLINE);
+    let mut placed = BTreeMap::new();
+    for (number, section) in module.loaded() {
+        let base = region.base + offsets[&number];
+        // SAFETY: the section has its place in the region, which is writable.
+        unsafe { std::ptr::copy_nonoverlapping(section.data.as_ptr(), base as *mut u8, section.data.len()) };
+        placed.insert(number, Placed { base, size: usize::try_from(section.size)? });
+    }
+    let mut imported = BTreeMap::new();
+    for (index, name) in names.iter().enumerate() {
+        let at = region.base + trampolines + index * TRAMPOLINE;
+        imported.insert(*name, import(module, &placed, name, at)?);
+    }
+    let mut executable = Vec::new();
+    for (number, section) in module.loaded() {
+        for relocation in &section.relocations {
+            relocate(module, &placed, &imported, placed[&number].base, relocation)
+                .with_context(|| format!("{}+{:#x}", section.name, relocation.offset))?;
+        }
+        if section.is_code() {
+            executable.push((placed[&number].base, placed[&number].size));
+        }
+    }
+    for (base, size) in &executable {
+        START.store(*base, Ordering::Relaxed);
+        END.store(base + size, Ordering::Relaxed);
+        region.protect(base - region.base, *size, libc::PROT_READ | libc::PROT_EXEC);
+    }
+    region.protect(trampolines, region.len - trampolines, libc::PROT_READ | libc::PROT_EXEC);
+    let set = |name: &str| elements(module, &placed, name);
+    // SAFETY: elements of the set, which were relocated.
+    let metadata =
+        set("set_modmetadata_set").into_iter().map(|md| unsafe { &*(md as *const sys::mod_metadata) });
+    let modules =
+        metadata.filter(|md| md.md_type == sys::MDT_MODULE as c_int).map(|md| md.md_data as usize).collect();
+    let sysinit = set("set_sysinit_set");
+    Ok(Loaded { region, sysinit, sysuninit: set("set_sysuninit_set"), modules, before, text: text::bytes() })
+}
+
+/// What a linker set has.
+fn elements(module: &Module<'_>, placed: &BTreeMap<usize, Placed>, name: &str) -> Vec<usize> {
+    let section =
+        module.loaded().find(|(_, section)| section.name == name).map(|(number, _)| &placed[&number]);
+    // SAFETY: the section is an array of pointers.
+    section.map_or_else(Vec::new, |set| unsafe {
+        std::slice::from_raw_parts(set.base as *const usize, set.size / size_of::<usize>()).to_vec()
+    })
+}
+
+/// The address of a name that the module does not have: zero where it can do without.
+fn import(module: &Module<'_>, placed: &BTreeMap<usize, Placed>, name: &str, at: usize) -> Result<usize> {
+    // The ends of the module's own linker sets.
+    for (prefix, behind) in [("__start_", false), ("__stop_", true)] {
+        let set = name.strip_prefix(prefix);
+        let section = set.and_then(|set| module.loaded().find(|(_, section)| section.name == set));
+        if let Some((number, _)) = section {
+            return Ok(placed[&number].base + if behind { placed[&number].size } else { 0 });
+        }
+    }
+    if let Some(function) = imports::function(name) {
+        trampoline(at, function, flaw::omitted() == Some(name));
+        return Ok(at);
+    }
+    if let Some((_, address)) = kvar::symbols().into_iter().find(|(known, _)| *known == name) {
+        return Ok(address);
+    }
+    let weak = module.symbols.iter().any(|symbol| symbol.name == name && symbol.bind == elf::STB_WEAK);
+    ensure!(weak, "{name}: the stand-in has no such symbol");
+    Ok(0)
+}
+
+/// Writes what leads to a function: a jump; or, where a call of it is to be left out, a question before it.
+fn trampoline(at: usize, function: usize, omit: bool) {
+    let mut code: Vec<u8> = Vec::new();
+    if omit {
+        // push %rdi; push %rsi; push %rdx; push %rcx; push %r8; push %r9; sub $8,%rsp
+        code.extend_from_slice(&[0x57, 0x56, 0x52, 0x51, 0x41, 0x50, 0x41, 0x51, 0x48, 0x83, 0xec, 0x08]);
+        // movabs $omit_this,%rax; call *%rax
+        code.extend_from_slice(&[0x48, 0xb8]);
+        code.extend_from_slice(&(flaw::omit_this as *const () as usize).to_le_bytes());
+        code.extend_from_slice(&[0xff, 0xd0]);
+        // add $8,%rsp; pop %r9; pop %r8; pop %rcx; pop %rdx; pop %rsi; pop %rdi
+        code.extend_from_slice(&[0x48, 0x83, 0xc4, 0x08, 0x41, 0x59, 0x41, 0x58, 0x59, 0x5a, 0x5e, 0x5f]);
+        // test %al,%al; je .+3; xor %eax,%eax; ret
+        code.extend_from_slice(&[0x84, 0xc0, 0x74, 0x03, 0x31, 0xc0, 0xc3]);
+    }
+    // movabs $function,%rax; jmp *%rax: %rax is nothing that functions are given.
+    code.extend_from_slice(&[0x48, 0xb8]);
+    code.extend_from_slice(&function.to_le_bytes());
+    code.extend_from_slice(&[0xff, 0xe0]);
+    assert!(code.len() <= TRAMPOLINE, "a trampoline fits");
+    // SAFETY: the place is in the region, which is writable.
+    unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), at as *mut u8, code.len()) };
+}
+
+fn relocate(
+    module: &Module<'_>,
+    placed: &BTreeMap<usize, Placed>,
+    imported: &BTreeMap<&str, usize>,
+    section: usize,
+    relocation: &Relocation,
+) -> Result<()> {
+    let symbol = module.symbols.get(relocation.symbol).context("a symbol that is not there")?;
+    let value = match symbol.place {
+        SymbolPlace::Section(number) => {
+            let placed = placed.get(&number).with_context(|| format!("{}: not loaded", symbol.name))?;
+            placed.base as u64 + symbol.value
+        }
+        SymbolPlace::Absolute => symbol.value,
+        SymbolPlace::Undefined => imported.get(symbol.name).copied().unwrap_or(0) as u64,
+        SymbolPlace::Common => bail!("{}: common", symbol.name),
+    };
+    let place = section as u64 + relocation.offset;
+    let addend = relocation.addend.context("relocations without addends")?;
+    let absolute = value.wrapping_add_signed(addend);
+    let relative = absolute.wrapping_sub(place);
+    let (bytes, len) = match relocation.kind {
+        elf::R_X86_64_NONE => return Ok(()),
+        elf::R_X86_64_64 => (absolute, 8),
+        elf::R_X86_64_32S => {
+            let short = i32::try_from(absolute.cast_signed())
+                .with_context(|| format!("{} is too far", symbol.name))?;
+            (u64::from(short.cast_unsigned()), 4)
+        }
+        // Where nothing is, as for a weak name that is not there, a call leads nowhere: nobody makes it.
+        elf::R_X86_64_PC32 | elf::R_X86_64_PLT32 => {
+            let short = i32::try_from(relative.cast_signed())
+                .with_context(|| format!("{} is too far", symbol.name))?;
+            (u64::from(short.cast_unsigned()), 4)
+        }
+        kind => bail!("unexpected relocation type {kind}"),
+    };
+    // SAFETY: the place is in a section, which is writable; the artifact's check says so of its offset.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.to_le_bytes().as_ptr(), place as *mut u8, len) };
+    Ok(())
+}
+
+/// Sends an event to a module.
+///
+/// # Safety
+///
+/// `data` is its `moduledata_t`.
+unsafe fn send(data: usize, what: sys::modeventtype) -> i32 {
+    // SAFETY: the caller's.
+    let data = unsafe { &*(data as *const sys::moduledata) };
+    let Some(handler) = data.evhand else { return 0 };
+    user::checked("the handler of module(9)", || {
+        // SAFETY: the handler has this type; it does not look at the module.
+        unsafe { handler(std::ptr::null_mut(), what as c_int, data.priv_) }
+    })
+}
+
+/// What MOD_LOAD has answered.
+static RESULT: AtomicI32 = AtomicI32::new(0);
+
+/// Has the module load; if it does not, it gets MOD_UNLOAD at once.
+pub(crate) unsafe extern "C" fn module_register_init(data: *const c_void) {
+    // SAFETY: the caller's.
+    let answer = unsafe { send(data as usize, sys::MOD_LOAD) };
+    RESULT.store(answer, Ordering::Relaxed);
+    if answer != 0 {
+        // SAFETY: the caller's.
+        unsafe { send(data as usize, sys::MOD_UNLOAD) };
+    }
+}

@@ -1,0 +1,195 @@
+//! The loads: what processes do while they are traced, and what is to be in the files then.
+//!
+//! Each is one run of the stand-in with one module, which is loaded for it, and unloaded at its end.
+
+pub mod bounds;
+pub mod churn;
+pub mod demo;
+pub mod disks;
+pub mod loss;
+pub mod refused;
+pub mod security;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+use ktrace_format::{Kind, PerKind};
+
+use crate::host::violation;
+use crate::ledger::{Exact, Found, check};
+use crate::link::{Loaded, ModuleFile};
+use crate::sysctl;
+use crate::thread::Kt;
+use crate::user::User;
+use crate::vnode::{Disk, Vnode};
+
+use kernel_sys as sys;
+
+/// What a load has to work with.
+#[derive(Debug)]
+pub struct World {
+    /// The module's file.
+    pub module: ModuleFile,
+    /// Where files are on the host.
+    pub directory: PathBuf,
+    /// How much of it: a short form is one.
+    pub scale: usize,
+}
+
+/// A load, with its name.
+pub struct Load {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is, in a few words.
+    pub about: &'static str,
+    /// Runs it.
+    pub run: fn(&World) -> Result<String>,
+}
+
+/// All of them, in the order in which they run.
+pub const ALL: &[Load] = &[
+    Load { name: "refused", about: "loads that the module refuses", run: refused::run },
+    Load { name: "sleepers", about: "processes that sleep", run: loss::sleepers },
+    Load { name: "threads", about: "threads of one process that sleep", run: loss::threads },
+    Load { name: "pingpong", about: "pairs of processes that wake each other", run: loss::pingpong },
+    Load { name: "signals", about: "two processes that send each other signals", run: loss::signals },
+    Load { name: "faults", about: "page faults", run: loss::faults },
+    Load { name: "forks", about: "short children", run: loss::forks },
+    Load { name: "policies", about: "all types of records, under each policy", run: loss::policies },
+    Load { name: "limit", about: "a queue so small that records are lost", run: bounds::limit },
+    Load { name: "slow", about: "a slow disk", run: disks::slow },
+    Load { name: "full", about: "a disk that becomes full", run: disks::full },
+    Load { name: "filesize", about: "a limit of the size of files", run: disks::filesize },
+    Load { name: "failing", about: "a disk that fails writes", run: disks::failing },
+    Load { name: "dead", about: "a file system that is unmounted by force", run: disks::dead },
+    Load {
+        name: "suspended",
+        about: "a file system that is suspended again and again",
+        run: disks::suspended,
+    },
+    Load { name: "lifetimes", about: "the module comes and goes while processes do", run: churn::lifetimes },
+    Load { name: "security", about: "system calls with random arguments", run: security::run },
+];
+
+impl World {
+    /// Loads the module.
+    pub fn load(&self) -> Result<Loaded> {
+        self.module.load()?.map_err(|errno| anyhow!("MOD_LOAD: errno {errno}: {:?}", crate::console::take()))
+    }
+
+    /// A trace file of root's on a disk.
+    pub fn file(&self, path: &str, disk: &'static Disk) -> &'static Vnode {
+        Vnode::create(&self.directory, path, disk, 0, sys::VREG)
+    }
+
+    /// Where files are on the host.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+/// Checks that a file holds all that threads have made, and that the module has counted the same.
+pub fn expect_all(vnode: &Vnode, threads: &[&'static Kt]) -> Found {
+    let (found, made) = check(vnode, threads, Exact::All);
+    for (kind, count) in made.iter() {
+        if found.records.get(kind) != count {
+            violation!(Record, "{} of {count} {} are in the file", found.records.get(kind), kind.name());
+        }
+    }
+    found
+}
+
+/// What the module has counted as dropped, by type.
+pub fn dropped() -> PerKind<u64> {
+    PerKind::from_fn(|kind| {
+        sysctl::number(&format!("kern.ktrace_rs.stats.type.{}.dropped", kind.name())).unwrap_or(0)
+    })
+}
+
+/// Checks that what is in a file and what the module has counted as dropped is what was made; where tracing `ends` by
+/// itself, no more than that: what is made between its end and the thread's next look at `p_traceflag` is neither.
+pub fn expect_accounted(vnode: &Vnode, threads: &[&'static Kt], what: &str, ends: bool) -> (Found, u64) {
+    let dropped = dropped();
+    let (found, made) = check(vnode, threads, Exact::Some);
+    let mut lost = 0;
+    for (kind, count) in made.iter() {
+        let (there, gone) = (*found.records.get(kind), *dropped.get(kind));
+        lost += gone;
+        if there + gone > *count || (there + gone < *count && !ends) {
+            violation!(
+                Record,
+                "{what}: {count} {} were made, {there} are in the file, and {gone} are counted as dropped",
+                kind.name()
+            );
+        }
+    }
+    (found, lost)
+}
+
+/// Checks that nothing is left in the engine.
+pub fn expect_quiet() {
+    let zero = ["queued", "procs", "files"];
+    let now: BTreeMap<&str, u64> = zero
+        .iter()
+        .map(|name| (*name, sysctl::number(&format!("kern.ktrace_rs.stats.{name}")).unwrap_or(u64::MAX)))
+        .collect();
+    if let Some((name, value)) = now.iter().find(|(_, value)| **value != 0) {
+        violation!(Leak, "kern.ktrace_rs.stats.{name} is {value} when nobody is traced");
+    }
+}
+
+/// The current thread, as a program.
+pub fn me() -> User {
+    User::current()
+}
+
+/// One of each sort of what a process does, `n` times.
+pub fn everything(user: &User, n: usize) {
+    for index in 0..n as u64 {
+        let _ = user.syscall(499, &[u64::MAX - 99, 0x2000_1000, index], |user| {
+            user.namei(&format!("/etc/passwd{index}"));
+            Ok(3)
+        });
+        user.trap(0x2000_3000 + index * 4096);
+        let _ = user.syscall(551, &[3, 0x7fff_e000], |user| {
+            user.structure(c"stat", &[index as u8; 224]);
+            user.structure_error(c"sockaddr", &[index as u8; 16], (index % 2) as i32);
+            Ok(0)
+        });
+        let _ = user.syscall(3, &[3, 0x2000_3000, 4096], |user| {
+            user.sleep(1000 * (1 + user.random(50)));
+            let data = vec![b'a' + (index % 26) as u8; user.random(600) as usize];
+            user.genio(3, false, &data);
+            Ok(data.len() as u64)
+        });
+        let _ = user.syscall(202, &[0x2000_5000, 2], |user| {
+            user.sysctl(&mut [1, 1]);
+            Ok(0)
+        });
+        let _ = user.syscall(560, &[4, 0x2000_6000], |user| {
+            let events = [index as u8; 4 * 32];
+            let address = user.put(&events);
+            user.structarray(c"kevent", address, 4, 32);
+            user.capfail(sys::CAPFAIL_SIGNAL, &9_i32.to_ne_bytes());
+            Err(93)
+        });
+        let text = format!("utrace {index}");
+        let address = user.put(text.as_bytes());
+        let _ = user.utrace(address, text.len());
+        let own = user.process();
+        user.kill(own, 30);
+        user.return_to_user();
+    }
+}
+
+/// Types of records of a short text, with how many there are.
+pub fn summary(found: &Found) -> String {
+    let types: Vec<String> = found
+        .records
+        .iter()
+        .filter(|(_, count)| **count != 0)
+        .map(|(kind, count): (Kind, &u64)| format!("{} {count}", kind.name()))
+        .collect();
+    format!("{} records, {} bytes: {}", found.total(), found.bytes, types.join(", "))
+}

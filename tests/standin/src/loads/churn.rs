@@ -1,0 +1,155 @@
+//! Lifetimes: the module comes and goes while processes fork, execute, exit, signal, and are traced by others; files
+//! are truncated and removed meanwhile.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use anyhow::Result;
+use kernel_sys as sys;
+
+use super::{World, everything, me};
+use crate::console;
+use crate::ledger::check_records;
+use crate::link;
+use crate::sysctl;
+use crate::text;
+use crate::user::{ALL, Child, User, spawn};
+use crate::vnode::{Disk, Vnode};
+
+/// Files that are traced to.
+const FILES: usize = 4;
+
+struct Shared {
+    stop: AtomicBool,
+    files: Vec<&'static Vnode>,
+    pids: Mutex<Vec<&'static crate::Kp>>,
+    ktraces: AtomicUsize,
+    born: AtomicUsize,
+}
+
+impl Shared {
+    /// A process, which may have exited.
+    fn any(&self, user: &User) -> &'static crate::Kp {
+        let pids = self.pids.lock().expect("nobody panics with it");
+        pids[user.random(pids.len() as u64) as usize]
+    }
+}
+
+/// Loads and unloads while all that goes on.
+pub fn lifetimes(world: &World) -> Result<String> {
+    let disk = Disk::new();
+    let file = |n| Vnode::create(world.directory(), &format!("/tmp/ktrace.{n}"), disk, 1001, sys::VREG);
+    let files = (0..FILES).map(file).collect();
+    let children: Vec<Child> = (0..8).map(|_| spawn("churn", 1001)).collect();
+    let shared = Arc::new(Shared {
+        stop: AtomicBool::new(false),
+        files,
+        pids: Mutex::new(children.iter().map(|child| child.process).collect()),
+        ktraces: AtomicUsize::new(0),
+        born: AtomicUsize::new(0),
+    });
+    for child in &children {
+        let shared = Arc::clone(&shared);
+        child.run(move |user| {
+            while !shared.stop.load(Ordering::Relaxed) {
+                step(user, &shared);
+            }
+        });
+    }
+    let times = 10 * world.scale;
+    let stock = text::stock_calls();
+    for _ in 0..times {
+        let loaded = world.load()?;
+        let _ =
+            sysctl::set_text("kern.ktrace_rs.policy", ["record", "return", "batch"][me().random(3) as usize]);
+        for _ in 0..me().random(4) {
+            let lines = sysctl::text("kern.ktrace_rs.procs").unwrap_or_default();
+            let _ = sysctl::text("kern.ktrace_rs.files");
+            me().sleep(200_000 + lines.len() as u64);
+        }
+        me().sleep(me().random(1_500_000));
+        loaded.unload_at_last();
+        me().sleep(me().random(200_000));
+    }
+    shared.stop.store(true, Ordering::Relaxed);
+    children.iter().for_each(|child| child.process.wait());
+    for process in shared.pids.lock().expect("nobody panics with it").clone() {
+        process.wait();
+    }
+    let records: u64 = shared.files.iter().map(|file| check_records(file).total()).sum();
+    console::take();
+    Ok(format!(
+        "{times} times loaded and unloaded, {} ktrace(2), {} processes, {records} records in the files in the end, {} calls \
+         of the stock backend between",
+        shared.ktraces.load(Ordering::Relaxed),
+        shared.born.load(Ordering::Relaxed),
+        text::stock_calls() - stock,
+    ))
+}
+
+/// Something that a process does.
+fn step(user: &User, shared: &Arc<Shared>) {
+    match user.random(10) {
+        0..=3 => everything(user, 1),
+        4 => {
+            let mut born = None;
+            let _ = user.syscall(2, &[], |user| {
+                born = Some(user.fork("churn"));
+                Ok(1)
+            });
+            let Some(child) = born else { return };
+            shared.born.fetch_add(1, Ordering::Relaxed);
+            shared.pids.lock().expect("nobody panics with it").push(child.process);
+            let inner = Arc::clone(shared);
+            child.run(move |user| {
+                everything(user, 1);
+                user.exec("other", user.random(4) == 0);
+                if user.random(3) == 0 {
+                    user.thread_create("second", |user| everything(user, 1));
+                }
+                everything(user, 1);
+                if user.random(2) == 0 {
+                    step(user, &inner);
+                }
+            });
+            if user.random(2) == 0 {
+                child.process.wait();
+            }
+        }
+        5 => user.exec("again", false),
+        6 => user.kill(shared.any(user), 30),
+        7 => {
+            let other = shared.any(user);
+            if !other.has_exited() {
+                user.look_at_trace(other);
+            }
+        }
+        _ => ktrace(user, shared),
+    }
+}
+
+/// Somebody begins or ends the tracing of somebody, or does something to a file.
+fn ktrace(user: &User, shared: &Shared) {
+    if !link::is_loaded() {
+        // The stock backend's ktrace(2) does nothing here.
+        return;
+    }
+    let file = user.random(FILES as u64) as usize;
+    let path = format!("/tmp/ktrace.{file}");
+    let other = shared.any(user);
+    let descend = if user.random(2) == 0 { sys::KTRFLAG_DESCEND } else { 0 };
+    let inherit = if user.random(2) == 0 { sys::KTRFAC_INHERIT } else { 0 };
+    shared.ktraces.fetch_add(1, Ordering::Relaxed);
+    let _ = match user.random(12) {
+        0..=5 => user.ktrace(Some(&path), sys::KTROP_SET | descend, ALL | inherit, other.pid()),
+        6 => user.ktrace(Some(&path), sys::KTROP_SET, ALL | inherit, -other.pid()),
+        7 | 8 => user.ktrace(None, sys::KTROP_CLEAR | descend, ALL, other.pid()),
+        9 => user.ktrace(Some(&path), sys::KTROP_CLEARFILE, 0, 0),
+        10 => user.ktrace(None, sys::KTROP_CLEAR, sys::KTRFAC_STRUCT, other.pid()),
+        _ => {
+            shared.files[file].truncate();
+            Ok(0)
+        }
+    };
+}

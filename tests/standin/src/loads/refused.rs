@@ -1,0 +1,81 @@
+//! Loads and unloads that the module refuses: with one line that says why, and nothing changed.
+
+use anyhow::{Result, bail};
+use kernel_sys as sys;
+
+use super::{World, me};
+use crate::console;
+use crate::host::violation;
+use crate::kvar;
+use crate::link::{Loaded, ModuleFile};
+use crate::text::{self, Stock};
+use crate::user::{ALL, spawn};
+use crate::vnode::Disk;
+
+const EBUSY: i32 = sys::EBUSY.cast_signed();
+const ENOEXEC: i32 = sys::ENOEXEC.cast_signed();
+
+fn refused(module: &ModuleFile, errno: i32, words: &str) -> Result<()> {
+    console::take();
+    match module.load()? {
+        Ok(loaded) => {
+            loaded.unload_at_last();
+            bail!("it loads where it should not: {words}");
+        }
+        Err(is) if is == errno => {}
+        Err(is) => bail!("errno {is}, and not {errno}: {words}"),
+    }
+    let lines = console::take();
+    if lines.len() != 1 || !lines[0].contains(words) {
+        violation!(Call, "one line with \"{words}\" was to be said, and not {lines:?}");
+    }
+    Ok(())
+}
+
+/// Each reason in turn; then it loads, and refuses to unload while it traces.
+pub fn run(world: &World) -> Result<String> {
+    let module = &world.module;
+    let child = spawn("traced", 1001);
+    child.process.set_traceflag(sys::KTRFAC_SYSCALL);
+    refused(module, EBUSY, &format!("pid {} is traced", child.process.pid()))?;
+    child.process.set_traceflag(0);
+
+    text::patch(Stock::ktrsyscall, true);
+    refused(module, EBUSY, "ktrsyscall begins with")?;
+    text::patch(Stock::ktrsyscall, false);
+
+    let v = kvar::variables();
+    // SAFETY: nobody else reads the release now.
+    unsafe { (*v).osreldate += 100_000 };
+    refused(module, ENOEXEC, "built for FreeBSD")?;
+    // SAFETY: as above.
+    unsafe { (*v).osreldate -= 100_000 };
+
+    world.file("/tmp/ktrace.out", Disk::new());
+    let loaded = world.load()?;
+    let traced = me().trace("/tmp/ktrace.out", ALL, child.process);
+    traced.map_err(|errno| anyhow::anyhow!("ktrace: errno {errno}"))?;
+    let Err((loaded, EBUSY)) = loaded.unload(false) else { bail!("it unloads although it traces") };
+    let lines = console::take();
+    if lines.len() != 1 || !lines[0].contains(&format!("pid {} is traced", child.process.pid())) {
+        violation!(Call, "kldunload without force: {lines:?}");
+    }
+    unload_forced(loaded);
+    if child.process.traceflag() != 0 {
+        violation!(Return, "a process is traced when the module has left");
+    }
+    let before = text::stock_calls();
+    child.process.set_traceflag(sys::KTRFAC_SYSCALL);
+    child.run(|user| {
+        let _ = user.syscall(20, &[], |_| Ok(1));
+    });
+    child.process.wait();
+    if text::stock_calls() == before {
+        violation!(Text, "the stock backend is not called when the module has left");
+    }
+    Ok("4 refused, with a line each; the stock backend is back".to_owned())
+}
+
+fn unload_forced(loaded: Loaded) {
+    loaded.unload_at_last();
+}

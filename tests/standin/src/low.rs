@@ -1,0 +1,77 @@
+//! Memory of the kernel: the low 2 GB, which the module's relocations reach, and whatever else is mapped.
+
+use crate::host::violation;
+
+/// Bytes of a page.
+pub(crate) const PAGE: usize = 4096;
+
+/// Rounded up to whole pages.
+pub(crate) fn pages(len: usize) -> usize {
+    len.next_multiple_of(PAGE)
+}
+
+/// Memory that was mapped, and stays.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Region {
+    pub(crate) base: usize,
+    pub(crate) len: usize,
+}
+
+impl Region {
+    /// Writable memory in the low 2 GB.
+    pub(crate) fn low(len: usize) -> Region {
+        Region::map(len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_32BIT)
+    }
+
+    /// Memory anywhere that nobody may touch yet.
+    pub(crate) fn reserve(len: usize) -> Region {
+        Region::map(len, libc::PROT_NONE, libc::MAP_NORESERVE)
+    }
+
+    /// Writable memory anywhere.
+    pub(crate) fn anywhere(len: usize) -> Region {
+        Region::map(len, libc::PROT_READ | libc::PROT_WRITE, 0)
+    }
+
+    fn map(len: usize, protection: i32, flags: i32) -> Region {
+        let len = pages(len);
+        // SAFETY: a new mapping; nothing that is there is replaced.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                protection,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags,
+                -1,
+                0,
+            )
+        };
+        assert!(base != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+        Region { base: base as usize, len }
+    }
+
+    pub(crate) fn contains(&self, address: usize) -> bool {
+        (self.base..self.base + self.len).contains(&address)
+    }
+
+    /// Sets what may be done with a part of it, from `offset`.
+    pub(crate) fn protect(&self, offset: usize, len: usize, protection: i32) {
+        assert!(offset.is_multiple_of(PAGE) && offset + pages(len) <= self.len, "pages of the region");
+        protect(self.base + offset, pages(len), protection);
+    }
+
+    /// Takes its memory away for good: whoever touches it is found.
+    pub(crate) fn retire(&self) {
+        self.protect(0, self.len, libc::PROT_NONE);
+        // SAFETY: the pages stay mapped, without what was in them.
+        unsafe { libc::madvise(self.base as *mut _, self.len, libc::MADV_DONTNEED) };
+    }
+}
+
+/// Sets what may be done with whole pages.
+pub(crate) fn protect(address: usize, len: usize, protection: i32) {
+    // SAFETY: whoever uses the memory otherwise gets a signal, which is reported.
+    if unsafe { libc::mprotect(address as *mut _, len, protection) } != 0 {
+        violation!(Memory, "mprotect: {}", std::io::Error::last_os_error());
+    }
+}

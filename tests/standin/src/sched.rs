@@ -1,0 +1,567 @@
+//! CPUs and who has them: switching, sleeping, waking, preemption, and `smp_rendezvous(9)`.
+//!
+//! A thread runs while it has a CPU, in user mode as well; there are fewer CPUs than threads. It gives its CPU up
+//! where it sleeps or waits for a lock, and where others are to run: a *point*, which every function that the module
+//! calls is, and where threads really run at the same time, also a signal of the host, which comes anywhere in
+//! the module's text.
+//!
+//! Where the schedule is a seed's, one thread runs at a time. At each point the seed says who is next, and sleeps
+//! end in the order of their times.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kernel_sys as sys;
+
+use crate::host::{
+    HostGuard, HostLock, config, current, current_opt, futex_wait, futex_wake, interrupts_off, interrupts_on,
+    set_gs, violation,
+};
+use crate::low::Region;
+use crate::thread::Kt;
+use crate::{clock, link};
+
+/// Signals of the host: a rendezvous, and preemption.
+const RENDEZVOUS: i32 = libc::SIGUSR1;
+const PREEMPT: i32 = libc::SIGUSR2;
+
+/// Nothing has gone on for so many seconds: something hangs.
+const HANG: u32 = 60;
+
+struct Cpu {
+    current: Option<&'static Kt>,
+    /// Threads that are bound to it and are to run.
+    bound: VecDeque<&'static Kt>,
+}
+
+/// Who runs, who is to run, and who sleeps.
+pub(crate) struct Sched {
+    cpus: Vec<Cpu>,
+    runnable: VecDeque<&'static Kt>,
+    /// By what they sleep on.
+    sleepers: BTreeMap<usize, Vec<&'static Kt>>,
+    /// By the time when their sleep ends; only where the schedule is a seed's.
+    timers: BTreeMap<(u64, u64), &'static Kt>,
+    rng: fastrand::Rng,
+    numbers: u64,
+}
+
+static SCHED: OnceLock<HostLock<Sched>> = OnceLock::new();
+static PCPU: OnceLock<Region> = OnceLock::new();
+
+/// Switches so far: while this grows nothing hangs.
+static SWITCHES: AtomicU64 = AtomicU64::new(0);
+
+fn lock() -> HostGuard<'static, Sched> {
+    if let Some(kt) = current_opt() {
+        assert_eq!(kt.interrupts_off.get(), 0, "no lock of the host is held where the scheduler's is taken");
+    }
+    SCHED.get().expect("the CPUs run").lock()
+}
+
+/// Starts the CPUs; the caller becomes the first thread, and runs on one of them.
+pub(crate) fn start(first: &'static Kt) {
+    let count = config().cpus;
+    let pcpu = PCPU.get_or_init(|| Region::anywhere(count * size_of::<sys::pcpu>()));
+    for cpu in 0..count {
+        // SAFETY: the region has room for as many, all zero.
+        unsafe { (*pcpu_of(pcpu, cpu)).pc_cpuid = cpu as u32 };
+    }
+    let sched = Sched {
+        cpus: (0..count).map(|_| Cpu { current: None, bound: VecDeque::new() }).collect(),
+        runnable: VecDeque::new(),
+        sleepers: BTreeMap::new(),
+        timers: BTreeMap::new(),
+        rng: fastrand::Rng::with_seed(config().seed),
+        numbers: 0,
+    };
+    assert!(SCHED.set(HostLock::new(sched)).is_ok(), "the CPUs start once");
+    for signal in [RENDEZVOUS, PREEMPT] {
+        // SAFETY: the handler has the type that SA_SIGINFO asks for; it runs on the thread's own stack, as an
+        // interrupt does.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_signal as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            assert_eq!(libc::sigaction(signal, &raw const action, null_mut()), 0, "sigaction");
+        }
+    }
+    first.host_tid.store(
+        // SAFETY: only asks.
+        unsafe { libc::gettid() },
+        Ordering::SeqCst,
+    );
+    crate::thread::note_stack(first);
+    crate::host::become_thread(first);
+    make_runnable(first);
+    wait_for_cpu(first);
+    std::thread::spawn(watch);
+    if !config().deterministic {
+        std::thread::spawn(tick);
+    }
+}
+
+/// Address of the first CPU's `struct pcpu`, which counters are counted from.
+pub(crate) fn pcpu_base() -> usize {
+    PCPU.get().expect("the CPUs run").base
+}
+
+fn pcpu_of(pcpu: &Region, cpu: usize) -> *mut sys::pcpu {
+    (pcpu.base + cpu * size_of::<sys::pcpu>()) as *mut sys::pcpu
+}
+
+impl Sched {
+    fn enqueue(&mut self, kt: &'static Kt) {
+        // SAFETY: guarded by the scheduler's lock.
+        unsafe { (*kt.as_ptr()).td_state = sys::TDS_RUNQ };
+        match usize::try_from(kt.bound.load(Ordering::Relaxed)) {
+            Ok(cpu) => {
+                self.cpus[cpu].bound.push_back(kt);
+                if let Some(other) = self.cpus[cpu].current {
+                    other.resched.store(true, Ordering::Relaxed);
+                    signal(other, PREEMPT);
+                }
+            }
+            Err(_) => self.runnable.push_back(kt),
+        }
+    }
+
+    /// Gives CPUs to threads that are to run.
+    fn dispatch(&mut self) {
+        if config().deterministic {
+            if self.cpus.iter().all(|cpu| cpu.current.is_none()) {
+                self.dispatch_one();
+            }
+            return;
+        }
+        for cpu in 0..self.cpus.len() {
+            if self.cpus[cpu].current.is_some() {
+                continue;
+            }
+            let next = self.cpus[cpu].bound.pop_front().or_else(|| self.runnable.pop_front());
+            if let Some(kt) = next {
+                self.run(kt, cpu);
+            }
+        }
+    }
+
+    /// Has the thread run that the seed says.
+    fn dispatch_one(&mut self) {
+        loop {
+            self.fire_timers();
+            let bound: usize = self.cpus.iter().map(|cpu| cpu.bound.len()).sum();
+            let all = bound + self.runnable.len();
+            if all == 0 {
+                let Some((&(time, _), _)) = self.timers.first_key_value() else {
+                    let waiting: Vec<String> =
+                        self.sleepers.values().flatten().map(|kt| kt.describe()).collect();
+                    violation!(Hang, "all threads wait:\n{}", waiting.join("\n"));
+                };
+                clock::advance_to(time);
+                continue;
+            }
+            let mut choice = self.rng.usize(0..all);
+            if choice < self.runnable.len() {
+                let kt = self.runnable.remove(choice).expect("an index below the length");
+                let cpu = self.rng.usize(0..self.cpus.len());
+                return self.run(kt, cpu);
+            }
+            choice -= self.runnable.len();
+            for cpu in 0..self.cpus.len() {
+                if choice < self.cpus[cpu].bound.len() {
+                    let kt = self.cpus[cpu].bound.remove(choice).expect("an index below the length");
+                    return self.run(kt, cpu);
+                }
+                choice -= self.cpus[cpu].bound.len();
+            }
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = clock::now();
+        while let Some(entry) = self.timers.first_entry() {
+            if entry.key().0 > now {
+                return;
+            }
+            let kt = entry.remove();
+            kt.timer.set(None);
+            self.end_sleep(kt, true);
+        }
+    }
+
+    fn run(&mut self, kt: &'static Kt, cpu: usize) {
+        self.cpus[cpu].current = Some(kt);
+        kt.cpu.store(cpu as i32, Ordering::Relaxed);
+        kt.resched.store(false, Ordering::Relaxed);
+        // SAFETY: guarded by the scheduler's lock; the CPU is nobody else's.
+        unsafe {
+            let td = &mut *kt.as_ptr();
+            td.td_state = sys::TDS_RUNNING;
+            td.td_oncpu = cpu as i32;
+            (*pcpu_of(PCPU.get().expect("the CPUs run"), cpu)).pc_curthread = kt.as_ptr();
+        }
+        SWITCHES.fetch_add(1, Ordering::Relaxed);
+        kt.go.store(1, Ordering::Release);
+        futex_wake(&kt.go);
+    }
+
+    /// Ends the sleep of a thread, which sleeps.
+    fn end_sleep(&mut self, kt: &'static Kt, timed_out: bool) {
+        let channel = kt.channel.swap(0, Ordering::Relaxed);
+        if let Some(on) = self.sleepers.get_mut(&channel) {
+            on.retain(|other| !std::ptr::eq(*other, kt));
+            if on.is_empty() {
+                self.sleepers.remove(&channel);
+            }
+        }
+        if let Some(timer) = kt.timer.take() {
+            self.timers.remove(&timer);
+        }
+        kt.timed_out.store(timed_out, Ordering::Relaxed);
+        self.enqueue(kt);
+    }
+
+    /// Wakes whoever sleeps on a channel.
+    fn wake(&mut self, channel: usize) {
+        for kt in self.sleepers.get(&channel).cloned().unwrap_or_default() {
+            self.end_sleep(kt, false);
+        }
+        self.dispatch();
+    }
+}
+
+/// A channel to sleep on, with the lock of the scheduler held: nobody wakes it yet.
+pub(crate) struct Sleep {
+    sched: HostGuard<'static, Sched>,
+}
+
+impl Sleep {
+    pub(crate) fn prepare() -> Sleep {
+        Sleep { sched: lock() }
+    }
+
+    /// Sleeps on a channel, at most for as many nanoseconds; false where time was over. `inhibitor` is one of `TDI_…`.
+    pub(crate) fn on(
+        mut self,
+        channel: usize,
+        wmesg: *const std::ffi::c_char,
+        inhibitor: u32,
+        nanoseconds: Option<u64>,
+    ) -> bool {
+        let kt = current();
+        kt.channel.store(channel, Ordering::Relaxed);
+        self.sched.sleepers.entry(channel).or_default().push(kt);
+        // SAFETY: guarded by the scheduler's lock.
+        unsafe {
+            (*kt.as_ptr()).td_wmesg = wmesg;
+            (*kt.as_ptr()).td_inhibitors = inhibitor.cast_signed();
+        }
+        if let (true, Some(ns)) = (config().deterministic, nanoseconds) {
+            self.sched.numbers += 1;
+            let timer = (clock::now().saturating_add(ns), self.sched.numbers);
+            kt.timer.set(Some(timer));
+            self.sched.timers.insert(timer, kt);
+        }
+        leave_cpu(self.sched, kt, sys::TDS_INHIBITED, nanoseconds);
+        // SAFETY: the thread's own, now that it runs.
+        unsafe {
+            (*kt.as_ptr()).td_wmesg = std::ptr::null();
+            (*kt.as_ptr()).td_inhibitors = 0;
+        }
+        !kt.timed_out.load(Ordering::Relaxed)
+    }
+
+    /// Wakes who sleeps on another channel.
+    pub(crate) fn also_wake(mut self, channel: usize) -> Sleep {
+        self.sched.wake(channel);
+        self
+    }
+
+    /// Wakes who sleeps on a channel, after `work`.
+    pub(crate) fn wake(mut self, channel: usize, work: impl FnOnce()) {
+        work();
+        self.sched.wake(channel);
+    }
+}
+
+/// Gives up the CPU, and waits for one.
+#[inline(never)]
+fn leave_cpu(
+    mut sched: HostGuard<'static, Sched>,
+    kt: &'static Kt,
+    state: sys::thread_td_states,
+    ns: Option<u64>,
+) {
+    // SAFETY: guarded by the scheduler's lock; the registers are this function's, which has a frame.
+    unsafe {
+        let (frame, stack): (u64, u64);
+        std::arch::asm!("mov {}, rbp", "mov {}, rsp", out(reg) frame, out(reg) stack, options(nomem, nostack));
+        (*kt.pcb()).pcb_rbp = frame.cast_signed();
+        (*kt.pcb()).pcb_rsp = stack.cast_signed();
+        let td = &mut *kt.as_ptr();
+        td.td_state = state;
+        td.td_oncpu = sys::NOCPU;
+        td.td_generation = td.td_generation.wrapping_add(1);
+    }
+    kt.go.store(0, Ordering::Relaxed);
+    let cpu = kt.cpu.swap(-1, Ordering::Relaxed);
+    sched.cpus[usize::try_from(cpu).expect("who runs has a CPU")].current = None;
+    if state == sys::TDS_RUNQ {
+        sched.enqueue(kt);
+    }
+    sched.dispatch();
+    drop(sched);
+    let ns = ns.filter(|_| !config().deterministic);
+    if !wait_for_go(kt, ns) {
+        let mut sched = lock();
+        if kt.channel.load(Ordering::Relaxed) != 0 {
+            sched.end_sleep(kt, true);
+            sched.dispatch();
+        }
+        drop(sched);
+    }
+    wait_for_cpu(kt);
+}
+
+/// Waits for a CPU, and enters it.
+pub(crate) fn wait_for_cpu(kt: &'static Kt) {
+    wait_for_go(kt, None);
+    enter_cpu(kt);
+}
+
+fn enter_cpu(kt: &Kt) {
+    if let Ok(cpu) = usize::try_from(kt.cpu.load(Ordering::Relaxed)) {
+        set_gs(pcpu_base() + cpu * size_of::<sys::pcpu>());
+    }
+}
+
+fn wait_for_go(kt: &Kt, ns: Option<u64>) -> bool {
+    let end = ns.map(|ns| clock::now().saturating_add(ns));
+    while kt.go.load(Ordering::Acquire) == 0 {
+        let left = end.map(|end| end.saturating_sub(clock::now()));
+        if left == Some(0) || !futex_wait(&kt.go, 0, left) {
+            return kt.go.load(Ordering::Acquire) != 0;
+        }
+    }
+    true
+}
+
+/// Has a thread run that does not, as soon as there is a CPU.
+pub(crate) fn make_runnable(kt: &'static Kt) {
+    let mut sched = lock();
+    sched.enqueue(kt);
+    sched.dispatch();
+}
+
+/// Gives up the CPU for good: the thread has left the kernel.
+pub(crate) fn leave_for_good(kt: &'static Kt) {
+    let mut sched = lock();
+    // SAFETY: guarded by the scheduler's lock.
+    unsafe {
+        (*kt.as_ptr()).td_state = sys::TDS_INACTIVE;
+        (*kt.as_ptr()).td_oncpu = sys::NOCPU;
+    }
+    let cpu = kt.cpu.swap(-1, Ordering::Relaxed);
+    sched.cpus[usize::try_from(cpu).expect("who runs has a CPU")].current = None;
+    sched.dispatch();
+}
+
+/// Lets others run, if any are to.
+pub(crate) fn give_way() {
+    let kt = current();
+    let sched = lock();
+    let bound = kt.bound.load(Ordering::Relaxed);
+    let elsewhere = bound >= 0 && bound != kt.cpu.load(Ordering::Relaxed);
+    let none = sched.runnable.is_empty() && sched.cpus.iter().all(|cpu| cpu.bound.is_empty());
+    if none && !elsewhere && sched.timers.is_empty() {
+        return;
+    }
+    leave_cpu(sched, kt, sys::TDS_RUNQ, None);
+}
+
+/// A place where another thread may run: the seed says so, or the time of this one is over.
+pub(crate) fn point() {
+    let Some(kt) = current_opt() else { return };
+    if kt.interrupts_off.get() != 0 {
+        return;
+    }
+    let switch = if config().deterministic { kt.random(3) == 0 } else { kt.resched.load(Ordering::Relaxed) };
+    if switch {
+        kt.resched.store(false, Ordering::Relaxed);
+        give_way();
+    }
+}
+
+/// Wakes whoever sleeps on a channel.
+pub(crate) fn wake(channel: usize) {
+    lock().wake(channel);
+}
+
+/// Binds the current thread to a CPU, or to none.
+pub(crate) fn bind(cpu: Option<usize>) {
+    current().bound.store(cpu.map_or(-1, |cpu| cpu as i32), Ordering::Relaxed);
+}
+
+// ---- interrupts ----
+
+fn signal(kt: &Kt, signal: i32) {
+    if config().deterministic {
+        return;
+    }
+    // SAFETY: a thread that has a CPU has a host thread.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), kt.host_tid.load(Ordering::Relaxed), signal) };
+}
+
+/// An interrupt.
+unsafe extern "C" fn on_signal(number: i32, _: *mut libc::siginfo_t, context: *mut c_void) {
+    let Some(kt) = current_opt() else { return };
+    // SAFETY: errno is this thread's.
+    let errno = unsafe { *libc::__errno_location() };
+    if number == PREEMPT {
+        kt.resched.store(true, Ordering::Relaxed);
+    }
+    if kt.interrupts_off.get() != 0 {
+        kt.interrupted.store(true, Ordering::SeqCst);
+    } else if number == RENDEZVOUS {
+        interrupt_now(kt);
+    } else {
+        // SAFETY: the handler's own argument.
+        let address =
+            unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_RIP as usize] };
+        // Anywhere else it may have a lock of the host.
+        if link::is_kernel_text(address as usize) && kt.cpu.load(Ordering::Relaxed) >= 0 {
+            give_way();
+        }
+    }
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Does what an interrupt asks for.
+pub(crate) fn interrupt_now(kt: &'static Kt) {
+    kt.interrupted.store(false, Ordering::SeqCst);
+    if kt.cpu.load(Ordering::Relaxed) < 0 {
+        return;
+    }
+    let call = MEETING.call.load(Ordering::Acquire);
+    if call != 0 && MEETING.owner.load(Ordering::Acquire) != kt.as_ptr() as usize {
+        // It may have been given the CPU a moment ago.
+        enter_cpu(kt);
+        // SAFETY: who called the meeting waits for all, and keeps it that long.
+        meet(unsafe { &*(call as *const Call) });
+    }
+}
+
+// ---- rendezvous ----
+
+/// The functions of a rendezvous.
+struct Call {
+    functions: [Option<unsafe extern "C" fn(*mut c_void)>; 3],
+    argument: *mut c_void,
+    all: u32,
+    /// How many CPUs have come, and have done each of the functions.
+    stages: [AtomicU32; 4],
+}
+
+/// The rendezvous that there is now; one at a time.
+struct Meeting {
+    taken: AtomicU32,
+    call: AtomicUsize,
+    owner: AtomicUsize,
+}
+
+static MEETING: Meeting =
+    Meeting { taken: AtomicU32::new(0), call: AtomicUsize::new(0), owner: AtomicUsize::new(0) };
+
+fn meet(call: &Call) {
+    interrupts_off();
+    for (stage, function) in call.stages.iter().zip(call.functions) {
+        stage.fetch_add(1, Ordering::SeqCst);
+        while stage.load(Ordering::SeqCst) < call.all {
+            std::thread::yield_now();
+        }
+        if let Some(function) = function {
+            // SAFETY: smp_rendezvous(9)'s caller says that each CPU may call it.
+            unsafe { function(call.argument) };
+        }
+    }
+    call.stages[3].fetch_add(1, Ordering::SeqCst);
+    interrupts_on();
+}
+
+/// Every CPU that runs a thread calls the functions, none before all have called the one before; nothing else
+/// runs meanwhile. Idle CPUs, which there is no thread of, stay so.
+pub(crate) unsafe extern "C" fn smp_rendezvous(
+    setup: Option<unsafe extern "C" fn(*mut c_void)>,
+    action: Option<unsafe extern "C" fn(*mut c_void)>,
+    teardown: Option<unsafe extern "C" fn(*mut c_void)>,
+    argument: *mut c_void,
+) {
+    point();
+    let kt = current();
+    crate::witness::no_spin_locks("smp_rendezvous()");
+    while MEETING.taken.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        std::thread::yield_now();
+    }
+    let sched = lock();
+    let others: Vec<&Kt> =
+        sched.cpus.iter().filter_map(|cpu| cpu.current).filter(|other| !std::ptr::eq(*other, kt)).collect();
+    let call = Call {
+        functions: [setup, action, teardown],
+        argument,
+        all: others.len() as u32 + 1,
+        stages: [const { AtomicU32::new(0) }; 4],
+    };
+    MEETING.owner.store(kt.as_ptr() as usize, Ordering::Release);
+    MEETING.call.store(&raw const call as usize, Ordering::Release);
+    for other in &others {
+        signal(other, RENDEZVOUS);
+    }
+    meet(&call);
+    while call.stages[3].load(Ordering::SeqCst) < call.all {
+        std::thread::yield_now();
+    }
+    MEETING.call.store(0, Ordering::Release);
+    drop(sched);
+    MEETING.taken.store(0, Ordering::SeqCst);
+}
+
+/// Interrupts the CPUs again and again, at any instruction.
+fn tick() {
+    let mut rng = fastrand::Rng::with_seed(config().seed);
+    loop {
+        std::thread::sleep(Duration::from_micros(rng.u64(200..2000)));
+        let sched = lock();
+        if sched.runnable.is_empty() {
+            continue;
+        }
+        let cpu = rng.usize(0..sched.cpus.len());
+        if let Some(kt) = sched.cpus[cpu].current {
+            signal(kt, PREEMPT);
+        }
+    }
+}
+
+/// Sees to it that something goes on.
+fn watch() {
+    let (mut last, mut same) = (0, 0);
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = SWITCHES.load(Ordering::Relaxed);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        if same >= HANG {
+            let Some(sched) = SCHED.get().and_then(|sched| sched.try_lock()) else {
+                violation!(Hang, "nothing has gone on for {HANG} seconds, with the scheduler locked");
+            };
+            let running = sched.cpus.iter().filter_map(|cpu| cpu.current).map(Kt::describe);
+            let waiting = sched.sleepers.values().flatten().map(|kt| kt.describe());
+            let all: Vec<String> = running.chain(waiting).collect();
+            violation!(Hang, "nothing has gone on for {HANG} seconds:\n{}", all.join("\n"));
+        }
+    }
+}

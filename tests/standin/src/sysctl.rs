@@ -1,0 +1,353 @@
+//! sysctl(9): the tree that the module registers, by name.
+
+use std::collections::BTreeMap;
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr::null_mut;
+
+use kernel_sys as sys;
+
+use crate::host::{HostLock, current, violation};
+use crate::kvar::variables;
+use crate::sched::{Sleep, point, wake};
+use crate::thread::text_of;
+use crate::{heap, user, witness};
+
+const ENOENT: c_int = sys::ENOENT.cast_signed();
+const EPERM: c_int = sys::EPERM.cast_signed();
+const EINVAL: c_int = sys::EINVAL.cast_signed();
+
+struct Oid {
+    /// The `struct sysctl_oid`.
+    address: usize,
+    parent: usize,
+    context: usize,
+    name: String,
+    kind: u32,
+    arg1: usize,
+    arg2: sys::intmax_t,
+    handler: usize,
+    running: u32,
+}
+
+static OIDS: HostLock<Vec<Oid>> = HostLock::new(Vec::new());
+/// What loader.conf(5) says.
+static TUNABLES: HostLock<BTreeMap<String, String>> = HostLock::new(BTreeMap::new());
+
+type Handler =
+    unsafe extern "C" fn(*mut sys::sysctl_oid, *mut c_void, sys::intmax_t, *mut sys::sysctl_req) -> c_int;
+
+/// Sets a loader tunable.
+pub fn tunable(name: &str, value: &str) {
+    TUNABLES.lock().insert(name.to_owned(), value.to_owned());
+}
+
+/// Nodes that are registered.
+pub(crate) fn count() -> i64 {
+    OIDS.lock().len() as i64
+}
+
+/// The address of a node's list of children.
+fn children(address: usize) -> usize {
+    // SAFETY: only the address is taken.
+    unsafe { &raw mut (*(address as *mut sys::sysctl_oid)).oid_children as usize }
+}
+
+fn find(name: &str) -> Option<usize> {
+    let mut parts = name.split('.');
+    if parts.next() != Some("kern") {
+        return None;
+    }
+    // SAFETY: only the address is taken.
+    let mut parent = unsafe { &raw mut (*variables()).sysctl_kern.oid_children } as usize;
+    let oids = OIDS.lock();
+    let mut found = None;
+    for part in parts {
+        let oid = oids.iter().find(|oid| oid.parent == parent && oid.name == part)?;
+        parent = children(oid.address);
+        found = Some(oid.address);
+    }
+    found
+}
+
+/// Reads a sysctl(3), and sets it, if `new` is something. May sleep.
+///
+/// # Errors
+///
+/// An errno.
+pub fn request(name: &str, new: Option<&[u8]>) -> Result<Vec<u8>, i32> {
+    let address = find(name).ok_or(ENOENT)?;
+    run(address, new)
+}
+
+/// A number, or a text.
+///
+/// # Errors
+///
+/// An errno.
+pub fn number(name: &str) -> Result<u64, i32> {
+    let bytes = request(name, None)?;
+    Ok(match bytes.len() {
+        4 => u64::from(u32::from_ne_bytes(bytes.try_into().expect("four bytes"))),
+        8 => u64::from_ne_bytes(bytes.try_into().expect("eight bytes")),
+        len => violation!(Call, "{name} has {len} bytes"),
+    })
+}
+
+/// A text.
+///
+/// # Errors
+///
+/// An errno.
+pub fn text(name: &str) -> Result<String, i32> {
+    let bytes = request(name, None)?;
+    Ok(String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(&bytes)).into_owned())
+}
+
+/// Sets a number.
+///
+/// # Errors
+///
+/// An errno.
+pub fn set_number(name: &str, value: u32) -> Result<(), i32> {
+    request(name, Some(&value.to_ne_bytes())).map(|_| ())
+}
+
+/// Sets a word.
+///
+/// # Errors
+///
+/// An errno.
+pub fn set_text(name: &str, value: &str) -> Result<(), i32> {
+    request(name, Some(value.as_bytes())).map(|_| ())
+}
+
+fn run(address: usize, new: Option<&[u8]>) -> Result<Vec<u8>, i32> {
+    let (handler, arg1, arg2) = {
+        let mut oids = OIDS.lock();
+        let oid = oids.iter_mut().find(|oid| oid.address == address).ok_or(ENOENT)?;
+        if new.is_some() && oid.kind & sys::CTLFLAG_WR == 0 {
+            return Err(EPERM);
+        }
+        if oid.handler == 0 {
+            return Err(sys::EISDIR.cast_signed());
+        }
+        oid.running += 1;
+        (oid.handler, oid.arg1, oid.arg2)
+    };
+    let mut old = Vec::new();
+    // SAFETY: all zero is a request that asks for nothing.
+    let mut request: sys::sysctl_req = unsafe { std::mem::zeroed() };
+    request.td = current().as_ptr();
+    request.oldptr = (&raw mut old).cast();
+    if let Some(new) = new {
+        request.newptr = new.as_ptr().cast();
+        request.newlen = new.len();
+    }
+    point();
+    // SAFETY: the module has registered the function as a handler.
+    let handler: Handler = unsafe { std::mem::transmute(handler) };
+    let error = user::checked("a handler of sysctl(9)", || {
+        // SAFETY: as above; it has what it was registered with.
+        unsafe { handler(address as *mut sys::sysctl_oid, arg1 as *mut c_void, arg2, &raw mut request) }
+    });
+    if let Some(oid) = OIDS.lock().iter_mut().find(|oid| oid.address == address) {
+        oid.running -= 1;
+    }
+    wake(address);
+    if error == 0 { Ok(old) } else { Err(error) }
+}
+
+/// Hands out what is asked for, and takes what is set.
+unsafe fn exchange(request: *mut sys::sysctl_req, value: &mut [u8]) -> c_int {
+    // SAFETY: the request is one of run().
+    let request = unsafe { &mut *request };
+    // SAFETY: as above.
+    let old = unsafe { &mut *request.oldptr.cast::<Vec<u8>>() };
+    old.extend_from_slice(value);
+    if request.newptr.is_null() {
+        return 0;
+    }
+    if request.newlen != value.len() {
+        return EINVAL;
+    }
+    // SAFETY: as above.
+    let new = unsafe { std::slice::from_raw_parts(request.newptr.cast::<u8>(), request.newlen) };
+    value.copy_from_slice(new);
+    0
+}
+
+pub(crate) unsafe extern "C" fn sysctl_handle_int(
+    _: *mut sys::sysctl_oid,
+    arg1: *mut c_void,
+    _: sys::intmax_t,
+    request: *mut sys::sysctl_req,
+) -> c_int {
+    // SAFETY: the caller's: an int.
+    unsafe { exchange(request, std::slice::from_raw_parts_mut(arg1.cast::<u8>(), 4)) }
+}
+
+pub(crate) unsafe extern "C" fn sysctl_handle_64(
+    _: *mut sys::sysctl_oid,
+    arg1: *mut c_void,
+    _: sys::intmax_t,
+    request: *mut sys::sysctl_req,
+) -> c_int {
+    // SAFETY: the caller's: 64 bits.
+    unsafe { exchange(request, std::slice::from_raw_parts_mut(arg1.cast::<u8>(), 8)) }
+}
+
+pub(crate) unsafe extern "C" fn sysctl_handle_string(
+    _: *mut sys::sysctl_oid,
+    arg1: *mut c_void,
+    arg2: sys::intmax_t,
+    request: *mut sys::sysctl_req,
+) -> c_int {
+    // SAFETY: the caller's: a string in a buffer of arg2 bytes, if that is not zero.
+    unsafe {
+        let text = text_of(arg1.cast());
+        let request = &mut *request;
+        let old = &mut *request.oldptr.cast::<Vec<u8>>();
+        old.extend_from_slice(text.as_bytes());
+        old.push(0);
+        if request.newptr.is_null() {
+            return 0;
+        }
+        let room = usize::try_from(arg2).unwrap_or(0);
+        if request.newlen >= room {
+            return EINVAL;
+        }
+        let to = arg1.cast::<u8>();
+        to.copy_from_nonoverlapping(request.newptr.cast(), request.newlen);
+        to.add(request.newlen).write(0);
+    }
+    0
+}
+
+pub(crate) unsafe extern "C" fn sysctl_ctx_init(context: *mut sys::sysctl_ctx_list) -> c_int {
+    // SAFETY: the caller's.
+    unsafe { (*context).tqh_first = null_mut() };
+    0
+}
+
+#[expect(clippy::too_many_arguments, reason = "those of sysctl_add_oid(9)")]
+pub(crate) unsafe extern "C" fn sysctl_add_oid(
+    context: *mut sys::sysctl_ctx_list,
+    parent: *mut sys::sysctl_oid_list,
+    _number: c_int,
+    name: *const c_char,
+    kind: c_int,
+    arg1: *mut c_void,
+    arg2: sys::intmax_t,
+    handler: Option<Handler>,
+    _format: *const c_char,
+    description: *const c_char,
+    _label: *const c_char,
+) -> *mut sys::sysctl_oid {
+    witness::may_sleep(current(), format_args!("sysctl_add_oid()"));
+    point();
+    // SAFETY: the caller's.
+    let (name, description) = unsafe { (text_of(name), text_of(description)) };
+    if description.is_empty() {
+        violation!(Call, "the sysctl {name} has no description");
+    }
+    let address = heap::allocate(size_of::<sys::sysctl_oid>(), "sysctloid", true) as usize;
+    let kind = kind.cast_unsigned();
+    let path = {
+        let mut oids = OIDS.lock();
+        if oids.iter().any(|oid| oid.parent == parent as usize && oid.name == name) {
+            drop(oids);
+            violation!(Call, "the sysctl {name} is registered twice");
+        }
+        oids.push(Oid {
+            address,
+            parent: parent as usize,
+            context: context as usize,
+            name: name.clone(),
+            kind,
+            arg1: arg1 as usize,
+            arg2,
+            handler: handler.map_or(0, |handler| handler as usize),
+            running: 0,
+        });
+        path_of(&oids, address)
+    };
+    if kind & sys::CTLFLAG_TUN != 0 {
+        let value = TUNABLES.lock().get(&path).cloned();
+        if let Some(value) = value {
+            let number = value.parse::<u32>().map(u32::to_ne_bytes);
+            let is_text = kind & sys::CTLTYPE == sys::CTLTYPE_STRING;
+            let bytes = if is_text { value.as_bytes() } else { number.as_ref().map_or(&[][..], |n| &n[..]) };
+            // A value that the handler does not take is as if it were not there.
+            let _ = run(address, Some(bytes));
+        }
+    }
+    address as *mut sys::sysctl_oid
+}
+
+fn path_of(oids: &[Oid], address: usize) -> String {
+    let Some(oid) = oids.iter().find(|oid| oid.address == address) else { return String::new() };
+    match oids.iter().find(|above| children(above.address) == oid.parent) {
+        Some(above) => format!("{}.{}", path_of(oids, above.address), oid.name),
+        None => format!("kern.{}", oid.name),
+    }
+}
+
+pub(crate) unsafe extern "C" fn sysctl_ctx_free(context: *mut sys::sysctl_ctx_list) -> c_int {
+    witness::may_sleep(current(), format_args!("sysctl_ctx_free()"));
+    point();
+    loop {
+        let next = {
+            let mut oids = OIDS.lock();
+            let Some(index) = oids.iter().rposition(|oid| oid.context == context as usize) else { return 0 };
+            if oids[index].running == 0 { Ok(oids.remove(index).address) } else { Err(oids[index].address) }
+        };
+        match next {
+            Ok(address) => heap::release(address as *mut c_void, "sysctloid"),
+            // Somebody reads it.
+            Err(address) => {
+                Sleep::prepare().on(address, c"oidrm".as_ptr(), sys::TDI_SLEEPING, Some(1_000_000));
+            }
+        }
+    }
+}
+
+/// The sysctl of sysctls: what the number of a sysctl is called.
+#[expect(clippy::too_many_arguments, reason = "those of kernel_sysctl(9)")]
+pub(crate) unsafe extern "C" fn kernel_sysctl(
+    _: *mut sys::thread,
+    name: *mut c_int,
+    namelen: sys::u_int,
+    old: *mut c_void,
+    oldlen: *mut usize,
+    _new: *mut c_void,
+    _newlen: usize,
+    retval: *mut usize,
+    _flags: c_int,
+) -> c_int {
+    witness::may_sleep(current(), format_args!("kernel_sysctl()"));
+    point();
+    // SAFETY: the caller's.
+    let name = unsafe { std::slice::from_raw_parts(name, namelen as usize) };
+    let Some(text) = name.strip_prefix(&[0, 1]).and_then(sysctl_name) else { return ENOENT };
+    // SAFETY: the caller's.
+    unsafe {
+        if *oldlen < text.len() + 1 {
+            return sys::ENOMEM.cast_signed();
+        }
+        let old = old.cast::<u8>();
+        old.copy_from_nonoverlapping(text.as_ptr(), text.len());
+        old.add(text.len()).write(0);
+        *retval = text.len() + 1;
+    }
+    0
+}
+
+/// What some sysctls are called.
+pub(crate) fn sysctl_name(name: &[c_int]) -> Option<&'static str> {
+    match name {
+        [1, 1] => Some("kern.ostype"),
+        [1, 2] => Some("kern.osrelease"),
+        [6, 3] => Some("hw.ncpu"),
+        _ => None,
+    }
+}

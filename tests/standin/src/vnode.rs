@@ -1,0 +1,529 @@
+//! Vnodes over files of the host, on disks that can be slow, full, failing, dead, or suspended.
+
+use std::collections::BTreeMap;
+use std::ffi::{c_char, c_int, c_void};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use kernel_sys as sys;
+
+use crate::host::{HostLock, current, violation};
+use crate::lock::{self, sx_init_flags};
+use crate::sched::{Sleep, point, wake};
+use crate::witness::{self, Kind};
+use crate::{cred, flaw, heap, user};
+
+const EBADF: c_int = sys::EBADF.cast_signed();
+const EFBIG: c_int = sys::EFBIG.cast_signed();
+const EIO: c_int = sys::EIO.cast_signed();
+const EACCES: c_int = sys::EACCES.cast_signed();
+const ENOENT: c_int = sys::ENOENT.cast_signed();
+const ENOSPC: c_int = sys::ENOSPC.cast_signed();
+const EISDIR: c_int = sys::EISDIR.cast_signed();
+const EMLINK: c_int = sys::EMLINK.cast_signed();
+const EWOULDBLOCK: c_int = sys::EWOULDBLOCK.cast_signed();
+
+/// A disk and its file system, as it behaves.
+#[derive(Debug)]
+pub struct Disk {
+    /// Bytes that a second of writing takes; zero is as fast as the host.
+    pub rate: AtomicU64,
+    /// Bytes that there is room for.
+    pub room: AtomicI64,
+    /// Writes what there is room for, although all or nothing was asked for.
+    pub partial: AtomicBool,
+    /// Of a hundred writes, so many fail.
+    pub failing: AtomicU64,
+    /// All vnodes are dead: the file system was unmounted.
+    pub dead: AtomicBool,
+    suspended: AtomicBool,
+    writers: AtomicI64,
+    /// Writes so far, and what they were.
+    pub writes: AtomicU64,
+    /// Bytes so far.
+    pub bytes: AtomicU64,
+}
+
+impl Disk {
+    /// A disk without faults.
+    pub fn new() -> &'static Disk {
+        Box::leak(Box::new(Disk {
+            rate: AtomicU64::new(0),
+            room: AtomicI64::new(i64::MAX),
+            partial: AtomicBool::new(false),
+            failing: AtomicU64::new(0),
+            dead: AtomicBool::new(false),
+            suspended: AtomicBool::new(false),
+            writers: AtomicI64::new(0),
+            writes: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }))
+    }
+
+    fn channel(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// Suspends the file system: nobody writes any more until it is resumed. Waits for those that do.
+    pub fn suspend(&self) {
+        self.suspended.store(true, Ordering::SeqCst);
+        while self.writers.load(Ordering::SeqCst) != 0 {
+            let sleep = Sleep::prepare();
+            if self.writers.load(Ordering::SeqCst) != 0 {
+                sleep.on(self.channel() + 1, c"suspwt".as_ptr(), sys::TDI_SLEEPING, Some(1_000_000));
+            }
+        }
+    }
+
+    /// Ends that.
+    pub fn resume(&self) {
+        self.suspended.store(false, Ordering::SeqCst);
+        wake(self.channel());
+    }
+}
+
+/// A file.
+#[repr(C)]
+pub struct Vnode {
+    /// First, so that the address of one is that of the other.
+    v: sys::vnode,
+    disk: &'static Disk,
+    lock: sys::sx,
+    file: File,
+    size: AtomicI64,
+    uses: AtomicI64,
+    writers: AtomicI64,
+    owner: u32,
+    path: PathBuf,
+    host_path: PathBuf,
+    removed: AtomicBool,
+}
+
+// SAFETY: the structure that the module sees is shared as in a kernel; the rest is atomic, or under the lock.
+unsafe impl Sync for Vnode {}
+// SAFETY: as above.
+unsafe impl Send for Vnode {}
+
+/// The names of the files.
+static NAMES: HostLock<BTreeMap<PathBuf, usize>> = HostLock::new(BTreeMap::new());
+/// All vnodes, of removed files too.
+static VNODES: HostLock<Vec<usize>> = HostLock::new(Vec::new());
+
+impl Vnode {
+    /// Makes a file with that name, which belongs to a user. `kind` is one of `VREG`, `VDIR`, `VLNK`.
+    pub fn create(
+        directory: &Path,
+        path: &str,
+        disk: &'static Disk,
+        owner: u32,
+        kind: sys::enum_vtype_uint8,
+    ) -> &'static Vnode {
+        let number = VNODES.lock().len();
+        let host_path = directory.join(format!("vnode{number}"));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&host_path)
+            .unwrap_or_else(|error| violation!(Call, "{}: {error}", host_path.display()));
+        // SAFETY: all zero is a struct vnode and a struct sx that nobody has used.
+        let (v, lock) = unsafe { (std::mem::zeroed::<sys::vnode>(), std::mem::zeroed()) };
+        let vnode = Box::leak(Box::new(Vnode {
+            v,
+            disk,
+            lock,
+            file,
+            size: AtomicI64::new(0),
+            uses: AtomicI64::new(0),
+            writers: AtomicI64::new(0),
+            owner,
+            path: PathBuf::from(path),
+            host_path,
+            removed: AtomicBool::new(false),
+        }));
+        vnode.v.v_type = kind;
+        // SAFETY: the lock stays where it is.
+        unsafe { sx_init_flags(&raw mut vnode.lock, c"vnode".as_ptr(), 0) };
+        let address = std::ptr::from_ref(vnode) as usize;
+        NAMES.lock().insert(PathBuf::from(path), address);
+        VNODES.lock().push(address);
+        vnode
+    }
+
+    /// Takes its name away.
+    pub fn remove(&self) {
+        self.removed.store(true, Ordering::Relaxed);
+        NAMES.lock().remove(&self.path);
+    }
+
+    /// Makes it empty, as open(2) with O_TRUNC does. May sleep.
+    pub fn truncate(&self) {
+        self.locked(|| self.set_size(0));
+    }
+
+    /// What the file holds.
+    pub fn content(&self) -> Vec<u8> {
+        let mut content = Vec::new();
+        let read = File::open(&self.host_path).and_then(|mut file| file.read_to_end(&mut content));
+        if let Err(error) = read {
+            violation!(Call, "{}: {error}", self.host_path.display());
+        }
+        content
+    }
+
+    /// Where the host has the file.
+    pub fn host_path(&self) -> &Path {
+        &self.host_path
+    }
+
+    fn locked<R>(&self, work: impl FnOnce() -> R) -> R {
+        let sx = (&raw const self.lock).cast_mut();
+        // SAFETY: initialised by create().
+        unsafe { lock::sx_xlock(sx) };
+        let result = work();
+        // SAFETY: taken above.
+        unsafe { lock::sx_xunlock(sx) };
+        result
+    }
+
+    fn is_locked(&self) -> bool {
+        witness::has(&raw const self.lock as usize, Kind::Exclusive)
+    }
+
+    fn set_size(&self, size: i64) {
+        let before = self.size.swap(size, Ordering::Relaxed);
+        self.disk.room.fetch_add(before - size, Ordering::Relaxed);
+        if let Err(error) = self.file.set_len(size.cast_unsigned()) {
+            violation!(Call, "{}: {error}", self.host_path.display());
+        }
+    }
+
+    fn hold(&self) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn release(&self) {
+        if self.uses.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            violation!(Memory, "a vnode is released that nobody has");
+        }
+    }
+}
+
+/// References to vnodes, and how often they are open for writing.
+pub(crate) fn references() -> (i64, i64) {
+    let all = VNODES.lock().clone();
+    all.iter().fold((0, 0), |(uses, writers), address| {
+        // SAFETY: vnodes stay for good.
+        let vnode = unsafe { &*(*address as *const Vnode) };
+        (uses + vnode.uses.load(Ordering::Relaxed), writers + vnode.writers.load(Ordering::Relaxed))
+    })
+}
+
+/// # Safety
+///
+/// `vp` is a vnode of the stand-in.
+unsafe fn vnode_of<'a>(vp: *mut sys::vnode) -> &'a Vnode {
+    // SAFETY: the caller's; vnodes stay for good.
+    let vnode = unsafe { &*vp.cast::<Vnode>() };
+    if vnode.uses.load(Ordering::Relaxed) <= 0 {
+        violation!(Memory, "a vnode is used that nobody has a reference to");
+    }
+    vnode
+}
+
+pub(crate) unsafe extern "C" fn vn_open(
+    nd: *mut sys::nameidata,
+    flags: *mut c_int,
+    _: c_int,
+    _: *mut c_void,
+) -> c_int {
+    let kt = current();
+    witness::may_sleep(kt, format_args!("vn_open()"));
+    point();
+    // SAFETY: the caller's: a nameidata of NDINIT() with a path of user space.
+    let (nd, flags) = unsafe { (&mut *nd, *flags) };
+    let path = match user::string(nd.ni_dirp as usize) {
+        Ok(path) => path,
+        Err(errno) => return errno,
+    };
+    user::namei(kt, &path);
+    let Some(address) = NAMES.lock().get(Path::new(&path)).copied() else { return ENOENT };
+    // SAFETY: vnodes stay for good.
+    let vnode = unsafe { &*(address as *const Vnode) };
+    let cred = cred::of(kt);
+    match vnode.v.v_type {
+        sys::VDIR => return EISDIR,
+        sys::VLNK => return EMLINK,
+        _ => {}
+    }
+    if flags.cast_unsigned() & sys::FWRITE != 0 && cred.uid() != 0 && cred.uid() != vnode.owner {
+        return EACCES;
+    }
+    vnode.hold();
+    vnode.writers.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: initialised by create().
+    unsafe { lock::sx_xlock((&raw const vnode.lock).cast_mut()) };
+    nd.ni_cnd.cn_pnbuf = heap::allocate(sys::MAXPATHLEN as usize, heap::NAMEI, false).cast();
+    nd.ni_vp = address as *mut sys::vnode;
+    0
+}
+
+pub(crate) unsafe extern "C" fn vn_close(
+    vp: *mut sys::vnode,
+    flags: c_int,
+    _: *mut sys::ucred,
+    _: *mut sys::thread,
+) -> c_int {
+    witness::may_sleep(current(), format_args!("vn_close()"));
+    point();
+    // SAFETY: the caller's.
+    let vnode = unsafe { vnode_of(vp) };
+    if vnode.is_locked() {
+        violation!(LockUse, "vn_close() of a vnode that is locked");
+    }
+    if flags.cast_unsigned() & sys::FWRITE != 0 && vnode.writers.fetch_sub(1, Ordering::Relaxed) <= 0 {
+        violation!(Call, "vn_close() of a vnode that is not open for writing");
+    }
+    vnode.release();
+    0
+}
+
+pub(crate) unsafe extern "C" fn _vn_lock(vp: *mut sys::vnode, _: c_int, _: *const c_char, _: c_int) -> c_int {
+    // SAFETY: the caller's.
+    unsafe { lock::sx_xlock((&raw const vnode_of(vp).lock).cast_mut()) };
+    0
+}
+
+pub(crate) unsafe extern "C" fn vput(vp: *mut sys::vnode) {
+    // SAFETY: the caller's.
+    let vnode = unsafe { vnode_of(vp) };
+    vnode.release();
+    // SAFETY: initialised by create().
+    unsafe { lock::sx_xunlock((&raw const vnode.lock).cast_mut()) };
+}
+
+pub(crate) unsafe extern "C" fn vrefact(vp: *mut sys::vnode) {
+    // SAFETY: the caller's.
+    unsafe { vnode_of(vp) }.hold();
+}
+
+/// Gives a reference back.
+///
+/// # Safety
+///
+/// `vp` is a vnode of the stand-in.
+pub(crate) unsafe fn vrele(vp: *mut sys::vnode) {
+    // SAFETY: the caller's.
+    unsafe { vnode_of(vp) }.release();
+}
+
+pub(crate) unsafe extern "C" fn vn_start_write(
+    vp: *mut sys::vnode,
+    mpp: *mut *mut sys::mount,
+    flags: c_int,
+) -> c_int {
+    let kt = current();
+    // SAFETY: the caller's.
+    let disk = unsafe { vnode_of(vp) }.disk;
+    let class = witness::class("leave to write");
+    witness::before(disk.channel(), class, Kind::Leave, false);
+    witness::may_sleep(kt, format_args!("vn_start_write()"));
+    point();
+    loop {
+        // Whoever suspends looks for writers after it has said that it does.
+        disk.writers.fetch_add(1, Ordering::SeqCst);
+        if !disk.suspended.load(Ordering::SeqCst) {
+            break;
+        }
+        disk.writers.fetch_sub(1, Ordering::SeqCst);
+        wake(disk.channel() + 1);
+        if flags.cast_unsigned() & sys::V_NOWAIT != 0 {
+            return EWOULDBLOCK;
+        }
+        let sleep = Sleep::prepare();
+        if disk.suspended.load(Ordering::SeqCst) {
+            sleep.on(disk.channel(), c"suspfs".as_ptr(), sys::TDI_SLEEPING, None);
+        }
+    }
+    witness::taken(disk.channel(), class, Kind::Leave);
+    // SAFETY: the caller's.
+    unsafe { *mpp = disk.channel() as *mut sys::mount };
+    0
+}
+
+pub(crate) unsafe extern "C" fn vn_finished_write(mp: *mut sys::mount) {
+    point();
+    if mp.is_null() {
+        return;
+    }
+    witness::released(mp as usize, Kind::Leave, "leave to write");
+    // SAFETY: from vn_start_write(): a disk, which stays.
+    let disk = unsafe { &*(mp as *const Disk) };
+    disk.writers.fetch_sub(1, Ordering::SeqCst);
+    if disk.suspended.load(Ordering::SeqCst) {
+        wake(disk.channel() + 1);
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "those of vn_rdwr(9)")]
+pub(crate) unsafe extern "C" fn vn_rdwr(
+    rw: sys::uio_rw,
+    vp: *mut sys::vnode,
+    base: *mut c_void,
+    len: c_int,
+    _offset: sys::off_t,
+    segment: sys::uio_seg,
+    flags: c_int,
+    active: *mut sys::ucred,
+    _file: *mut sys::ucred,
+    resid: *mut isize,
+    td: *mut sys::thread,
+) -> c_int {
+    let kt = current();
+    witness::may_sleep(kt, format_args!("vn_rdwr()"));
+    point();
+    // SAFETY: the caller's.
+    let vnode = unsafe { vnode_of(vp) };
+    let wanted = sys::IO_APPEND | sys::IO_UNIT | sys::IO_NODELOCKED;
+    if rw != sys::UIO_WRITE || segment != sys::UIO_SYSSPACE || flags.cast_unsigned() & wanted != wanted {
+        violation!(Call, "vn_rdwr() of what the stand-in does not do");
+    }
+    if !vnode.is_locked() {
+        violation!(LockUse, "vn_rdwr() of a vnode that is not locked");
+    }
+    if !witness::has(vnode.disk.channel(), Kind::Leave) {
+        violation!(LockUse, "vn_rdwr() without leave to write");
+    }
+    if td != kt.as_ptr() || !kt.is_in_ktrace() {
+        violation!(Call, "vn_rdwr() for another thread, or outside of the tracer");
+    }
+    cred::check(active);
+    let len = usize::try_from(len).unwrap_or(0);
+    // SAFETY: the caller's.
+    let bytes = unsafe { std::slice::from_raw_parts(base.cast::<u8>(), len) };
+    // SAFETY: the thread's own.
+    let limit = unsafe { (*td).td_ktr_io_lim };
+    match vnode.append(bytes, limit) {
+        Ok(left) => {
+            // SAFETY: the caller's: null or a place for what is left.
+            match unsafe { resid.as_mut() } {
+                Some(resid) => *resid = left as isize,
+                None if left != 0 => return EIO,
+                None => {}
+            }
+            0
+        }
+        Err(errno) => errno,
+    }
+}
+
+impl Vnode {
+    /// Appends as the disk lets it, and returns how many bytes are left.
+    fn append(&self, bytes: &[u8], limit: i64) -> Result<usize, c_int> {
+        let disk = self.disk;
+        if disk.dead.load(Ordering::Relaxed) {
+            return Err(EIO);
+        }
+        if current().random(100) < disk.failing.load(Ordering::Relaxed) {
+            return Err(EIO);
+        }
+        let rate = disk.rate.load(Ordering::Relaxed);
+        if rate != 0 {
+            let ns = (bytes.len() as u64).saturating_mul(1_000_000_000) / rate;
+            let sleep = Sleep::prepare();
+            sleep.on(self.disk.channel() + 2, c"biowr".as_ptr(), sys::TDI_SLEEPING, Some(ns.max(1)));
+        }
+        let size = self.size.load(Ordering::Relaxed);
+        let mut take = bytes.len();
+        if size >= limit {
+            return Err(EFBIG);
+        }
+        // What fits below the limit is written, without a word: see vn_rlimit_fsizex() in the kernel.
+        take = take.min(usize::try_from(limit - size).unwrap_or(usize::MAX));
+        let silently_cut = bytes.len() - take;
+        let room = usize::try_from(disk.room.load(Ordering::Relaxed)).unwrap_or(0);
+        if take > room {
+            if room == 0 || !disk.partial.load(Ordering::Relaxed) {
+                return Err(ENOSPC);
+            }
+            take = room;
+        }
+        let mut written = bytes[..take].to_vec();
+        if take > 80 && flaw::shows(flaw::Other::BitFlipped, 3) {
+            written[79] ^= 4;
+        }
+        if flaw::shows(flaw::Other::RecordTwice, 3) {
+            written.extend_from_slice(&bytes[..take]);
+        }
+        if let Err(error) = self.file.write_all_at(&written, size.cast_unsigned()) {
+            violation!(Call, "{}: {error}", self.host_path.display());
+        }
+        self.size.store(size + written.len() as i64, Ordering::Relaxed);
+        disk.room.fetch_sub(take as i64, Ordering::Relaxed);
+        disk.writes.fetch_add(1, Ordering::Relaxed);
+        disk.bytes.fetch_add(take as u64, Ordering::Relaxed);
+        Ok(bytes.len() - take - silently_cut)
+    }
+}
+
+pub(crate) unsafe extern "C" fn vn_getsize_locked(
+    vp: *mut sys::vnode,
+    size: *mut sys::off_t,
+    _: *mut sys::ucred,
+) -> c_int {
+    point();
+    // SAFETY: the caller's.
+    let vnode = unsafe { vnode_of(vp) };
+    if !vnode.is_locked() {
+        violation!(LockUse, "vn_getsize_locked() of a vnode that is not locked");
+    }
+    if vnode.disk.dead.load(Ordering::Relaxed) {
+        return EBADF;
+    }
+    // SAFETY: the caller's.
+    unsafe { *size = vnode.size.load(Ordering::Relaxed) };
+    0
+}
+
+pub(crate) unsafe extern "C" fn vn_truncate_locked(
+    vp: *mut sys::vnode,
+    length: sys::off_t,
+    _: bool,
+    _: *mut sys::ucred,
+) -> c_int {
+    point();
+    // SAFETY: the caller's.
+    let vnode = unsafe { vnode_of(vp) };
+    if !vnode.is_locked() || !witness::has(vnode.disk.channel(), Kind::Leave) {
+        violation!(LockUse, "vn_truncate_locked() of a vnode that is not locked, or without leave to write");
+    }
+    vnode.set_size(length);
+    0
+}
+
+pub(crate) unsafe extern "C" fn vn_fullpath(
+    vp: *mut sys::vnode,
+    name: *mut *mut c_char,
+    buffer: *mut *mut c_char,
+) -> c_int {
+    witness::may_sleep(current(), format_args!("vn_fullpath()"));
+    point();
+    // SAFETY: the caller's.
+    let vnode = unsafe { vnode_of(vp) };
+    if vnode.removed.load(Ordering::Relaxed) {
+        return ENOENT;
+    }
+    let text = vnode.path.as_os_str().as_encoded_bytes();
+    let memory = heap::allocate(text.len() + 1, "temp", true).cast::<u8>();
+    // SAFETY: there is room for the text and a NUL; the caller's.
+    unsafe {
+        memory.copy_from_nonoverlapping(text.as_ptr(), text.len());
+        *name = memory.cast();
+        *buffer = memory.cast();
+    }
+    0
+}

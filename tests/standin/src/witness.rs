@@ -1,0 +1,184 @@
+//! What witness(4) and INVARIANTS look after: the order of locks, and where a thread may sleep.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::host::{HostLock, current, violation};
+use crate::thread::Kt;
+
+/// What a lock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// mutex(9): nobody sleeps with one.
+    Mutex,
+    /// sx(9), exclusively.
+    Exclusive,
+    /// sx(9), shared.
+    Shared,
+    /// Leave to write to a file system.
+    Leave,
+    /// A spin lock, the thread lock: with interrupts off.
+    Spin,
+}
+
+/// A lock that a thread has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) address: usize,
+    pub(crate) class: Class,
+    pub(crate) kind: Kind,
+}
+
+/// Locks of one name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Class(pub(crate) u32);
+
+struct Classes {
+    names: Vec<String>,
+    /// Pairs that were taken in that order.
+    order: BTreeSet<(u32, u32)>,
+}
+
+static CLASSES: HostLock<Classes> = HostLock::new(Classes { names: Vec::new(), order: BTreeSet::new() });
+
+/// The class of the kernel's own names in the order that its locks have, as subr_witness.c lists them.
+pub(crate) fn init() {
+    let order = ["proctree", "allproc", "pidhash", "process group", "process lock", "sigacts"];
+    for pair in order.windows(2) {
+        let (first, second) = (class(pair[0]), class(pair[1]));
+        CLASSES.lock().order.insert((first.0, second.0));
+    }
+}
+
+/// The class of locks with that name.
+pub(crate) fn class(name: &str) -> Class {
+    let mut classes = CLASSES.lock();
+    let index = classes.names.iter().position(|known| known == name).unwrap_or_else(|| {
+        classes.names.push(name.to_owned());
+        classes.names.len() - 1
+    });
+    Class(index as u32)
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match CLASSES.try_lock() {
+            Some(classes) => f.write_str(classes.names.get(self.0 as usize).map_or("?", String::as_str)),
+            None => write!(f, "class {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" ({:?})", self.class, self.kind)
+    }
+}
+
+impl Classes {
+    fn reaches(&self, from: u32, to: u32) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut next = vec![from];
+        while let Some(class) = next.pop() {
+            if class == to {
+                return true;
+            }
+            if seen.insert(class) {
+                next.extend(self.order.range((class, 0)..=(class, u32::MAX)).map(|pair| pair.1));
+            }
+        }
+        false
+    }
+}
+
+/// The locks of a thread; the thread's own.
+#[expect(clippy::mut_from_ref, reason = "only the thread itself uses it")]
+pub(crate) fn held(kt: &Kt) -> &mut Vec<Held> {
+    // SAFETY: only the thread itself uses it, and nobody keeps the reference.
+    unsafe { &mut *kt.held.get() }
+}
+
+/// Looks whether the current thread may take a lock now, and wait for it. `twice` says that it may have another of
+/// that class.
+pub(crate) fn before(address: usize, class: Class, kind: Kind, twice: bool) {
+    let kt = current();
+    if kind != Kind::Mutex {
+        may_sleep(kt, format_args!("taking \"{class}\""));
+    }
+    for other in held(kt).iter() {
+        if other.address == address && other.kind != Kind::Leave {
+            violation!(Recursion, "\"{class}\" is taken by the thread that has it");
+        }
+        if other.class == class {
+            if !twice {
+                violation!(LockOrder, "a second lock \"{class}\" is taken");
+            }
+            continue;
+        }
+        if other.kind == Kind::Leave && kind == Kind::Leave {
+            continue;
+        }
+        let pair = (other.class.0, class.0);
+        let mut classes = CLASSES.lock();
+        if classes.order.contains(&pair) {
+            continue;
+        }
+        if classes.reaches(class.0, other.class.0) {
+            drop(classes);
+            violation!(LockOrder, "\"{class}\" is taken after \"{}\", and was taken before it", other.class);
+        }
+        classes.order.insert(pair);
+    }
+}
+
+/// The current thread has a lock now.
+pub(crate) fn taken(address: usize, class: Class, kind: Kind) {
+    held(current()).push(Held { address, class, kind });
+}
+
+/// The current thread gives a lock back, which it must have.
+pub(crate) fn released(address: usize, kind: Kind, name: &str) {
+    let held = held(current());
+    match held.iter().rposition(|held| held.address == address && held.kind == kind) {
+        Some(index) => {
+            held.remove(index);
+        }
+        None => violation!(LockUse, "\"{name}\" is released by a thread that does not have it ({kind:?})"),
+    }
+}
+
+/// Whether the current thread has that lock.
+pub(crate) fn has(address: usize, kind: Kind) -> bool {
+    held(current()).iter().any(|held| held.address == address && held.kind == kind)
+}
+
+/// Looks whether the thread may sleep.
+pub(crate) fn may_sleep(kt: &Kt, what: fmt::Arguments<'_>) {
+    may_sleep_with(kt, 0, what);
+}
+
+/// As [`may_sleep`], with one mutex held that is released meanwhile.
+pub(crate) fn may_sleep_with(kt: &Kt, interlock: usize, what: fmt::Arguments<'_>) {
+    if let Some(held) = held(kt)
+        .iter()
+        .find(|held| matches!(held.kind, Kind::Mutex | Kind::Spin) && held.address != interlock)
+    {
+        violation!(Sleep, "{what} with {held} held");
+    }
+    if kt.no_sleep.get() != 0 {
+        violation!(Sleep, "{what} where sleeping is not allowed");
+    }
+}
+
+/// Looks whether the current thread has no spin lock.
+pub(crate) fn no_spin_locks(what: &str) {
+    if let Some(held) = held(current()).iter().find(|held| held.kind == Kind::Spin) {
+        violation!(LockUse, "{what} with {held} held");
+    }
+}

@@ -1,0 +1,138 @@
+//! Each check finds the fault that is put in for it, and a run without one finds nothing.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn standin(arguments: &[&str]) -> Output {
+    let module = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/ktrace_rs.ko");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ktrace-standin"));
+    command.arg("--module").arg(module).args(arguments);
+    command.output().expect("the program runs")
+}
+
+/// The run ends with a report of one of these checks.
+#[track_caller]
+fn finds(checks: &str, arguments: &[&str]) {
+    let output = standin(&[&["run"], arguments, &["--deterministic"]].concat());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{arguments:?}: {text}");
+    let found = checks.split(", ").any(|check| text.starts_with(&format!("standin: {check}: ")));
+    assert!(found, "{arguments:?}: {text}");
+    assert!(text.contains("standin: seed 1: again with --seed 1 --deterministic"), "{text}");
+}
+
+#[test]
+fn without_a_flaw_nothing_is_found() {
+    for how in [&["run", "policies"][..], &["run", "policies", "--deterministic"]] {
+        let output = standin(how);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_mutex_that_is_not_released() {
+    // It is found where the thread does next what it may not with it.
+    finds("return, sleep, recursion", &["policies", "--omit", "__mtx_unlock_flags:400"]);
+}
+
+#[test]
+fn a_commit_lock_that_is_not_released() {
+    finds("return, lock use", &["policies", "--omit", "_sx_xunlock:20"]);
+}
+
+#[test]
+fn leave_to_write_that_is_not_given_back() {
+    finds("return, lock order", &["policies", "--omit", "vn_finished_write:3"]);
+}
+
+#[test]
+fn a_record_that_is_not_written() {
+    finds("record", &["policies", "--omit", "vn_rdwr:5"]);
+}
+
+#[test]
+fn a_record_that_is_written_twice() {
+    finds("record", &["policies", "--flaw", "record-twice"]);
+}
+
+#[test]
+fn a_record_that_is_not_what_was_made() {
+    finds("record", &["policies", "--flaw", "bit-flipped"]);
+}
+
+#[test]
+fn time_that_goes_back() {
+    finds("record", &["policies", "--flaw", "clock-back"]);
+}
+
+#[test]
+fn a_byte_that_is_not_restored() {
+    finds("text", &["policies", "--flaw", "byte-left"]);
+}
+
+#[test]
+fn a_call_into_text_that_is_gone() {
+    finds("text", &["policies", "--flaw", "called-late"]);
+}
+
+#[test]
+fn text_that_is_written_to_while_protected() {
+    finds("text", &["policies", "--omit", "disable_wp:2"]);
+}
+
+#[test]
+fn memory_that_is_used_after_it_is_freed() {
+    finds("memory", &["policies", "--flaw", "freed-early"]);
+}
+
+#[test]
+fn locks_in_both_orders() {
+    finds("lock order", &["forks", "--flaw", "order-reversed"]);
+}
+
+#[test]
+fn sleep_where_it_is_not_allowed() {
+    finds("sleep", &["faults", "--flaw", "sleep-in-fault"]);
+}
+
+#[test]
+fn sleep_with_a_mutex_held() {
+    finds("sleep", &["policies", "--flaw", "sleep-under-lock"]);
+}
+
+#[test]
+fn what_is_left_behind() {
+    for omitted in [
+        "free:50",
+        "counter_u64_free:3",
+        "vn_close:1",
+        "crfree:1",
+        "_mtx_destroy:2",
+        "sx_destroy:1",
+        "eventhandler_deregister:1",
+        "ast_deregister:1",
+        "sysctl_ctx_free:1",
+    ] {
+        finds("leak", &["policies", "--omit", omitted]);
+    }
+}
+
+#[test]
+fn a_module_that_asks_for_more_is_refused_by_name() {
+    let program = env!("CARGO_BIN_EXE_ktrace-standin");
+    let output =
+        Command::new(program).args(["run", "policies", "--module", program]).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("not a relocatable file"), "{text}");
+}
+
+#[test]
+fn a_seed_gives_the_same_run_again() {
+    let run = || {
+        String::from_utf8_lossy(&standin(&["run", "limit", "--deterministic", "--seed", "7"]).stdout)
+            .into_owned()
+    };
+    let first = run();
+    assert!(first.contains("lost and counted"), "{first}");
+    assert_eq!(first, run());
+}
