@@ -13,7 +13,7 @@ use crate::{heap, kvar};
 /// 2026-01-01, in seconds.
 const EPOCH: u64 = 1_767_225_600;
 /// What the clock of its own grows by when it is read, in nanoseconds.
-const STEP: u64 = 250;
+const STEP: u64 = 1000;
 
 static TICKS: AtomicU64 = AtomicU64::new(0);
 
@@ -24,6 +24,11 @@ pub(crate) fn now() -> u64 {
         return TICKS.fetch_add(STEP, Ordering::Relaxed) + STEP;
     }
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A switch to another thread takes as long, too.
+pub(crate) fn pass() {
+    TICKS.fetch_add(2 * STEP, Ordering::Relaxed);
 }
 
 /// Sets the clock of its own forward to `time`.

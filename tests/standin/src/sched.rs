@@ -151,6 +151,7 @@ impl Sched {
 
     /// Has the thread run that the seed says.
     fn dispatch_one(&mut self) {
+        clock::pass();
         loop {
             self.fire_timers();
             let bound: usize = self.cpus.iter().map(|cpu| cpu.bound.len()).sum();
@@ -389,7 +390,7 @@ pub(crate) fn point() {
     if kt.interrupts_off.get() != 0 {
         return;
     }
-    let switch = if config().deterministic { kt.random(3) == 0 } else { kt.resched.load(Ordering::Relaxed) };
+    let switch = if config().deterministic { kt.random(8) == 0 } else { kt.resched.load(Ordering::Relaxed) };
     if switch {
         kt.resched.store(false, Ordering::Relaxed);
         give_way();

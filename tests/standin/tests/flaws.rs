@@ -3,8 +3,15 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+fn module() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/ktrace_rs.ko")
+}
+
 fn standin(arguments: &[&str]) -> Output {
-    let module = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/ktrace_rs.ko");
+    standin_with(module().to_str().expect("a path"), arguments)
+}
+
+fn standin_with(module: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ktrace-standin"));
     command.arg("--module").arg(module).args(arguments);
     command.output().expect("the program runs")
@@ -118,12 +125,20 @@ fn what_is_left_behind() {
 }
 
 #[test]
-fn a_module_that_asks_for_more_is_refused_by_name() {
-    let program = env!("CARGO_BIN_EXE_ktrace-standin");
-    let output =
-        Command::new(program).args(["run", "policies", "--module", program]).output().expect("it runs");
+fn a_name_that_the_kernel_does_not_have_is_refused() {
+    let mut bytes = std::fs::read(module()).expect("make has built the module");
+    let (from, to) = (b"\0vn_fullpath\0", b"\0vn_nosuchfn\0");
+    let at = bytes.windows(from.len()).position(|window| window == from).expect("it calls vn_fullpath()");
+    bytes[at..at + to.len()].copy_from_slice(to);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), bytes).expect("room for it");
+    let path = file.path().to_str().expect("a path");
+    let output = standin_with(path, &["run", "policies"]);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains("not a relocatable file"), "{text}");
+    assert!(
+        !output.status.success() && text.contains("vn_nosuchfn: the stand-in has no such symbol"),
+        "{text}"
+    );
 }
 
 #[test]

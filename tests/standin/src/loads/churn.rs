@@ -10,6 +10,7 @@ use kernel_sys as sys;
 
 use super::{World, everything, me};
 use crate::console;
+use crate::host::violation;
 use crate::ledger::check_records;
 use crate::link;
 use crate::sysctl;
@@ -25,13 +26,22 @@ struct Shared {
     files: Vec<&'static Vnode>,
     pids: Mutex<Vec<&'static crate::Kp>>,
     ktraces: AtomicUsize,
+    begun: AtomicUsize,
     born: AtomicUsize,
 }
 
 impl Shared {
-    /// A process, which may have exited.
+    /// The process that was born last, of those that have not exited.
+    fn last(&self) -> Option<&'static crate::Kp> {
+        let mut pids = self.pids.lock().expect("nobody panics with it");
+        pids.retain(|process| !process.has_exited());
+        pids.last().copied()
+    }
+
+    /// A process, which may be on its way out.
     fn any(&self, user: &User) -> &'static crate::Kp {
-        let pids = self.pids.lock().expect("nobody panics with it");
+        let mut pids = self.pids.lock().expect("nobody panics with it");
+        pids.retain(|process| !process.has_exited());
         pids[user.random(pids.len() as u64) as usize]
     }
 }
@@ -47,6 +57,7 @@ pub fn lifetimes(world: &World) -> Result<String> {
         files,
         pids: Mutex::new(children.iter().map(|child| child.process).collect()),
         ktraces: AtomicUsize::new(0),
+        begun: AtomicUsize::new(0),
         born: AtomicUsize::new(0),
     });
     for child in &children {
@@ -59,6 +70,7 @@ pub fn lifetimes(world: &World) -> Result<String> {
     }
     let times = 10 * world.scale;
     let stock = text::stock_calls();
+    let mut made = 0;
     for _ in 0..times {
         let loaded = world.load()?;
         let _ =
@@ -68,20 +80,25 @@ pub fn lifetimes(world: &World) -> Result<String> {
             let _ = sysctl::text("kern.ktrace_rs.files");
             me().sleep(200_000 + lines.len() as u64);
         }
-        me().sleep(me().random(1_500_000));
+        me().sleep(me().random(4_000_000));
+        made += sysctl::number("kern.ktrace_rs.stats.records").unwrap_or(0);
         loaded.unload_at_last();
         me().sleep(me().random(200_000));
     }
     shared.stop.store(true, Ordering::Relaxed);
     children.iter().for_each(|child| child.process.wait());
-    for process in shared.pids.lock().expect("nobody panics with it").clone() {
+    while let Some(process) = shared.last() {
         process.wait();
     }
     let records: u64 = shared.files.iter().map(|file| check_records(file).total()).sum();
     console::take();
+    let begun = shared.begun.load(Ordering::Relaxed);
+    if begun == 0 {
+        violation!(Record, "nobody was traced");
+    }
     Ok(format!(
-        "{times} times loaded and unloaded, {} ktrace(2), {} processes, {records} records in the files in the end, {} calls \
-         of the stock backend between",
+        "{times} times loaded and unloaded, {} ktrace(2), {begun} of which began a trace, {} processes, {made} records \
+         written, {records} of them in files in the end, {} calls of the stock backend between",
         shared.ktraces.load(Ordering::Relaxed),
         shared.born.load(Ordering::Relaxed),
         text::stock_calls() - stock,
@@ -142,7 +159,11 @@ fn ktrace(user: &User, shared: &Shared) {
     let inherit = if user.random(2) == 0 { sys::KTRFAC_INHERIT } else { 0 };
     shared.ktraces.fetch_add(1, Ordering::Relaxed);
     let _ = match user.random(12) {
-        0..=5 => user.ktrace(Some(&path), sys::KTROP_SET | descend, ALL | inherit, other.pid()),
+        0..=5 => {
+            let outcome = user.ktrace(Some(&path), sys::KTROP_SET | descend, ALL | inherit, other.pid());
+            shared.begun.fetch_add(usize::from(outcome.is_ok()), Ordering::Relaxed);
+            outcome
+        }
         6 => user.ktrace(Some(&path), sys::KTROP_SET, ALL | inherit, -other.pid()),
         7 | 8 => user.ktrace(None, sys::KTROP_CLEAR | descend, ALL, other.pid()),
         9 => user.ktrace(Some(&path), sys::KTROP_CLEARFILE, 0, 0),
