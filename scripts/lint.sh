@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
 cargo clippy -q --all-targets -- -D warnings
+sh scripts/standin.sh clippy -q -p ktrace-standin --all-targets -- -D warnings
 format=$(tool clang-format) || die "no clang-format: run make setup"
 "$format" --dry-run -Werror kmod/shims/*.c kmod/shims/*.h kmod/src/release/*.h
 

@@ -67,6 +67,6 @@ pub(crate) unsafe extern "C" fn cputick2usec(ticks: u64) -> u64 {
 
 /// Nanoseconds of a `sbintime_t`.
 pub(crate) fn nanoseconds(time: sys::sbintime_t) -> u64 {
-    let ns = i128::from(time) * 1_000_000_000 >> 32;
+    let ns = (i128::from(time) * 1_000_000_000) >> 32;
     u64::try_from(ns).unwrap_or(0)
 }

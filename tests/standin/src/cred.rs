@@ -24,7 +24,7 @@ static CREDS: HostLock<Vec<usize>> = HostLock::new(Vec::new());
 
 impl Cred {
     /// The credential of a user, with one reference.
-    pub(crate) fn new(uid: u32) -> *mut sys::ucred {
+    pub(crate) fn of_user(uid: u32) -> *mut sys::ucred {
         // SAFETY: all zero is a struct ucred.
         let mut cr: sys::ucred = unsafe { std::mem::zeroed() };
         (cr.cr_uid, cr.cr_ruid, cr.cr_svuid) = (uid, uid, uid);

@@ -97,7 +97,7 @@ impl<T> HostLock<T> {
             }
             interrupts_on();
             spins += 1;
-            if spins % 64 == 0 {
+            if spins.is_multiple_of(64) {
                 std::thread::yield_now();
             } else {
                 std::hint::spin_loop();

@@ -124,7 +124,7 @@ fn ordered(set: &[usize]) -> Vec<((u32, u32), usize, usize)> {
             // SAFETY: an element of the set, which was relocated.
             let init = unsafe { &*(*address as *const sys::sysinit) };
             let function = init.func.map_or(0, |function| function as usize);
-            ((init.subsystem as u32, init.order as u32), function, init.udata as usize)
+            ((init.subsystem, init.order), function, init.udata as usize)
         })
         .collect();
     all.sort_by_key(|init| init.0);
@@ -143,18 +143,18 @@ impl Loaded {
     /// # Errors
     ///
     /// The module, and why it stays.
-    pub fn unload(self, force: bool) -> Result<(), (Loaded, i32)> {
+    pub fn unload(self, force: bool) -> Result<(), (Box<Loaded>, i32)> {
         if !force {
             let answer = self.event(sys::MOD_QUIESCE);
             if answer != 0 {
-                return Err((self, answer));
+                return Err((Box::new(self), answer));
             }
         }
         UNLOADING.store(true, Ordering::Release);
         let answer = self.event(sys::MOD_UNLOAD);
         UNLOADING.store(false, Ordering::Release);
         if answer != 0 {
-            return Err((self, answer));
+            return Err((Box::new(self), answer));
         }
         LOADED.store(false, Ordering::Release);
         self.leave();
@@ -167,7 +167,7 @@ impl Loaded {
         for _ in 0..20 {
             match module.unload(true) {
                 Ok(()) => return,
-                Err((back, EBUSY)) => module = back,
+                Err((back, EBUSY)) => module = *back,
                 Err((_, errno)) => violation!(Call, "MOD_UNLOAD: errno {errno}"),
             }
         }

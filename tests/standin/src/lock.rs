@@ -430,7 +430,7 @@ pub(crate) unsafe extern "C" fn _sleep(
     // SAFETY: the caller's: null, or a mutex that is held.
     let word = (!lock.is_null()).then(|| unsafe { word_of(lock) });
     witness::may_sleep_with(kt, word.map_or(0, |word| word as usize), format_args!("sleeping"));
-    if sbt == 0 && lock.is_null() && channel != std::ptr::null() {
+    if sbt == 0 && lock.is_null() && !channel.is_null() {
         violation!(Sleep, "sleeping for ever without a lock that orders it");
     }
     let sleep = match word {

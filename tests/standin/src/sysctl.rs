@@ -229,7 +229,6 @@ pub(crate) unsafe extern "C" fn sysctl_ctx_init(context: *mut sys::sysctl_ctx_li
     0
 }
 
-#[expect(clippy::too_many_arguments, reason = "those of sysctl_add_oid(9)")]
 pub(crate) unsafe extern "C" fn sysctl_add_oid(
     context: *mut sys::sysctl_ctx_list,
     parent: *mut sys::sysctl_oid_list,
@@ -312,7 +311,6 @@ pub(crate) unsafe extern "C" fn sysctl_ctx_free(context: *mut sys::sysctl_ctx_li
 }
 
 /// The sysctl of sysctls: what the number of a sysctl is called.
-#[expect(clippy::too_many_arguments, reason = "those of kernel_sysctl(9)")]
 pub(crate) unsafe extern "C" fn kernel_sysctl(
     _: *mut sys::thread,
     name: *mut c_int,

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, c_char, c_void};
-use std::ptr::null;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
@@ -154,7 +153,7 @@ impl Kt {
 
     /// Sets bits of `td_ast`.
     pub(crate) fn schedule_ast(&self, bit: u32) {
-        self.ast().fetch_or((1 << bit) as i32, Ordering::SeqCst);
+        self.ast().fetch_or(1 << bit, Ordering::SeqCst);
     }
 
     /// `td_ast`.
@@ -289,7 +288,7 @@ unsafe extern "C" fn return_saved(_stack: usize) -> ! {
 ///
 /// `text` is null or a string.
 pub(crate) unsafe fn text_of(text: *const c_char) -> String {
-    if text == null() {
+    if text.is_null() {
         return String::new();
     }
     // SAFETY: the caller's.

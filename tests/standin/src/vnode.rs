@@ -369,7 +369,6 @@ pub(crate) unsafe extern "C" fn vn_finished_write(mp: *mut sys::mount) {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "those of vn_rdwr(9)")]
 pub(crate) unsafe extern "C" fn vn_rdwr(
     rw: sys::uio_rw,
     vp: *mut sys::vnode,
@@ -432,8 +431,7 @@ impl Vnode {
             return Err(EIO);
         }
         let rate = disk.rate.load(Ordering::Relaxed);
-        if rate != 0 {
-            let ns = (bytes.len() as u64).saturating_mul(1_000_000_000) / rate;
+        if let Some(ns) = (bytes.len() as u64).saturating_mul(1_000_000_000).checked_div(rate) {
             let sleep = Sleep::prepare();
             sleep.on(self.disk.channel() + 2, c"biowr".as_ptr(), sys::TDI_SLEEPING, Some(ns.max(1)));
         }

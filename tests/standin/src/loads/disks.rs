@@ -9,6 +9,7 @@ use kernel_sys as sys;
 use super::{World, everything, expect_accounted, expect_all, expect_quiet, me, summary};
 use crate::console;
 use crate::host::violation;
+use crate::sysctl;
 use crate::user::{ALL, Child, spawn};
 use crate::vnode::{Disk, Vnode};
 
@@ -119,8 +120,12 @@ pub fn dead(world: &World) -> Result<String> {
     let disk = Disk::new();
     let file = world.file("/tmp/ktrace.out", disk);
     let module = world.load()?;
+    sysctl::set_number("kern.ktrace_rs.latency", 2)
+        .map_err(|errno| anyhow::anyhow!("sysctl: errno {errno}"))?;
     let children = start(world, "/tmp/ktrace.out")?;
-    me().sleep(2_000_000);
+    while disk.writes.load(Relaxed) < 5 && children.iter().any(|child| !child.process.has_exited()) {
+        me().sleep(500_000);
+    }
     disk.dead.store(true, Relaxed);
     let text = finish(file, &children, "dead", None);
     module.unload_at_last();

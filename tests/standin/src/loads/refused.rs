@@ -60,7 +60,7 @@ pub fn run(world: &World) -> Result<String> {
     if lines.len() != 1 || !lines[0].contains(&format!("pid {} is traced", child.process.pid())) {
         violation!(Call, "kldunload without force: {lines:?}");
     }
-    unload_forced(loaded);
+    unload_forced(*loaded);
     if child.process.traceflag() != 0 {
         violation!(Return, "a process is traced when the module has left");
     }
