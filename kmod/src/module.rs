@@ -12,7 +12,7 @@ use ktrace_engine::{Counter as _, Errno};
 
 use crate::entry::{AST_HANDLER, count_with};
 use crate::helper::{self, Helper};
-use crate::kernel::context::MaySleep;
+use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
 use crate::kernel::log;
@@ -197,7 +197,9 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
         Ok(traces) => {
             #[cfg(feature = "test-park")]
             loaded.parked.report("unload");
-            // A set-id exec may have left something at the last moment; nobody else has these.
+            // A set-id exec may have left something at the last moment; nobody else has these. It is the files' limits
+            // that count.
+            let inside = InKtrace::enter();
             for trace in traces {
                 let failures = match trace.set_file(None) {
                     Some(file) => trace.flush(may_sleep, 0, &file),
@@ -205,6 +207,7 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
                 };
                 write_failed(failures);
             }
+            drop(inside);
             LOADED.store(core::ptr::null_mut(), Ordering::Release);
             ENGINE.store(core::ptr::null_mut(), Ordering::Release);
             drop(loaded);
