@@ -20,6 +20,7 @@ list() {
 	awk -v start="$1=" '{ printf "%s%s\t%s", (NR > 1 ? " \\\n" : ""), start, $1; start = "" } END { print "" }'
 }
 
+mkdir -p target
 cargo fetch -q --locked
 RUSTC_BOOTSTRAP=1 cargo fetch -q --locked --manifest-path "$library/Cargo.toml"
 
