@@ -14,13 +14,20 @@ if [ "$(uname -s)" != Linux ]; then
 fi
 
 kernel_flags
-export RUSTFLAGS="-Cforce-frame-pointers=yes" CARGO_TARGET_DIR="target/standin-$KERNEL"
+export RUSTFLAGS="-Cforce-frame-pointers=yes" CARGO_TARGET_DIR=target/standin
 
 case $1 in
 demo) cargo run -q -p ktrace-standin -- demo ;;
 check)
 	cargo test -q -p ktrace-standin
 	cargo run -q -p ktrace-standin -- check
+	# What make lint has built for the other release.
+	other=$((14 + 15 - KERNEL))
+	if [ -z "${KERNEL_HEADERS:-}" ] && [ -f "target/$other/ktrace_rs.ko" ]; then
+		echo "the module for FreeBSD $other:"
+		KERNEL=$other OSRELDATE= sh scripts/standin.sh run -q -p ktrace-standin -- \
+		    check --module "target/$other/ktrace_rs.ko"
+	fi
 	;;
 stress) cargo run -q -p ktrace-standin -- stress --seconds "${2:-60}" ;;
 *) cargo "$@" ;;

@@ -141,7 +141,7 @@ pub(crate) unsafe fn mtx_init_twice(mtx: *mut sys::mtx, name: &'static std::ffi:
     unsafe {
         init(
             &raw mut (*mtx).lock_object,
-            &raw mut (*mtx).mtx_lock,
+            (&raw mut (*mtx).mtx_lock).cast(),
             &name.to_string_lossy(),
             name.as_ptr(),
             TWICE,
@@ -218,7 +218,7 @@ pub(crate) unsafe extern "C" fn __mtx_unlock_flags(c: *mut usize, _: c_int, _: *
 /// The mutex is initialised.
 pub(crate) unsafe fn mtx_lock(mtx: *mut sys::mtx) {
     // SAFETY: the caller's.
-    unsafe { __mtx_lock_flags(&raw mut (*mtx).mtx_lock, 0, std::ptr::null(), 0) };
+    unsafe { __mtx_lock_flags((&raw mut (*mtx).mtx_lock).cast(), 0, std::ptr::null(), 0) };
 }
 
 /// Releases a mutex of the kernel's.
@@ -228,7 +228,7 @@ pub(crate) unsafe fn mtx_lock(mtx: *mut sys::mtx) {
 /// The mutex is initialised.
 pub(crate) unsafe fn mtx_unlock(mtx: *mut sys::mtx) {
     // SAFETY: the caller's.
-    unsafe { __mtx_unlock_flags(&raw mut (*mtx).mtx_lock, 0, std::ptr::null(), 0) };
+    unsafe { __mtx_unlock_flags((&raw mut (*mtx).mtx_lock).cast(), 0, std::ptr::null(), 0) };
 }
 
 /// The word of the mutex that a `struct lock_object` is of.
@@ -238,7 +238,7 @@ pub(crate) unsafe fn mtx_unlock(mtx: *mut sys::mtx) {
 /// It is one of a `struct mtx`.
 pub(crate) unsafe fn word_of(object: *mut sys::lock_object) -> *mut usize {
     // SAFETY: the caller's.
-    unsafe { &raw mut (*object.cast::<sys::mtx>()).mtx_lock }
+    unsafe { (&raw mut (*object.cast::<sys::mtx>()).mtx_lock).cast() }
 }
 
 // ---- the thread lock ----
@@ -288,13 +288,13 @@ pub(crate) unsafe extern "C" fn sched_unbind(_: *mut sys::thread) {
 
 unsafe fn sx_of<'a>(sx: *mut sys::sx) -> (*mut sys::lock_object, &'a AtomicUsize) {
     // SAFETY: the caller's.
-    unsafe { (&raw mut (*sx).lock_object, AtomicUsize::from_ptr(&raw mut (*sx).sx_lock)) }
+    unsafe { (&raw mut (*sx).lock_object, AtomicUsize::from_ptr((&raw mut (*sx).sx_lock).cast())) }
 }
 
 pub(crate) unsafe extern "C" fn sx_init_flags(sx: *mut sys::sx, name: *const c_char, _: c_int) {
     point();
     // SAFETY: the caller's.
-    unsafe { init(&raw mut (*sx).lock_object, &raw mut (*sx).sx_lock, &text_of(name), name, 0) };
+    unsafe { init(&raw mut (*sx).lock_object, (&raw mut (*sx).sx_lock).cast(), &text_of(name), name, 0) };
 }
 
 pub(crate) unsafe extern "C" fn sx_destroy(sx: *mut sys::sx) {
