@@ -37,7 +37,7 @@ uninstall:
 package: build
 	@sh scripts/install.sh package
 
-# What a newcomer sees: the module at work, or the same engine on this machine.
+# What a newcomer sees: the module at work, on a real kernel or in the stand-in for one.
 demo: all
 	@sh scripts/demo.sh $(IMAGE)
 

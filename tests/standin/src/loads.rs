@@ -10,8 +10,7 @@ pub mod loss;
 pub mod refused;
 pub mod security;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use ktrace_format::{Kind, PerKind};
@@ -82,11 +81,6 @@ impl World {
     pub fn file(&self, path: &str, disk: &'static Disk) -> &'static Vnode {
         Vnode::create(&self.directory, path, disk, 0, sys::VREG)
     }
-
-    /// Where files are on the host.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
 }
 
 /// Checks that a file holds all that threads have made, and that the module has counted the same.
@@ -129,13 +123,11 @@ pub fn expect_accounted(vnode: &Vnode, threads: &[&'static Kt], what: &str, ends
 
 /// Checks that nothing is left in the engine.
 pub fn expect_quiet() {
-    let zero = ["queued", "procs", "files"];
-    let now: BTreeMap<&str, u64> = zero
-        .iter()
-        .map(|name| (*name, sysctl::number(&format!("kern.ktrace_rs.stats.{name}")).unwrap_or(u64::MAX)))
-        .collect();
-    if let Some((name, value)) = now.iter().find(|(_, value)| **value != 0) {
-        violation!(Leak, "kern.ktrace_rs.stats.{name} is {value} when nobody is traced");
+    for name in ["queued", "procs", "files"] {
+        let value = sysctl::number(&format!("kern.ktrace_rs.stats.{name}")).unwrap_or(u64::MAX);
+        if value != 0 {
+            violation!(Leak, "kern.ktrace_rs.stats.{name} is {value} when nobody is traced");
+        }
     }
 }
 

@@ -157,21 +157,32 @@ fn run(address: usize, new: Option<&[u8]>) -> Result<Vec<u8>, i32> {
     if error == 0 { Ok(old) } else { Err(error) }
 }
 
-/// Hands out what is asked for, and takes what is set.
-unsafe fn exchange(request: *mut sys::sysctl_req, value: &mut [u8]) -> c_int {
-    // SAFETY: the request is one of run().
-    let request = unsafe { &mut *request };
-    // SAFETY: as above.
-    let old = unsafe { &mut *request.oldptr.cast::<Vec<u8>>() };
-    old.extend_from_slice(value);
-    if request.newptr.is_null() {
-        return 0;
+/// Hands out the old value; what the new one is to be, if it is set.
+///
+/// # Safety
+///
+/// The request is one of run().
+unsafe fn hand_out<'a>(request: *mut sys::sysctl_req, old: &[u8]) -> Option<&'a [u8]> {
+    // SAFETY: the caller's.
+    unsafe {
+        let request = &mut *request;
+        (*request.oldptr.cast::<Vec<u8>>()).extend_from_slice(old);
+        let is_set = !request.newptr.is_null();
+        is_set.then(|| std::slice::from_raw_parts(request.newptr.cast::<u8>(), request.newlen))
     }
-    if request.newlen != value.len() {
+}
+
+/// Hands out a number, and takes what is set.
+///
+/// # Safety
+///
+/// As for [`hand_out`].
+unsafe fn exchange(request: *mut sys::sysctl_req, value: &mut [u8]) -> c_int {
+    // SAFETY: the caller's.
+    let Some(new) = (unsafe { hand_out(request, value) }) else { return 0 };
+    if new.len() != value.len() {
         return EINVAL;
     }
-    // SAFETY: as above.
-    let new = unsafe { std::slice::from_raw_parts(request.newptr.cast::<u8>(), request.newlen) };
     value.copy_from_slice(new);
     0
 }
@@ -204,21 +215,15 @@ pub(crate) unsafe extern "C" fn sysctl_handle_string(
 ) -> c_int {
     // SAFETY: the caller's: a string in a buffer of arg2 bytes, if that is not zero.
     unsafe {
-        let text = text_of(arg1.cast());
-        let request = &mut *request;
-        let old = &mut *request.oldptr.cast::<Vec<u8>>();
-        old.extend_from_slice(text.as_bytes());
-        old.push(0);
-        if request.newptr.is_null() {
-            return 0;
-        }
-        let room = usize::try_from(arg2).unwrap_or(0);
-        if request.newlen >= room {
+        let mut text = text_of(arg1.cast());
+        text.push('\0');
+        let Some(new) = hand_out(request, text.as_bytes()) else { return 0 };
+        if new.len() >= usize::try_from(arg2).unwrap_or(0) {
             return EINVAL;
         }
         let to = arg1.cast::<u8>();
-        to.copy_from_nonoverlapping(request.newptr.cast(), request.newlen);
-        to.add(request.newlen).write(0);
+        to.copy_from_nonoverlapping(new.as_ptr(), new.len());
+        to.add(new.len()).write(0);
     }
     0
 }

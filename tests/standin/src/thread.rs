@@ -255,14 +255,8 @@ unsafe extern "C" fn call_saving(
         "mov rax, rdi",
         "mov rdi, rsi",
         "call rax",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
+        "jmp {restore}",
+        restore = sym restore,
     )
 }
 
@@ -271,6 +265,15 @@ unsafe extern "C" fn call_saving(
 unsafe extern "C" fn return_saved(_stack: usize) -> ! {
     core::arch::naked_asm!(
         "mov rsp, rdi",
+        "jmp {restore}",
+        restore = sym restore,
+    )
+}
+
+/// The end of [`call_saving`].
+#[unsafe(naked)]
+unsafe extern "C" fn restore() {
+    core::arch::naked_asm!(
         "add rsp, 8",
         "pop r15",
         "pop r14",

@@ -640,6 +640,16 @@ impl User {
         Child { process: child, thread: kt }
     }
 
+    /// fork(2): [`User::fork`] as a system call.
+    pub fn sys_fork(&self, comm: &str) -> Child {
+        let mut born = None;
+        let _ = self.syscall(2, &[], |user| {
+            let child = born.insert(user.fork(comm));
+            Ok(child.process.pid().unsigned_abs().into())
+        });
+        born.expect("the call was made")
+    }
+
     /// A new program is executed; `set_id` if it has another user's rights.
     pub fn exec(&self, comm: &str, set_id: bool) {
         let (kt, kp) = (self.kt, self.kt.proc());

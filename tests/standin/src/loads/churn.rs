@@ -49,7 +49,7 @@ impl Shared {
 /// Loads and unloads while all that goes on.
 pub fn lifetimes(world: &World) -> Result<String> {
     let disk = Disk::new();
-    let file = |n| Vnode::create(world.directory(), &format!("/tmp/ktrace.{n}"), disk, 1001, sys::VREG);
+    let file = |n| Vnode::create(&world.directory, &format!("/tmp/ktrace.{n}"), disk, 1001, sys::VREG);
     let files = (0..FILES).map(file).collect();
     let children: Vec<Child> = (0..8).map(|_| spawn("churn", 1001)).collect();
     let shared = Arc::new(Shared {
@@ -110,12 +110,7 @@ fn step(user: &User, shared: &Arc<Shared>) {
     match user.random(10) {
         0..=3 => everything(user, 1),
         4 => {
-            let mut born = None;
-            let _ = user.syscall(2, &[], |user| {
-                born = Some(user.fork("churn"));
-                Ok(1)
-            });
-            let Some(child) = born else { return };
+            let child = user.sys_fork("churn");
             shared.born.fetch_add(1, Ordering::Relaxed);
             shared.pids.lock().expect("nobody panics with it").push(child.process);
             let inner = Arc::clone(shared);

@@ -76,13 +76,7 @@ fn run_cat(cat: &User) {
 
 /// Starts a child, waits for it and is told by a signal. Returns the child's thread.
 fn run_shell(shell: &User) -> &'static crate::Kt {
-    let mut child = None;
-    let _ = shell.syscall(2, &[], |shell| {
-        let born = shell.fork("sh");
-        child = Some(born);
-        Ok(born.process.pid().unsigned_abs().into())
-    });
-    let child = child.expect("the call was made");
+    let child = shell.sys_fork("sh");
     let runs = child.run(|user| {
         let _ = user.syscall(59, &[0x2000_4000, 0x2000_4100, 0x2000_4200], |user| {
             user.namei("/bin/hello");

@@ -166,13 +166,7 @@ pub fn forks(world: &World) -> Result<String> {
         let (sender, receiver) = channel();
         children[0].run(move |user| {
             for index in 0..times {
-                let mut born = None;
-                let _ = user.syscall(2, &[], |user| {
-                    let child = user.fork("child");
-                    born = Some(child);
-                    Ok(child.process.pid().unsigned_abs().into())
-                });
-                let child = born.expect("the call was made");
+                let child = user.sys_fork("child");
                 let again = sender.clone();
                 child.run(move |user| {
                     for _ in 0..5 {

@@ -16,9 +16,9 @@ use crate::vnode::{Disk, Vnode};
 /// Eight processes of a user, traced by root, call at random; what they may not is refused.
 pub fn run(world: &World) -> Result<String> {
     let file = world.file("/tmp/ktrace.out", Disk::new());
-    let own = Vnode::create(world.directory(), "/home/user/out", Disk::new(), 1001, sys::VREG);
-    Vnode::create(world.directory(), "/home/user/dir", Disk::new(), 1001, sys::VDIR);
-    Vnode::create(world.directory(), "/home/user/link", Disk::new(), 1001, sys::VLNK);
+    let own = Vnode::create(&world.directory, "/home/user/out", Disk::new(), 1001, sys::VREG);
+    Vnode::create(&world.directory, "/home/user/dir", Disk::new(), 1001, sys::VDIR);
+    Vnode::create(&world.directory, "/home/user/link", Disk::new(), 1001, sys::VLNK);
     let module = world.load()?;
     let children: Vec<Child> = (0..8).map(|_| spawn("fuzz", 1001)).collect();
     let victim = spawn("victim", 1002);
