@@ -12,6 +12,7 @@
  *	churn -p STATE			prints the counts
  *	churn -t begin|none STATE	lets it begin traces and touch their files, which it does at
  *					first, or not; none takes effect before it returns
+ *	churn -w n STATE		waits until it has begun n traces more, at most a minute
  *
  * What it did depends on the seed, which it prints, and on which process runs when.
  */
@@ -108,7 +109,7 @@ count(int what)
 static void
 nap(long nanoseconds)
 {
-	nanosleep(&(struct timespec){0, nanoseconds}, NULL);
+	nanosleep(&(struct timespec){nanoseconds / 1000000000, nanoseconds % 1000000000}, NULL);
 }
 
 static pid_t
@@ -303,7 +304,7 @@ work(int number)
 	}
 	for (;;) {
 		/* So that all of them together leave some of the system to others, slow as it may be. */
-		nap(chance(nprocs * 10000000));
+		nap(chance(nprocs * 20000000));
 		switch (chance(16)) {
 		case 0:
 		case 1:
@@ -350,6 +351,20 @@ start(int number, unsigned int generation, uint64_t seed)
 	if (pid < 0)
 		err(2, "fork");
 	atomic_store(&state->pids[number], pid);
+}
+
+/* Whether so many traces more are begun before a minute is over. */
+static bool
+more_sets(unsigned long more)
+{
+	unsigned long from = atomic_load(&state->counts[SETS]);
+
+	for (int hundredths = 0; hundredths < 6000; hundredths++) {
+		if (atomic_load(&state->counts[SETS]) - from >= more)
+			return (true);
+		nap(10000000);
+	}
+	return (false);
 }
 
 static void
@@ -423,9 +438,10 @@ main(int argc, char *argv[])
 	uint64_t seed = (uint64_t)time(NULL) * 1000003 + getpid();
 	const char *begins = NULL;
 	bool print = false;
+	unsigned long more = 0;
 	int ch;
 
-	while ((ch = getopt(argc, argv, "f:mn:ps:t:u:")) != -1)
+	while ((ch = getopt(argc, argv, "f:mn:ps:t:u:w:")) != -1)
 		switch (ch) {
 		case 'f':
 			nfiles = atoi(optarg);
@@ -450,12 +466,15 @@ main(int argc, char *argv[])
 				usage();
 			users[nusers++] = atoi(optarg);
 			break;
+		case 'w':
+			more = strtoul(optarg, NULL, 0);
+			break;
 		default:
 			usage();
 		}
 	argc -= optind;
 	argv += optind;
-	if (argc != (print || begins != NULL ? 1 : 2) || nprocs < 1 || nprocs > MAXPROCS || nfiles < 1)
+	if (argc != (print || begins != NULL || more != 0 ? 1 : 2) || nprocs < 1 || nprocs > MAXPROCS || nfiles < 1)
 		usage();
 	if (begins != NULL) {
 		state = map(argv[0], O_RDWR);
@@ -465,16 +484,22 @@ main(int argc, char *argv[])
 			atomic_store(&state->begins, true);
 		return (0);
 	}
+	if (more != 0) {
+		state = map(argv[0], O_RDWR);
+		if (!more_sets(more))
+			errx(1, "fewer than %lu traces were begun in a minute", more);
+		return (0);
+	}
 	if (print) {
 		state = map(argv[0], O_RDWR);
 		for (int i = 0; i < NCOUNTS; i++)
 			printf("%s %lu\n", names[i], atomic_load(&state->counts[i]));
 		return (0);
 	}
-	printf("seed %#jx\n", (uintmax_t)seed);
-	fflush(stdout);
 	state = map(argv[0], O_RDWR | O_CREAT | O_TRUNC);
 	atomic_store(&state->begins, true);
+	printf("seed %#jx\n", (uintmax_t)seed);
+	fflush(stdout);
 	if (chdir(argv[1]) != 0)
 		err(2, "%s", argv[1]);
 	umask(0);
