@@ -141,6 +141,7 @@ fn load(may_sleep: MaySleep) -> Result<(), Errno> {
         _engine: engine,
     });
     LOADED.store(Box::into_raw(loaded), Ordering::Release);
+    log::print(format_args!("version {} traces from now on", env!("CARGO_PKG_VERSION")));
     Ok(())
 }
 
@@ -211,6 +212,7 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
             LOADED.store(core::ptr::null_mut(), Ordering::Release);
             ENGINE.store(core::ptr::null_mut(), Ordering::Release);
             drop(loaded);
+            log::print(format_args!("unloaded: the kernel traces by itself again"));
             Ok(())
         }
         Err(errno) => {

@@ -45,9 +45,10 @@ pub fn is_orderly_reboot(text: &str) -> bool {
 }
 
 /// Whether a line of the console is from the tracer, which has nothing to say while a system
-/// reboots.
+/// goes down; that it was loaded or unloaded, it may have said before.
 pub fn is_of_tracer(line: &str) -> bool {
-    line.contains("ktrace_rs: ") || line.contains("ktrace write failed")
+    let comes_or_goes = line.contains(" traces from now on") || line.contains("ktrace_rs: unloaded: ");
+    (line.contains("ktrace_rs: ") && !comes_or_goes) || line.contains("ktrace write failed")
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Loads and unloads that the module refuses: with one line that says why, and nothing changed.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use kernel_sys as sys;
 
 use super::{World, me};
 use crate::console;
 use crate::host::violation;
 use crate::kvar;
-use crate::link::{Loaded, ModuleFile};
+use crate::link::ModuleFile;
 use crate::text::{self, Stock};
 use crate::user::{ALL, spawn};
 use crate::vnode::Disk;
@@ -25,10 +25,16 @@ fn refused(module: &ModuleFile, errno: i32, words: &str) -> Result<()> {
         Err(is) if is == errno => {}
         Err(is) => bail!("errno {is}, and not {errno}: {words}"),
     }
+    said(words)
+}
+
+/// Of what has been said since this was asked last, there is one line, with these words.
+fn said(words: &str) -> Result<()> {
     let lines = console::take();
-    if lines.len() != 1 || !lines[0].contains(words) {
-        violation!(Call, "one line with \"{words}\" was to be said, and not {lines:?}");
-    }
+    ensure!(
+        lines.len() == 1 && lines[0].contains(words),
+        "one line with \"{words}\" was to be said, and not {lines:?}"
+    );
     Ok(())
 }
 
@@ -53,14 +59,13 @@ pub fn run(world: &World) -> Result<String> {
 
     world.file("/tmp/ktrace.out", Disk::new());
     let loaded = world.load()?;
+    said("traces from now on")?;
     let traced = me().trace("/tmp/ktrace.out", ALL, child.process);
     traced.map_err(|errno| anyhow::anyhow!("ktrace: errno {errno}"))?;
     let Err((loaded, EBUSY)) = loaded.unload(false) else { bail!("it unloads although it traces") };
-    let lines = console::take();
-    if lines.len() != 1 || !lines[0].contains(&format!("pid {} is traced", child.process.pid())) {
-        violation!(Call, "kldunload without force: {lines:?}");
-    }
-    unload_forced(*loaded);
+    said(&format!("pid {} is traced", child.process.pid()))?;
+    loaded.unload_at_last();
+    said("unloaded")?;
     if child.process.traceflag() != 0 {
         violation!(Return, "a process is traced when the module has left");
     }
@@ -74,8 +79,4 @@ pub fn run(world: &World) -> Result<String> {
         violation!(Text, "the stock backend is not called when the module has left");
     }
     Ok("4 refused, with a line each; the stock backend is back".to_owned())
-}
-
-fn unload_forced(loaded: Loaded) {
-    loaded.unload_at_last();
 }

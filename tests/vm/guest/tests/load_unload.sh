@@ -1,7 +1,7 @@
 #!/bin/sh
 # Load, unload, fifty times, with tracing in between; after each unload nothing of the module is
 # left, and at the end the stock backend works. Nothing that the module allocated stays
-# allocated.
+# allocated, and dmesg(8) has a line for each load and unload, and no other.
 # timeout: 180
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -10,11 +10,17 @@ need_module
 quiet
 for i in $(jot 50); do
 	kldload "$KT_MODULE" || fail "load $i"
+	version=$(sysctl -n kern.ktrace_rs.version)
 	ktrace -t+ -f out true || fail "ktrace after load $i"
 	kldunload ktrace_rs || fail "unload $i"
 done
 check_ge "$(records out)" 10 "records of the last"
 ! module_is_loaded || fail "still loaded"
+for i in $(jot 50); do
+	echo "ktrace_rs: version $version traces from now on"
+	echo "ktrace_rs: unloaded: the kernel traces by itself again"
+done >said
+dmesg | diff said - || fail "dmesg says something else"
 check_eq "$(in_use)" 0 "pieces of memory left"
 ! logged "leaked memory" || fail "memory left"
 ! sysctl -n kern.ktrace_rs 2>/dev/null | grep -q . || fail "sysctls left"
