@@ -1,7 +1,8 @@
 //! Any trace.
 
 use ktrace_format::{
-    CapData, CapFail, Csw, Fault, FaultEnd, Genio, Payload, ProcCtor, Psig, Struct, StructArray, Version,
+    CapData, CapFail, Csw, Exterr, Fault, FaultEnd, Genio, Payload, ProcCtor, Psig, Struct, StructArray,
+    Version,
 };
 use ktrcheck::What;
 use proptest::collection::vec;
@@ -17,7 +18,7 @@ const THREADS: [(i32, i64); 4] = [(845, 100_123), (845, 100_124), (846, 100_200)
 /// A whole trace of at least one record.
 fn any_trace() -> impl Strategy<Value = Trace> {
     let data = prop_oneof![9 => vec(any::<u8>(), 0..60), 1 => vec(any::<u8>(), 0..5000)];
-    vec((0..THREADS.len(), 0..14_usize, any::<bool>(), data), 1..20).prop_map(|steps| {
+    vec((0..THREADS.len(), 0..17_usize, any::<bool>(), data), 1..20).prop_map(|steps| {
         let mut trace = Trace::new();
         let mut calls = [None; THREADS.len()];
         for step in steps {
@@ -48,6 +49,17 @@ fn add(trace: &mut Trace, calls: &mut [Option<i16>; THREADS.len()], (thread, wha
         9 => Payload::Fault(Fault { vaddr: 0x2000_0000, fault_type: 2 }),
         10 => Payload::FaultEnd(FaultEnd { result: 0 }),
         11 => Payload::StructArray(StructArray { struct_size: 8, name: short, data }),
+        12 => Payload::Args(data),
+        13 => Payload::Envs(data),
+        14 => Payload::Exterr(Exterr {
+            ver: 1,
+            error: 22,
+            cat: 4,
+            src_line: 170,
+            flags: 0,
+            p: [1, 2],
+            msg: short,
+        }),
         _ => {
             let code = data.first().map_or(3, |byte| i16::from(*byte));
             match call.take() {

@@ -6,7 +6,7 @@ use std::process::{Command as Process, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::flaw::{self, Flaw, Other};
 use crate::host::Config;
@@ -48,12 +48,8 @@ enum Command {
         /// How much of it.
         #[arg(long, default_value_t = 1)]
         scale: usize,
-        /// A fault that the run is to find.
-        #[arg(long, value_enum)]
-        flaw: Option<Other>,
-        /// A call of a function of the kernel, NAME:NUMBER, that the module is to forget.
-        #[arg(long, value_name = "NAME:NUMBER", conflicts_with = "flaw")]
-        omit: Option<String>,
+        #[command(flatten)]
+        fault: Fault,
     },
     /// List the loads.
     List,
@@ -64,7 +60,41 @@ enum Command {
         /// How long.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        #[command(flatten)]
+        fault: Fault,
     },
+}
+
+/// A fault that is to be found.
+#[derive(Clone, Debug, Default, Args)]
+struct Fault {
+    /// A fault that the run is to find.
+    #[arg(long, value_name = "FLAW", value_enum)]
+    flaw: Option<Other>,
+    /// A call of a function of the kernel, NAME:NUMBER, that the module is to forget.
+    #[arg(long, value_name = "NAME:NUMBER", conflicts_with = "flaw")]
+    omit: Option<String>,
+}
+
+impl Fault {
+    fn put_in(&self) -> Result<()> {
+        if let Some(other) = self.flaw {
+            flaw::set(Flaw::Other(other));
+        }
+        if let Some(omit) = &self.omit {
+            let (name, number) = omit.split_once(':').context("NAME:NUMBER")?;
+            flaw::set(Flaw::Omit(name.to_owned(), number.parse().context("NUMBER")?));
+        }
+        Ok(())
+    }
+
+    /// The options that say the same.
+    fn options(&self) -> Vec<String> {
+        let flaw = self.flaw.and_then(|flaw| flaw.to_possible_value());
+        let flaw = flaw.map(|flaw| ["--flaw".to_owned(), flaw.get_name().to_owned()]);
+        let omit = self.omit.as_ref().map(|omit| ["--omit".to_owned(), omit.clone()]);
+        flaw.into_iter().chain(omit).flatten().collect()
+    }
 }
 
 /// Runs the program.
@@ -73,10 +103,10 @@ pub fn main() -> ExitCode {
     let out = &mut io::stdout().lock();
     let result = match &cli.command {
         Command::Demo => run_demo(&cli, out),
-        Command::Run { load, scale, flaw, omit } => run_load(&cli, load, *scale, *flaw, omit.as_deref(), out),
+        Command::Run { load, scale, fault } => run_load(&cli, load, *scale, fault, out),
         Command::List => list(out),
         Command::Check => check(&cli, out),
-        Command::Stress { seconds } => stress(&cli, Duration::from_secs(*seconds), out),
+        Command::Stress { seconds, fault } => stress(&cli, Duration::from_secs(*seconds), fault, out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,22 +141,9 @@ fn find(name: &str) -> Result<&'static Load> {
     ALL.iter().find(|load| load.name == name).with_context(|| format!("{name}: no such load; see list"))
 }
 
-fn run_load(
-    cli: &Cli,
-    name: &str,
-    scale: usize,
-    other: Option<Other>,
-    omit: Option<&str>,
-    out: &mut impl Write,
-) -> Result<()> {
+fn run_load(cli: &Cli, name: &str, scale: usize, fault: &Fault, out: &mut impl Write) -> Result<()> {
     let load = find(name)?;
-    if let Some(other) = other {
-        flaw::set(Flaw::Other(other));
-    }
-    if let Some(omit) = omit {
-        let (name, number) = omit.split_once(':').context("NAME:NUMBER")?;
-        flaw::set(Flaw::Omit(name.to_owned(), number.parse().context("NUMBER")?));
-    }
+    fault.put_in()?;
     let (world, _directory) = boot(cli, scale)?;
     let text = (load.run)(&world).with_context(|| format!("{name}, seed {}", cli.seed))?;
     heap::expect_empty();
@@ -141,14 +158,12 @@ fn list(out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Runs a load in a process of its own, with the rest of the options as here.
-fn run_alone(cli: &Cli, load: &str, seed: u64, deterministic: bool) -> Result<(bool, String, String)> {
+/// Runs a load in a process of its own, with these options and those that are the same here. Returns whether it was
+/// good, what it said, and its command line.
+fn run_alone(cli: &Cli, load: &str, options: &[String]) -> Result<(bool, String, String)> {
     let mut command = Process::new(std::env::current_exe().context("this program")?);
     command.args(["run", load, "--module"]).arg(&cli.module);
-    command.args(["--seed", &seed.to_string(), "--cpus", &cli.cpus.to_string()]);
-    if deterministic {
-        command.arg("--deterministic");
-    }
+    command.args(["--cpus", &cli.cpus.to_string()]).args(options);
     let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
     let output = command.output().context("this program")?;
     let text =
@@ -161,7 +176,7 @@ fn check(cli: &Cli, out: &mut impl Write) -> Result<()> {
     for load in ALL {
         for deterministic in [false, true] {
             let begun = Instant::now();
-            let (good, text, words) = run_alone(cli, load.name, cli.seed, deterministic)?;
+            let (good, text, words) = run_alone(cli, load.name, &schedule(cli.seed, deterministic))?;
             let how = if deterministic { "seeded" } else { "threads" };
             writeln!(out, "[{how} {:.1} s] {}", begun.elapsed().as_secs_f64(), text.trim_end())?;
             if !good {
@@ -173,14 +188,25 @@ fn check(cli: &Cli, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn stress(cli: &Cli, time: Duration, out: &mut impl Write) -> Result<()> {
+/// The options for a seed, and how threads are to run.
+fn schedule(seed: u64, deterministic: bool) -> Vec<String> {
+    let mut options = vec!["--seed".to_owned(), seed.to_string()];
+    if deterministic {
+        options.push("--deterministic".to_owned());
+    }
+    options
+}
+
+fn stress(cli: &Cli, time: Duration, fault: &Fault, out: &mut impl Write) -> Result<()> {
     let begun = Instant::now();
     let mut rng = fastrand::Rng::new();
     let mut runs = 0;
     while begun.elapsed() < time {
         let load = &ALL[rng.usize(0..ALL.len())];
-        let (seed, deterministic) = (rng.u64(..), rng.u8(..4) != 0);
-        let (good, text, words) = run_alone(cli, load.name, seed, deterministic)?;
+        let mut options = schedule(rng.u64(..), rng.u8(..4) != 0);
+        options.extend(["--scale".to_owned(), rng.usize(1..=2).to_string()]);
+        options.extend(fault.options());
+        let (good, text, words) = run_alone(cli, load.name, &options)?;
         runs += 1;
         if !good {
             bail!("{text}\nagain with: sh scripts/standin.sh run -q -p ktrace-standin -- {words}");

@@ -24,18 +24,26 @@ pub enum Other {
     ByteLeft,
     /// A block of the module's memory is freed that it still uses.
     FreedEarly,
+    /// A byte behind a block of the module's memory is written to.
+    WrittenBehind,
     /// A record is in the file twice.
     RecordTwice,
     /// A bit of a record is another one.
     BitFlipped,
+    /// A record has memory of the kernel in it that nobody has written to.
+    Uninitialised,
     /// The clock goes back once.
     ClockBack,
+    /// A thread takes a lock that it has.
+    Recursed,
     /// Two locks are taken in both orders.
     OrderReversed,
     /// A trace point that may not sleep does.
     SleepInFault,
     /// Memory is allocated with a mutex held.
     SleepUnderLock,
+    /// Nobody is told that the helper has exited.
+    NotWoken,
     /// The module's handler of ast(9) is called when the module has gone.
     CalledLate,
 }
@@ -71,8 +79,12 @@ pub(crate) fn shows(other: Other, after: u64) -> bool {
 }
 
 /// The module has allocated memory.
-pub(crate) fn allocated(memory: *mut c_void) {
+pub(crate) fn allocated(memory: *mut c_void, size: usize) {
     if shows(Other::FreedEarly, 40) {
         heap::release(memory, "ktrace_rs");
+    }
+    if heap::has_fence(size) && shows(Other::WrittenBehind, 10) {
+        // SAFETY: a byte of the stand-in's own is there.
+        unsafe { memory.cast::<u8>().add(size).write(0) };
     }
 }

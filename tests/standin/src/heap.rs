@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kernel_sys as sys;
 
 use crate::host::{HostLock, current, current_opt, violation};
-use crate::low::{PAGE, Region, pages, protect};
+use crate::low::{PAGE, Region, pages, protect, retire};
 use crate::sched::point;
 use crate::thread::text_of;
 use crate::{flaw, witness};
@@ -110,6 +110,11 @@ pub(crate) fn allocate(size: usize, owner: &str, zero: bool) -> *mut c_void {
     start as *mut c_void
 }
 
+/// Whether something is between the end of so many bytes and that of their page.
+pub(crate) fn has_fence(size: usize) -> bool {
+    !size.is_multiple_of(ALIGN)
+}
+
 /// Frees what [`allocate`] gave to the same owner.
 pub(crate) fn release(memory: *mut c_void, owner: &str) {
     let start = memory as usize;
@@ -138,9 +143,7 @@ pub(crate) fn release(memory: *mut c_void, owner: &str) {
         violation!(Memory, "something was written behind {} bytes of {owner}", block.size);
     }
     let base = start & !(PAGE - 1);
-    // SAFETY: nobody has the memory any more; the pages stay, without what was in them.
-    unsafe { libc::madvise(base as *mut _, end - base, libc::MADV_DONTNEED) };
-    protect(base, end - base, libc::PROT_NONE);
+    retire(base, end - base);
 }
 
 unsafe fn name_of(kind: *mut sys::malloc_type) -> String {
@@ -154,15 +157,14 @@ pub(crate) unsafe extern "C" fn malloc(
     flags: c_int,
 ) -> *mut c_void {
     let flags = flags.cast_unsigned();
-    if flags & sys::M_WAITOK != 0 {
-        witness::may_sleep(current(), format_args!("malloc() with M_WAITOK"));
-    } else if flags & sys::M_NOWAIT == 0 {
-        violation!(Call, "malloc() with neither M_WAITOK nor M_NOWAIT");
+    if flags & sys::M_WAITOK == 0 {
+        violation!(Call, "malloc() without M_WAITOK, which could fail");
     }
+    witness::may_sleep(current(), format_args!("malloc() with M_WAITOK"));
     point();
     // SAFETY: the caller's.
     let memory = allocate(size, &unsafe { name_of(kind) }, flags & sys::M_ZERO != 0);
-    flaw::allocated(memory);
+    flaw::allocated(memory, size);
     memory
 }
 

@@ -1,12 +1,14 @@
 //! What each thread has made, and whether it is in the trace file: all of it, in order, byte by byte.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use ktrace_format::{Kind, Payload, PerKind, Record, Timespec};
+use ktrace_format::{HEADER_LEN, Header, Kind, Payload, PerKind, ProcCtor, Record, Timespec};
 use ktrcheck::{Check, Class, Order, TraceFile};
 
 use crate::heap::JUNK;
 use crate::host::violation;
+use crate::proc::SV_FLAGS;
 use crate::thread::Kt;
 use crate::vnode::Vnode;
 
@@ -16,6 +18,9 @@ pub struct Made {
     kind: Kind,
     payload: Box<[u8]>,
 }
+
+/// What a record says of each process that is traced.
+pub(crate) const CTOR: Payload<'_> = Payload::ProcCtor(ProcCtor { sv_flags: SV_FLAGS });
 
 /// What a thread has made, in order.
 #[derive(Debug, Default)]
@@ -31,7 +36,20 @@ impl Made {
     }
 }
 
-/// Notes that a thread makes a record.
+/// Others begin and end traces, from one instruction of a thread to the next.
+static CHURN: AtomicBool = AtomicBool::new(false);
+
+/// From now on threads note what they may make, too.
+pub fn begin_churn() {
+    CHURN.store(true, Ordering::Relaxed);
+}
+
+/// Whether they do.
+pub(crate) fn in_churn() -> bool {
+    CHURN.load(Ordering::Relaxed)
+}
+
+/// Notes that a thread makes a record, or may make one.
 pub(crate) fn note(kt: &Kt, payload: &Payload<'_>) {
     kt.ledger.lock().expect("nobody panics with it").made.push(Made::new(payload));
 }
@@ -106,6 +124,18 @@ pub enum Exact {
     All,
     /// What is there was made, in that order; some may be missing.
     Some,
+    /// As [`Exact::Some`], where others begin and end traces: what says that a process is there, or is gone, is
+    /// not the thread's own.
+    Churn,
+}
+
+/// A record as it is in a file.
+struct InFile<'a> {
+    /// Where its header begins.
+    at: usize,
+    header: Header,
+    /// What is behind the header.
+    payload: &'a [u8],
 }
 
 /// Checks a trace file against what these threads have made, all of it there. Returns what was found and how many
@@ -116,10 +146,17 @@ pub fn check(vnode: &Vnode, threads: &[&'static Kt], exact: Exact) -> (Found, Pe
         violation!(Record, "{} records are marked KTR_DROP", found.marks);
     }
     let content = vnode.content();
-    let mut of_thread: BTreeMap<i64, Vec<(usize, Record<'_>)>> = BTreeMap::new();
+    let mut of_thread: BTreeMap<i64, Vec<InFile<'_>>> = BTreeMap::new();
     let mut rest = &content[..];
     while let Ok((record, behind)) = Record::decode(rest) {
-        of_thread.entry(record.header.tid).or_default().push((content.len() - rest.len(), record));
+        let at = content.len() - rest.len();
+        let bytes = &content[at..content.len() - behind.len()];
+        let (header, payload) = bytes.split_at(HEADER_LEN);
+        // Behind ktr_cpu.
+        if header[60..].iter().any(|byte| *byte != 0) {
+            violation!(Record, "the padding of the header at byte {at} is not zero");
+        }
+        of_thread.entry(record.header.tid).or_default().push(InFile { at, header: record.header, payload });
         rest = behind;
     }
     let mut made = PerKind::<u64>::default();
@@ -137,17 +174,22 @@ pub fn check(vnode: &Vnode, threads: &[&'static Kt], exact: Exact) -> (Found, Pe
     (found, made)
 }
 
-fn check_thread(kt: &Kt, made: &[Made], records: &[(usize, Record<'_>)], exact: Exact) {
+fn check_thread(kt: &Kt, made: &[Made], records: &[InFile<'_>], exact: Exact) {
+    let (ctor, dtor) = (Made::new(&CTOR), Made::new(&Payload::ProcDtor));
     let mut expected = made.iter().enumerate();
-    for (at, record) in records {
-        if record.header.pid != kt.proc().pid() {
-            violation!(Record, "a record of {} has pid {}", kt.describe(), record.header.pid);
+    for InFile { at, header, payload } in records {
+        if header.pid != kt.proc().pid() {
+            violation!(Record, "a record of {} has pid {}", kt.describe(), header.pid);
         }
-        let is = Made::new(&record.payload);
+        let is = Made { kind: header.kind, payload: (*payload).into() };
+        // Whoever begins a trace makes one of these; and a thread that exits, if it is traced at that moment.
+        if exact == Exact::Churn && (is == ctor || is == dtor) {
+            continue;
+        }
         loop {
             match expected.next() {
                 Some((_, made)) if *made == is => break,
-                Some(_) if exact == Exact::Some => {}
+                Some(_) if exact != Exact::All => {}
                 Some((index, made)) => violation!(
                     Record,
                     "record {index} of {} is {:?}, not {:?}, at byte {at}",
@@ -160,7 +202,7 @@ fn check_thread(kt: &Kt, made: &[Made], records: &[(usize, Record<'_>)], exact: 
                     "{} has a record {:?} at byte {at} that was not made{}",
                     kt.describe(),
                     is.kind,
-                    if exact == Exact::Some { " there" } else { "" }
+                    if exact == Exact::All { "" } else { " there" }
                 ),
             }
         }

@@ -10,11 +10,13 @@ pub mod loss;
 pub mod refused;
 pub mod security;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use ktrace_format::{Kind, PerKind};
 
+use crate::heap;
 use crate::host::violation;
 use crate::ledger::{Exact, Found, check};
 use crate::link::{Loaded, ModuleFile};
@@ -128,6 +130,22 @@ pub fn expect_quiet() {
         if value != 0 {
             violation!(Leak, "kern.ktrace_rs.stats.{name} is {value} when nobody is traced");
         }
+    }
+}
+
+/// Checks that the module has never had more memory than it may for these threads, which trace to one file:
+/// as the tests in the virtual machine have it.
+pub fn expect_bounded(threads: &[&'static Kt]) {
+    const LARGEST_RECORD: u64 = 2048;
+    let setting = |name: &str| sysctl::number(&format!("kern.ktrace_rs.{name}")).unwrap_or(0);
+    let pids: BTreeSet<i32> = threads.iter().map(|kt| kt.proc().pid()).collect();
+    let bound = pids.len() as u64 * (2 * setting("queue_limit") / 4096 * (4096 + 64) + 8192)
+        + threads.len() as u64 * 2 * LARGEST_RECORD
+        + 2 * 2 * setting("batch_bytes") * 9 / 8
+        + 8192;
+    let most = heap::usage().get("ktrace_rs").map_or(0, |used| used.most_bytes).unsigned_abs();
+    if most == 0 || most > bound {
+        violation!(Leak, "the module had {most} bytes at the most, with a bound of {bound}");
     }
 }
 

@@ -62,9 +62,18 @@ impl Region {
 
     /// Takes its memory away for good: whoever touches it is found.
     pub(crate) fn retire(&self) {
-        self.protect(0, self.len, libc::PROT_NONE);
-        // SAFETY: the pages stay mapped, without what was in them.
-        unsafe { libc::madvise(self.base as *mut _, self.len, libc::MADV_DONTNEED) };
+        retire(self.base, self.len);
+    }
+}
+
+/// Takes whole pages away for good. They are mapped anew, which the host can merge with pages around them that were
+/// taken away earlier; it has a limit of mappings.
+pub(crate) fn retire(address: usize, len: usize) {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    // SAFETY: the pages are part of a region, whose memory nobody has any more; who uses it gets a signal.
+    let mapped = unsafe { libc::mmap(address as *mut _, len, libc::PROT_NONE, flags, -1, 0) };
+    if mapped == libc::MAP_FAILED {
+        violation!(Memory, "mmap: {}", std::io::Error::last_os_error());
     }
 }
 
@@ -72,6 +81,12 @@ impl Region {
 pub(crate) fn protect(address: usize, len: usize, protection: i32) {
     // SAFETY: whoever uses the memory otherwise gets a signal, which is reported.
     if unsafe { libc::mprotect(address as *mut _, len, protection) } != 0 {
-        violation!(Memory, "mprotect: {}", std::io::Error::last_os_error());
+        let error = std::io::Error::last_os_error();
+        let remedy = if error.raw_os_error() == Some(libc::ENOMEM) {
+            "; the host has a limit of mappings: sysctl vm.max_map_count"
+        } else {
+            ""
+        };
+        violation!(Memory, "mprotect: {error}{remedy}");
     }
 }

@@ -15,7 +15,7 @@ use crate::lock::{mtx_init_twice, mtx_lock, mtx_unlock, sx_init_flags, sx_xlock,
 use crate::sched::{self, Sleep, point};
 use crate::thread::{self, Kt, copy_name, text_of};
 use crate::witness::{self, Kind};
-use crate::{cred, event, link, user};
+use crate::{cred, event, flaw, link, user};
 
 /// A process of the stand-in. It stays for good, as in a kernel, where these are never given back.
 #[repr(C)]
@@ -522,7 +522,9 @@ pub(crate) unsafe extern "C" fn kproc_exit(_: c_int) -> ! {
     if !witness::held(kt).is_empty() {
         violation!(Return, "a kernel process exits with locks");
     }
-    // SAFETY: an address.
-    unsafe { wakeup(kt.proc().as_ptr().cast()) };
+    if !flaw::shows(flaw::Other::NotWoken, 1) {
+        // SAFETY: an address.
+        unsafe { wakeup(kt.proc().as_ptr().cast()) };
+    }
     thread::escape();
 }

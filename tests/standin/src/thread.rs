@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering}
 
 use kernel_sys as sys;
 
-use crate::host::{become_thread, current};
+use crate::host::{HostLock, become_thread, current};
 use crate::ledger::Ledger;
 use crate::low::PAGE;
 use crate::proc::Kp;
@@ -59,8 +59,15 @@ unsafe impl Sync for Kt {}
 // SAFETY: as above.
 unsafe impl Send for Kt {}
 
-/// Threads so far.
+/// How many there are.
 static THREADS: AtomicI32 = AtomicI32::new(0);
+/// All of them.
+static ALL: HostLock<Vec<&'static Kt>> = HostLock::new(Vec::new());
+
+/// All threads that there ever were.
+pub(crate) fn all() -> Vec<&'static Kt> {
+    ALL.lock().clone()
+}
 
 impl Kt {
     /// A thread of a process, which does not run yet.
@@ -99,6 +106,7 @@ impl Kt {
             td.td_oncpu = sys::NOCPU;
             copy_name(name, &mut td.td_name);
         }
+        ALL.lock().push(kt);
         kt
     }
 

@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernel_sys as sys;
 use ktrace_format::{
-    CapData, CapFail, Csw, Fault, FaultEnd, Genio, Kind, Payload, ProcCtor, Psig, Struct, StructArray,
-    Syscall, Sysret,
+    CapData, CapFail, Csw, Fault, FaultEnd, Genio, Kind, Payload, Psig, Struct, StructArray, Syscall, Sysret,
 };
 
 use crate::host::{current, violation};
+use crate::ledger::{CTOR, note};
 use crate::low::Region;
 use crate::proc::{Kp, SV_FLAGS};
 use crate::sched::{self, Sleep, give_way, point};
 use crate::text::{Stock, entry, has};
 use crate::thread::{self, Kt, copy_name};
 use crate::witness::{self, held};
-use crate::{clock, event, heap, kvar, ledger, link, lock, vnode};
+use crate::{clock, event, flaw, heap, kvar, ledger, lock, vnode};
 
 const EFAULT: c_int = sys::EFAULT.cast_signed();
 
@@ -151,13 +151,6 @@ fn ktrpoint(kt: &Kt, kind: Kind) -> bool {
         point();
     }
     traced
-}
-
-/// Notes that the module is given something to record.
-fn note(kt: &Kt, payload: &Payload<'_>) {
-    if link::is_loaded() {
-        ledger::note(kt, payload);
-    }
 }
 
 /// A context switch of the thread, which sleeps, or runs again.
@@ -327,6 +320,9 @@ impl User {
     fn deliver_signals(&self) {
         let (kt, kp) = (self.kt, self.kt.proc());
         kp.lock();
+        if flaw::shows(flaw::Other::Recursed, 1) {
+            kp.lock();
+        }
         let pending = kp.pending.swap(0, Ordering::SeqCst);
         for signal in (1..64).filter(|signal| pending & (1 << signal) != 0) {
             kp.with_sigacts(|| self.psig(kt, signal, 0x20_1000, 0x10001));
@@ -486,7 +482,7 @@ impl User {
             without_sleep("ktrfault()", || {
                 // SAFETY: as above.
                 unsafe { ktrfault(vaddr, kind) }
-                if crate::flaw::shows(crate::flaw::Other::SleepInFault, 1) {
+                if flaw::shows(flaw::Other::SleepInFault, 1) {
                     // SAFETY: as above.
                     unsafe { lock::pause_sbt(c"flaw".as_ptr(), 1 << 20, 0, 0) };
                 }
@@ -607,7 +603,8 @@ impl User {
             let mut args: sys::utrace_args = unsafe { std::mem::zeroed() };
             args.addr = address as *const c_void as _;
             args.len = len;
-            if ktrpoint(user.kt, Kind::User)
+            // The module looks at the flag, which others may have changed by then.
+            if (ktrpoint(user.kt, Kind::User) || ledger::in_churn())
                 && len <= sys::KTR_USER_MAXLEN as usize
                 && let Some(bytes) = user_bytes(address, len)
             {
@@ -689,16 +686,25 @@ impl User {
     /// What it is executed with, which FreeBSD 15 has records of.
     fn exec_arguments(&self, comm: &str) {
         let kt = self.kt;
-        if !has(Stock::ktrdata) || !ktrpoint(kt, Kind::Args) {
+        if !has(Stock::ktrdata) {
             return;
         }
-        let arguments = format!("{comm}\0-x\0");
-        note(kt, &Payload::Args(arguments.as_bytes()));
-        let ktrdata: unsafe extern "C" fn(c_int, *const c_void, usize) = backend(Stock::ktrdata);
-        checked("ktrdata()", || {
-            // SAFETY: as sys/ktrace.h has it.
-            unsafe { ktrdata(Kind::Args as c_int, arguments.as_ptr().cast(), arguments.len()) }
-        });
+        for kind in [Kind::Args, Kind::Envs] {
+            if !ktrpoint(kt, kind) {
+                continue;
+            }
+            let text = format!("{comm}\0-x\0");
+            let payload = match kind {
+                Kind::Args => Payload::Args(text.as_bytes()),
+                _ => Payload::Envs(text.as_bytes()),
+            };
+            note(kt, &payload);
+            let ktrdata: unsafe extern "C" fn(c_int, *const c_void, usize) = backend(Stock::ktrdata);
+            checked("ktrdata()", || {
+                // SAFETY: as sys/ktrace.h has it.
+                unsafe { ktrdata(kind as c_int, text.as_ptr().cast(), text.len()) }
+            });
+        }
     }
 
     /// What procstat(1) asks: whether a process is traced, with a reference to the file that is given back.
@@ -777,7 +783,7 @@ impl Child {
 /// Notes that the module records that a process is traced from now on, if it is.
 fn note_ctor(kp: &Kp) {
     if kp.traceflag() & Kind::ProcCtor.facility() != 0 {
-        note(kp.first_thread(), &Payload::ProcCtor(ProcCtor { sv_flags: SV_FLAGS }));
+        note(kp.first_thread(), &CTOR);
     }
 }
 

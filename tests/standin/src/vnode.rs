@@ -452,7 +452,10 @@ impl Vnode {
         }
         let mut written = bytes[..take].to_vec();
         if take > 80 && flaw::shows(flaw::Other::BitFlipped, 3) {
-            written[79] ^= 4;
+            written[take - 1] ^= 4;
+        }
+        if take > 80 && flaw::shows(flaw::Other::Uninitialised, 3) {
+            written[72..80].copy_from_slice(&heap::JUNK);
         }
         if flaw::shows(flaw::Other::RecordTwice, 3) {
             written.extend_from_slice(&bytes[..take]);

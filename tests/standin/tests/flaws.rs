@@ -25,7 +25,7 @@ fn finds(checks: &str, arguments: &[&str]) {
     assert_eq!(output.status.code(), Some(3), "{arguments:?}: {text}");
     let found = checks.split(", ").any(|check| text.starts_with(&format!("standin: {check}: ")));
     assert!(found, "{arguments:?}: {text}");
-    assert!(text.contains("standin: seed 1: again with --seed 1 --deterministic"), "{text}");
+    assert!(text.contains(": again with --seed ") && text.contains(" --deterministic\n"), "{text}");
 }
 
 #[test]
@@ -33,6 +33,17 @@ fn without_a_flaw_nothing_is_found() {
     for how in [&["run", "policies"][..], &["run", "policies", "--deterministic"]] {
         let output = standin(how);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn the_demo_prints_a_trace_and_the_counters() {
+    let output = standin(&["demo"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for words in [" CALL ", " RET ", " NAMI ", "kern.ktrace_rs.stats.dropped: 0\n", "The module is unloaded"]
+    {
+        assert!(text.contains(words), "no {words:?} in: {text}");
     }
 }
 
@@ -65,6 +76,7 @@ fn a_record_that_is_written_twice() {
 #[test]
 fn a_record_that_is_not_what_was_made() {
     finds("record", &["policies", "--flaw", "bit-flipped"]);
+    finds("record", &["lifetimes", "--flaw", "bit-flipped"]);
 }
 
 #[test]
@@ -90,6 +102,31 @@ fn text_that_is_written_to_while_protected() {
 #[test]
 fn memory_that_is_used_after_it_is_freed() {
     finds("memory", &["policies", "--flaw", "freed-early"]);
+}
+
+#[test]
+fn memory_that_is_written_behind() {
+    finds("memory", &["policies", "--flaw", "written-behind"]);
+}
+
+#[test]
+fn memory_of_the_kernel_in_a_record() {
+    finds("record", &["policies", "--flaw", "uninitialised"]);
+}
+
+#[test]
+fn a_lock_that_is_not_initialised() {
+    finds("lock use", &["policies", "--omit", "_mtx_init:1"]);
+}
+
+#[test]
+fn a_lock_that_is_taken_twice() {
+    finds("recursion", &["policies", "--flaw", "recursed"]);
+}
+
+#[test]
+fn an_unload_that_does_not_end() {
+    finds("hang", &["policies", "--flaw", "not-woken"]);
 }
 
 #[test]
@@ -150,4 +187,20 @@ fn a_seed_gives_the_same_run_again() {
     let first = run();
     assert!(first.contains("lost and counted"), "{first}");
     assert_eq!(first, run());
+}
+
+#[test]
+fn what_stress_finds_is_found_again_with_the_command_that_it_prints() {
+    let output = standin(&["stress", "--seconds", "120", "--flaw", "record-twice"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "nothing is found");
+    let (found, command) = text.split_once("\nagain with: ").expect("a command");
+    let words = command.trim_end().split_once(" -- ").expect("what the program is given").1;
+    let again = Command::new(env!("CARGO_BIN_EXE_ktrace-standin"))
+        .args(words.split(' '))
+        .output()
+        .expect("the program runs");
+    assert_eq!(again.status.code(), Some(3));
+    let report = String::from_utf8_lossy(&again.stderr);
+    assert!(!words.contains("--deterministic") || found.contains(report.trim_end()), "{found}\n{report}");
 }

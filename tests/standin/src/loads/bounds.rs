@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{World, expect_accounted, expect_quiet, me};
+use super::{World, expect_accounted, expect_bounded, expect_quiet, me};
 use crate::host::violation;
 use crate::sysctl;
 use crate::user::{ALL, Child, User, spawn};
@@ -32,6 +32,7 @@ pub fn limit(world: &World) -> Result<String> {
         violation!(Record, "a process had {most} bytes queued, with a limit of 4096");
     }
     let threads: Vec<_> = children.iter().map(|child| child.thread).collect();
+    expect_bounded(&threads);
     let (found, lost) = expect_accounted(file, &threads, "limit", false);
     if lost == 0 {
         violation!(Record, "nothing was lost, although there was no room");

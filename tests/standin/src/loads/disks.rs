@@ -127,7 +127,7 @@ pub fn dead(world: &World) -> Result<String> {
         me().sleep(500_000);
     }
     disk.dead.store(true, Relaxed);
-    let text = finish(file, &children, "dead", None);
+    let text = finish(file, &children, "dead", Some(sys::EIO));
     module.unload_at_last();
     Ok(text)
 }

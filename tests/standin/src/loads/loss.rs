@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use anyhow::Result;
 use kernel_sys as sys;
 
-use super::{World, dropped, everything, expect_all, expect_quiet, me, summary};
+use super::{World, dropped, everything, expect_all, expect_bounded, expect_quiet, me, summary};
 use crate::host::violation;
 use crate::sysctl;
 use crate::thread::Kt;
@@ -43,6 +43,7 @@ fn finish(file: &Vnode, threads: &[&'static Kt]) -> String {
     }
     expect_quiet();
     let commits = sysctl::number("kern.ktrace_rs.stats.commits").unwrap_or(0);
+    expect_bounded(threads);
     let found = expect_all(file, threads);
     format!("{}, {commits} writes", summary(&found))
 }
