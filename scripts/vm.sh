@@ -12,15 +12,21 @@ command=$1
 image=${2:-}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs
 
-full= not_on_debug= on_plain=
+# A machine has two CPUs, but most tests use one at a time, or wait. Loads at full length have the host for
+# themselves.
+jobs=$(getconf _NPROCESSORS_ONLN)
+[ "$jobs" -le 4 ] || jobs=4
+
+options= not_on_debug= on_plain=
+[ "$command" != check ] || options="--jobs $jobs"
 if [ "$command" = stress ]; then
 	command=check
-	full="--full --results tests/RESULTS.md --readme README.md"
+	options="--full --results tests/RESULTS.md --readme README.md"
 	[ -n "${ONLY:-}" ] || { not_on_debug=loss_* on_plain=loss_*; }
 fi
 
 run() {
-	cargo run -q -p ktrace-vm -- "$command" $full "$@" ${ONLY:+--only "$ONLY"}
+	cargo run -q -p ktrace-vm -- "$command" $options "$@" ${ONLY:+--only "$ONLY"}
 }
 
 if [ "$command" != check ] || [ -n "$image" ]; then

@@ -3,7 +3,6 @@
 #	#!/bin/sh
 #	# timeout: 300            (optional, seconds; 120 where it is left out)
 #	# full timeout: 1800      (optional, where the test runs at full length)
-#	# reboots                 (optional: it comes last, and ends in a reboot)
 #	# panics                  (optional: where it sets debug.kdb.panic, the machine is
 #	                          started again, and the test as well; see KT_DOWNS)
 #	# boots                   (optional: as panics, with reboot(8), and with the root file

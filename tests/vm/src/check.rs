@@ -205,11 +205,9 @@ impl<W: Write + Send> ImageRun<'_, W> {
                         guest = usable.then_some(current);
                         break verdict;
                     }
-                    Err(Trouble::Gone) if test.reboots => break self.rebooted(&test.name, &mut current),
                     Err(Trouble::Gone) if test.boots && downs < MOST_DOWNS => {
-                        match self.rebooted(&test.name, &mut current) {
-                            Verdict::Ok => {}
-                            verdict => break verdict,
+                        if let Err(verdict) = self.rebooted(&test.name, &mut current) {
+                            break verdict;
                         }
                         downs += 1;
                         current = match self.boot(Some((current, Root::Same)))? {
@@ -295,7 +293,6 @@ impl<W: Write + Send> ImageRun<'_, W> {
         let left = |thing: &str| end.left.iter().any(|left| left == thing);
         let mut why = Vec::new();
         match end.status {
-            0 if test.reboots => why.push("the system has not rebooted".into()),
             0 if test.boots && downs == 0 => why.push("the system has not rebooted".into()),
             0 if test.panics && downs == 0 => why.push("the system has not panicked".into()),
             0 | 77 => {}
@@ -327,17 +324,14 @@ impl<W: Write + Send> ImageRun<'_, W> {
         (verdict, !left("stuck") && !test.boots)
     }
 
-    /// The verdict on a test that is to reboot the system, when the machine is off.
-    fn rebooted(&self, name: &str, guest: &mut Guest) -> Verdict {
+    /// Whether a test that is to reboot the system has done that, and the system has nothing else to say.
+    fn rebooted(&self, name: &str, guest: &mut Guest) -> Result<(), Verdict> {
         let console = guest.post_mortem(&Trouble::Gone);
         let mut why = Vec::new();
         if !crash::is_orderly_reboot(&console) {
             why.push("the machine has gone off without an orderly reboot".into());
         }
-        match self.went_down(name, &console, why, guest) {
-            Ok(()) => Verdict::Ok,
-            Err(verdict) => verdict,
-        }
+        self.went_down(name, &console, why, guest)
     }
 
     /// Whether a test that is to have the system panic has done that, and the system has nothing else

@@ -16,8 +16,6 @@ pub struct Test {
     pub limit: Duration,
     /// What its load is, if it leaves figures of one.
     pub load: Option<String>,
-    /// Whether it ends with a reboot of the system: then it must.
-    pub reboots: bool,
     /// Whether it has the system panic, and goes on in the next one: then it must, once or more.
     pub panics: bool,
     /// As `panics`, with reboots; what it has written to the root file system is there again.
@@ -50,7 +48,7 @@ impl Choice<'_> {
 }
 
 /// The tests in `*.sh` in `dir`, in the order of their names, but those last that have a header
-/// line `# reboots` or `# boots`.
+/// line `# boots`.
 pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
     let entries = fs::read_dir(dir).with_context(|| format!("no tests in {}", dir.display()))?;
     let mut tests = Vec::new();
@@ -67,14 +65,14 @@ pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
         if choice.has(&name, &text) {
             let limit = limit(&text, choice.full).with_context(|| path.display().to_string())?;
             let says = |key| header(&text, key).as_deref() == Some("");
-            let (reboots, panics, boots) = (says("reboots"), says("panics"), says("boots"));
-            tests.push(Test { name, limit, load: header(&text, "load:"), reboots, panics, boots });
+            let (panics, boots) = (says("panics"), says("boots"));
+            tests.push(Test { name, limit, load: header(&text, "load:"), panics, boots });
         }
     }
     if tests.is_empty() {
         bail!("no test in {} matches", dir.display());
     }
-    tests.sort_by(|a, b| (a.boots, a.reboots, &a.name).cmp(&(b.boots, b.reboots, &b.name)));
+    tests.sort_by(|a, b| (a.boots, &a.name).cmp(&(b.boots, &b.name)));
     Ok(tests)
 }
 
@@ -146,10 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn what_reboots_comes_last() {
-        let dir = tree(&[("a.sh", "# reboots\n"), ("b.sh", ""), ("c.sh", "true\n# reboots\n")]);
+    fn what_boots_comes_last() {
+        let dir = tree(&[("a.sh", "# boots\n"), ("b.sh", ""), ("c.sh", "true\n# boots\n")]);
         let found = find(dir.path(), Choice::default()).unwrap();
-        let found: Vec<_> = found.iter().map(|test| (test.name.as_str(), test.reboots)).collect();
+        let found: Vec<_> = found.iter().map(|test| (test.name.as_str(), test.boots)).collect();
         assert_eq!(found, [("b", false), ("c", false), ("a", true)]);
     }
 

@@ -240,7 +240,7 @@ fn memory(samples: &Samples) -> String {
     section(
         "Memory",
         "KiB that the module has at the most (`vmstat -m`), by how many processes are traced at once\n\
-         (`getppid`, `-t cw`). In brackets: for each process. The bound is what README says of\n\
+         (`getppid`, `-t cw`). In brackets: for each process. The bound is what ktrace_rs(4) says of\n\
          `queue_limit`.",
         &head("processes", &columns),
         &rows,

@@ -79,13 +79,11 @@ run() {
 	last=
 	say "begin:$name"
 	case $name in
-	*reset-reboot)	exit ;;
-	*panic-reboot)	echo "panic: boom"; reboots ;;
-	*hang-reboot)	: ;;
-	*lor-reboot)	say module:ffffffff82000000:3000; reversal vnode stream; reboots ;;
-	*log-reboot)	echo "ktrace write failed, errno 5, tracing stopped for pid 7"; reboots ;;
-	*reboot)	reboots ;;
 	*reset-boots)	exit ;;
+	*panic-boots)	echo "panic: boom"; reboots ;;
+	*hang-boots)	: ;;
+	*lor-boots)	say module:ffffffff82000000:3000; reversal vnode stream; boots ;;
+	*log-boots)	echo "ktrace write failed, errno 5, tracing stopped for pid 7"; boots ;;
 	*never-boots)	end 0 ;;
 	*boots)		boots ;;
 	*always-panics)	echo "panic: kdb_sysctl_panic"; exit ;;

@@ -12,7 +12,7 @@ cp -R "$KT_ATF" atf && cp -R "$KT_BIN" bin && chmod -R a+rX . && chmod a+rx atf/
 backend=module
 ! is_stock || backend=stock
 status=0
-kyua -v test_suites.ktrace_rs.bin="$PWD/bin" -v test_suites.ktrace_rs.backend=$backend \
+kyua -v parallelism=2 -v test_suites.ktrace_rs.bin="$PWD/bin" -v test_suites.ktrace_rs.backend=$backend \
     test -k "$PWD/atf/Kyuafile" -r "$PWD/results.db" || status=$?
 [ "$status" = 0 ] || kyua report --verbose --results-filter=broken,failed -r "$PWD/results.db"
 check_eq "$status" 0 "status of kyua"

@@ -1,23 +1,39 @@
 #!/bin/sh
-# The module is loaded at boot: by loader(8), before any process runs; and, unloaded again, by rc(8).
+# A reboot in the middle, and the module at boot. The system goes down while processes are traced that fork,
+# execute, sleep and write: it does so in order, which is for the runner to see, and each of their trace
+# files is whole. The next system has the module from loader(8), before any process runs; and, unloaded
+# again, from rc(8).
 # timeout: 120
 # boots
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_only "boot"
 [ -n "$KT_MODULE" ] || skip "no module given"
+traces=/var/tmp/ktrace_rs.boot
 
 if [ "$KT_DOWNS" -eq 0 ]; then
-	mkdir -p /boot/modules
+	mkdir -p $traces /boot/modules
 	install -m 555 "$KT_MODULE" /boot/modules/ktrace_rs.ko || fail "install"
 	kldxref /boot/modules || fail "kldxref"
 	printf '%s\n' 'ktrace_rs_load="YES"' 'kern.ktrace_rs.policy="return"' >>/boot/loader.conf
-	sync
+	module_load
+	spawn ktrace -i -t+wf -f $traces/fork sh -c 'while :; do (/usr/bin/true); done'
+	spawn ktrace -i -t+wf -f $traces/write sh -c 'while :; do echo line; done >lines'
+	spawn ktrace -i -t+wf -f $traces/sleep "$KT_BIN/crowd" sleep 20 1000000
+	for file in fork write sleep; do
+		wait_for 60 grows $traces/$file
+	done
+	check_ge "$(ktrace_rs_stat procs)" 22 "traced processes"
 	exec reboot
 fi
 
 module_announce
 check_ok module_is_loaded
+for file in fork write sleep; do
+	raw -l $traces/$file >raw.out
+	check_ge "$(wc -l <raw.out)" 1 "processes in $file"
+	! grep -v '^PROCDTOR ' raw.out || fail "$file: no PROCDTOR at the end"
+done
 check_eq "$(sysctl -n kern.ktrace_rs.policy)" return "policy from loader.conf"
 check_eq "$(kldstat -n ktrace_rs | awk 'NR == 2 { print $5 }')" ktrace_rs.ko "file"
 # Before init(8): the helper has a smaller number than any process of the user's.

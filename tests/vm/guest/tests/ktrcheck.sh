@@ -31,6 +31,11 @@ first=$((64 + $(raw module.out | awk 'NR == 1 { match($0, / len=[0-9]+/); print 
 check_status 1 "$ktrcheck" lacks.out >said
 cat said
 check_has said "^lacks.out: byte $first: "
+# A bar on a terminal, and nothing elsewhere.
+TERM=xterm script -q terminal.out "$ktrcheck" module.out </dev/null >/dev/null || fail "status $?"
+check_has terminal.out 'module\.out .*[0-9] ?[KM]?i?B/[0-9.]+ ?[KM]?i?B'
+"$ktrcheck" module.out 2>error >said || fail "status $?"
+check_eq "$(cat error)" "" "standard error where it is no terminal"
 check_status 2 "$ktrcheck" none.out 2>said
 : >empty.out
 check_status 1 "$ktrcheck" empty.out >said

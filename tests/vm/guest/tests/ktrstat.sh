@@ -52,6 +52,12 @@ note "as another user"
 su -m nobody -c "$ktrstat -1" >table || fail "status $?"
 check_has table "^ *$tick tick +cu .* -$"
 
+note "on a terminal: each display in the place of the last"
+script -q terminal.out "$ktrstat" -s 0.3 -d 3 </dev/null >/dev/null || fail "status $?"
+check_eq "$(tr '\033' '\n' <terminal.out | grep -Ec '^\[H$')" 3 "times that the cursor goes home"
+check_has terminal.out ': 2 processes, 1 files; '
+check_eq "$(tr -d -c '\033' <table)" "" "escapes in what is no terminal"
+
 note "after a drop"
 kill -CONT "$tick"
 ktrace -C

@@ -10,7 +10,7 @@
 . "$KT/tests/churn.subr"
 need_module
 churn_here
-rounds=$(scaled 15 500) processes=$(scaled 12 50)
+rounds=$(scaled 8 500) processes=$(scaled 12 50)
 
 note "once, for what is allocated once"
 # Twice as many: the kernel keeps the structures of the most processes that there ever were at a time.
@@ -26,7 +26,7 @@ churn_rounds "$rounds"
 echo "$(($(date +%s) - begun)) s"
 churn_stop
 check_ge "$(awk '$1 == "forks" { print $2 }' counts)" $((10 * rounds)) "forks"
-check_ge "$(awk '$1 == "sets" { print $2 }' counts)" $((25 * rounds)) "traces begun"
+check_ge "$(awk '$1 == "sets" { print $2 }' counts)" $((15 * rounds)) "traces begun"
 for what in execs signals stops kills clears clearfiles; do
 	check_ge "$(awk -v what=$what '$1 == what { print $2 }' counts)" 1 "$what"
 done

@@ -2,13 +2,13 @@
 # As lifetimes.sh, and meanwhile the trace files are removed, truncated, and renamed over one
 # another, and processes of three users trace one another and to the same files.
 # timeout: 300
-# full timeout: 1800
+# full timeout: 5400
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/churn.subr"
 need_module
 churn_here
-rounds=$(scaled 8 100) processes=$(scaled 12 50)
+rounds=$(scaled 5 500) processes=$(scaled 12 50)
 
 # Twice as many: see lifetimes.sh.
 churn_start -m -n $((2 * processes)) -u "$(id -u nobody)" -u "$(id -u tests)"

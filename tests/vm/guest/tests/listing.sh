@@ -62,11 +62,22 @@ as_nobody() {
 }
 check_eq "$(as_nobody procs | awk -v pid="$tick" '$1 == pid { print $7 }')" - "file of a process of root"
 check_eq "$(as_nobody files | awk 'NR == 3 { print $1, $6 }')" "2 -" "file of processes of root"
+spawn "$KT_BIN/ktr_call" -u "$(id -u nobody)" exec /bin/sleep 1000
+own=$spawned
+wait_for 10 sleeps "$own"
+: >own.out
+chmod 666 own.out
+check_eq "$("$KT_BIN/ktr_call" -u "$(id -u nobody)" ktrace "$PWD/own.out" set 0x6 "$own")" ok "ktrace of nobody's"
+check_eq "$(as_nobody procs | awk -v pid="$own" '$1 == pid { print $2, $3, $7 }')" "sleep c $PWD/own.out" "a process of nobody's"
+jail -c path=/ name=ktrace_rs_listing persist || fail "jail"
+at_exit "jail -r ktrace_rs_listing"
+check_eq "$(jexec ktrace_rs_listing sysctl -n kern.ktrace_rs.procs | sed 1,2d)" "" "processes outside of a jail"
 others=$(sysctl -n security.bsd.see_other_uids)
 at_exit "sysctl -q security.bsd.see_other_uids=$others"
 sysctl -q security.bsd.see_other_uids=0
-check_eq "$(as_nobody procs | sed 1,2d)" "" "processes of root"
-check_eq "$(as_nobody files | sed 1,2d)" "" "files of processes of root"
+check_eq "$(as_nobody procs | sed 1,2d | awk '{ print $1 }')" "$own" "processes that nobody sees"
+check_eq "$(as_nobody files | sed 1,2d | awk '{ print $6 }')" "$PWD/own.out" "files of processes that nobody sees"
+kill "$own"
 
 note "a file that is removed"
 rm 'a b.out'

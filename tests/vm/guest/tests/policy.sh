@@ -20,13 +20,16 @@ refuses() {
 	shift 2
 	check_eq "$(sysctl -n "kern.ktrace_rs.$_name")" "$_default" "$_name"
 	for _bad; do
-		! sysctl "kern.ktrace_rs.$_name=$_bad" >/dev/null 2>&1 || fail "$_name=$_bad is accepted"
+		# What is no number sysctl(8) refuses by itself.
+		check_fails 'Invalid argument|invalid .*integer' sysctl "kern.ktrace_rs.$_name=$_bad"
 		check_eq "$(sysctl -n "kern.ktrace_rs.$_name")" "$_default" "$_name after '$_bad'"
 	done
 }
 refuses policy batch records Batch batchbatch 1 recordrecordrecordrecordrecordrecordrecord
 refuses batch_bytes 65536 0 -1 8191 1048577 x
 refuses batch_records 1000000 0 -1 1000001 x
+refuses latency 50 0 -1 10001 4294967295 x
+refuses queue_limit 262144 0 -1 4095 16777217 x
 refuses at_once '' + cq C 'c n'
 setting at_once=wcn
 check_eq "$(sysctl -n kern.ktrace_rs.at_once)" cnw at_once
@@ -155,13 +158,18 @@ wait_for 5 idle
 module_unload
 
 note "as loader tunables"
-at_exit "kenv -qu kern.ktrace_rs.policy; kenv -qu kern.ktrace_rs.batch_bytes"
-kenv kern.ktrace_rs.policy=return >/dev/null
-kenv kern.ktrace_rs.batch_bytes=16384 >/dev/null
-module_load
-check_eq "$(sysctl -n kern.ktrace_rs.policy) $(sysctl -n kern.ktrace_rs.batch_bytes)" "return 16384" "settings"
-module_unload
-kenv kern.ktrace_rs.policy=never >/dev/null
-module_load
-check_eq "$(sysctl -n kern.ktrace_rs.policy)" batch "policy where the tunable makes no sense"
-module_unload
+settings="policy at_once latency batch_bytes batch_records queue_limit"
+at_exit "for name in $settings; do kenv -qu kern.ktrace_rs.\$name; done"
+# tunables VALUE... WANT: the settings when the module is loaded with these tunables, in that order.
+tunables() {
+	for _name in $settings; do
+		kenv "kern.ktrace_rs.$_name=$1" >/dev/null || fail "kenv $_name=$1"
+		shift
+	done
+	module_load
+	check_eq "$(for _name in $settings; do sysctl -n "kern.ktrace_rs.$_name"; done | paste -s -d , -)" "$1" settings
+	module_unload
+}
+tunables return nw 200 16384 1000 8192 return,nw,200,16384,1000,8192
+# Where they make no sense, the defaults.
+tunables never ? 0 8191 1000001 4095 batch,,50,65536,1000000,262144

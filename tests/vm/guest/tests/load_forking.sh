@@ -1,0 +1,51 @@
+#!/bin/sh
+# Load and unload while each CPU does nothing but fork, execute and exit: when the CPUs are stopped, all of
+# them are in the functions that are redirected, or about to be. Every other time these processes are traced,
+# and the unload is forced. Each trace file is whole.
+# timeout: 240
+# full timeout: 1800
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+rounds=$(scaled 10 200)
+
+forks() {
+	echo $(($(sysctl -n vm.stats.vm.v_forks) + $(sysctl -n vm.stats.vm.v_vforks)))
+}
+
+loops=
+for cpu in $(jot "$(sysctl -n hw.ncpu)" 0); do
+	# Behind the shell that loads.
+	spawn nice -n 15 cpuset -l "$cpu" sh -c 'while :; do /usr/bin/true; done'
+	loops="$loops $spawned"
+done
+begun=$(forks)
+for round in $(jot "$rounds"); do
+	module_load
+	if [ $((round % 2)) -eq 0 ]; then
+		module_unload
+		continue
+	fi
+	for loop in $loops; do
+		ktrace -i -t+wf -f "out.$loop" -p "$loop" || fail "ktrace: status $?"
+		wait_for 30 has "out.$loop" '^SYSCALL '
+	done
+	kldunload -f ktrace_rs || fail "unload $round"
+	for loop in $loops; do
+		check_ge "$(records "out.$loop" '^SYSCALL ')" 1 "system calls of $loop"
+	done
+	rm -f out.*
+done
+made=$(($(forks) - begun))
+echo "$rounds loads, $made forks meanwhile"
+check_ge "$made" $((10 * rounds)) "forks"
+for backend in stock module; do
+	with_$backend ktrace -t c -f out true || fail "ktrace"
+	check_ge "$(records out ^SYSCALL)" 3 "records of the $backend backend after"
+done
+for loop in $loops; do
+	kill "$loop"
+done
+wait
+wait_for 10 idle
+module_unload
