@@ -14,7 +14,7 @@ use object::elf;
 use crate::balance::Balance;
 use crate::host::{HostLock, current, violation};
 use crate::low::Region;
-use crate::{counter, event, flaw, imports, kvar, text, user, witness};
+use crate::{counter, event, flaw, imports, kvar, text, thread, user, witness};
 
 const EBUSY: i32 = sys::EBUSY.cast_signed();
 
@@ -62,6 +62,9 @@ pub struct Loaded {
     sysinit: Vec<usize>,
     sysuninit: Vec<usize>,
     modules: Vec<usize>,
+    providers: Vec<usize>,
+    probes: Vec<usize>,
+    argtypes: Vec<usize>,
     before: Balance,
     /// The kernel's text before.
     text: Vec<u8>,
@@ -136,6 +139,41 @@ impl Loaded {
     fn event(&self, what: sys::modeventtype) -> i32 {
         // SAFETY: MDT_MODULE has a moduledata_t, which was relocated.
         self.modules.iter().map(|data| unsafe { send(*data, what) }).find(|answer| *answer != 0).unwrap_or(0)
+    }
+
+    /// What sdt.ko finds when a module has been loaded: provider, module, function and name of each probe, with the
+    /// types of its arguments. In the order of the set.
+    ///
+    /// # Errors
+    ///
+    /// When a probe is none, or an argument is nobody's.
+    pub fn probes(&self) -> Result<Vec<String>> {
+        // SAFETY: an element of the set, which was relocated.
+        let argtypes = self.argtypes.iter().map(|at| unsafe { &*(*at as *const sys::sdt_argtype) });
+        let mut types: BTreeMap<usize, BTreeMap<c_int, String>> = BTreeMap::new();
+        for argtype in argtypes {
+            // SAFETY: a string of the module.
+            let text = unsafe { thread::text_of(argtype.type_) };
+            types.entry(argtype.probe as usize).or_default().insert(argtype.ndx, text);
+        }
+        let mut found = Vec::new();
+        for at in &self.probes {
+            // SAFETY: as above.
+            let probe = unsafe { &*(*at as *const sys::sdt_probe) };
+            ensure!(probe.version == size_of::<sys::sdt_probe>() as c_int, "a probe of another version");
+            ensure!(self.providers.contains(&(probe.prov as usize)), "a probe without a provider");
+            // SAFETY: the provider was relocated, and strings of the module.
+            let [provider, module, function, name] = unsafe {
+                [(*probe.prov).name.cast_const(), probe.mod_, probe.func, probe.name]
+                    .map(|text| thread::text_of(text))
+            };
+            let types = types.remove(at).unwrap_or_default();
+            ensure!(types.keys().copied().eq(0..types.len() as c_int), "{name}: numbers of arguments");
+            let types: Vec<String> = types.into_values().collect();
+            found.push(format!("{provider}:{module}:{function}:{name}({})", types.join(", ")));
+        }
+        ensure!(types.is_empty(), "arguments of a probe that is not there");
+        Ok(found)
     }
 
     /// Unloads it, as kldunload(2) does, forced or not; gives it back, with the errno, if it refuses. May sleep.
@@ -258,8 +296,17 @@ fn link(module: &Module<'_>, before: Balance) -> Result<Loaded> {
         set("set_modmetadata_set").into_iter().map(|md| unsafe { &*(md as *const sys::mod_metadata) });
     let modules =
         metadata.filter(|md| md.md_type == sys::MDT_MODULE as c_int).map(|md| md.md_data as usize).collect();
-    let sysinit = set("set_sysinit_set");
-    Ok(Loaded { region, sysinit, sysuninit: set("set_sysuninit_set"), modules, before, text: text::bytes() })
+    Ok(Loaded {
+        region,
+        sysinit: set("set_sysinit_set"),
+        sysuninit: set("set_sysuninit_set"),
+        modules,
+        providers: set("set_sdt_providers_set"),
+        probes: set("set_sdt_probes_set"),
+        argtypes: set("set_sdt_argtypes_set"),
+        before,
+        text: text::bytes(),
+    })
 }
 
 /// What a linker set has.

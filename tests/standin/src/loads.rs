@@ -7,6 +7,7 @@ pub mod churn;
 pub mod demo;
 pub mod disks;
 pub mod loss;
+pub mod probes;
 pub mod refused;
 pub mod security;
 
@@ -51,6 +52,7 @@ pub struct Load {
 /// All of them, in the order in which they run.
 pub const ALL: &[Load] = &[
     Load { name: "refused", about: "loads that the module refuses", run: refused::run },
+    Load { name: "probes", about: "what is there for dtrace(1)", run: probes::run },
     Load { name: "sleepers", about: "processes that sleep", run: loss::sleepers },
     Load { name: "threads", about: "threads of one process that sleep", run: loss::threads },
     Load { name: "pingpong", about: "pairs of processes that wake each other", run: loss::pingpong },

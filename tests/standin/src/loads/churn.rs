@@ -1,6 +1,7 @@
 //! Lifetimes: the module comes and goes while processes fork, execute, exit, signal, and are traced by others; files
-//! are truncated meanwhile. What is in them then, some thread has made, in that order.
+//! are truncated and removed meanwhile. What is in them then, some thread has made, in that order.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,7 +25,12 @@ const FILES: usize = 4;
 
 struct Shared {
     stop: AtomicBool,
-    files: Vec<&'static Vnode>,
+    directory: PathBuf,
+    disk: &'static Disk,
+    /// Those that have the names now.
+    files: Mutex<[&'static Vnode; FILES]>,
+    /// Those that are removed.
+    removed: Mutex<Vec<&'static Vnode>>,
     pids: Mutex<Vec<&'static crate::Kp>>,
     ktraces: AtomicUsize,
     begun: AtomicUsize,
@@ -39,6 +45,20 @@ impl Shared {
         pids.last().copied()
     }
 
+    /// The file that has a name.
+    fn file(&self, number: usize) -> &'static Vnode {
+        self.files.lock().expect("nobody panics with it")[number]
+    }
+
+    /// Removes a file, and makes another one with its name.
+    fn replace(&self, number: usize) {
+        let old = self.file(number);
+        old.remove();
+        let new = create(&self.directory, self.disk, number);
+        self.files.lock().expect("nobody panics with it")[number] = new;
+        self.removed.lock().expect("nobody panics with it").push(old);
+    }
+
     /// A process, which may be on its way out.
     fn any(&self, user: &User) -> &'static crate::Kp {
         let mut pids = self.pids.lock().expect("nobody panics with it");
@@ -50,12 +70,13 @@ impl Shared {
 /// Loads and unloads while all that goes on.
 pub fn lifetimes(world: &World) -> Result<String> {
     let disk = Disk::new();
-    let file = |n| Vnode::create(&world.directory, &format!("/tmp/ktrace.{n}"), disk, 1001, sys::VREG);
-    let files = (0..FILES).map(file).collect();
     let children: Vec<Child> = (0..8).map(|_| spawn("churn", 1001)).collect();
     let shared = Arc::new(Shared {
         stop: AtomicBool::new(false),
-        files,
+        directory: world.directory.clone(),
+        disk,
+        files: Mutex::new(std::array::from_fn(|number| create(&world.directory, disk, number))),
+        removed: Mutex::new(Vec::new()),
         pids: Mutex::new(children.iter().map(|child| child.process).collect()),
         ktraces: AtomicUsize::new(0),
         begun: AtomicUsize::new(0),
@@ -72,7 +93,7 @@ pub fn lifetimes(world: &World) -> Result<String> {
     }
     let times = 10 * world.scale;
     let stock = text::stock_calls();
-    let (mut made, mut found) = (0, 0);
+    let (mut made, mut found, mut removed) = (0, 0, 0);
     for _ in 0..times {
         let loaded = world.load()?;
         let _ =
@@ -87,7 +108,10 @@ pub fn lifetimes(world: &World) -> Result<String> {
         loaded.unload_at_last();
         // Nobody is traced now.
         let threads = thread::all();
-        for file in &shared.files {
+        let mut files = std::mem::take(&mut *shared.removed.lock().expect("nobody panics with it"));
+        removed += files.len();
+        files.extend(*shared.files.lock().expect("nobody panics with it"));
+        for file in files {
             found += ledger::check(file, &threads, Exact::Churn).0.total();
             file.truncate();
         }
@@ -105,11 +129,16 @@ pub fn lifetimes(world: &World) -> Result<String> {
     }
     Ok(format!(
         "{times} times loaded and unloaded, {} ktrace(2), {begun} of which began a trace, {} processes, {made} records \
-         written, {found} of them found, {} calls of the stock backend between",
+         written, {found} of them found, {removed} files removed, {} calls of the stock backend between",
         shared.ktraces.load(Ordering::Relaxed),
         shared.born.load(Ordering::Relaxed),
         text::stock_calls() - stock,
     ))
+}
+
+/// A trace file of an ordinary user's.
+fn create(directory: &Path, disk: &'static Disk, number: usize) -> &'static Vnode {
+    Vnode::create(directory, &format!("/tmp/ktrace.{number}"), disk, 1001, sys::VREG)
 }
 
 /// Something that a process does.
@@ -170,11 +199,14 @@ fn ktrace(user: &User, shared: &Shared) {
         27..=34 => user.ktrace(None, sys::KTROP_CLEAR | descend, ALL, other.pid()),
         35..=38 => user.ktrace(Some(&path), sys::KTROP_CLEARFILE, 0, 0),
         39..=46 => user.ktrace(None, sys::KTROP_CLEAR, sys::KTRFAC_STRUCT, other.pid()),
-        // What is truncated is not looked at.
-        _ if user.random(10) == 0 => {
-            shared.files[file].truncate();
+        _ => {
+            match user.random(10) {
+                // What is truncated is not looked at.
+                0 => shared.file(file).truncate(),
+                1..=5 => shared.replace(file),
+                _ => {}
+            }
             Ok(0)
         }
-        _ => Ok(0),
     };
 }
