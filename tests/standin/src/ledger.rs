@@ -124,6 +124,8 @@ pub enum Exact {
     All,
     /// What is there was made, in that order; some may be missing.
     Some,
+    /// As [`Exact::Some`], and the record behind a gap is marked `KTR_DROP`, and no other. Of processes with one thread.
+    Marked,
     /// As [`Exact::Some`], where others begin and end traces: what says that a process is there, or is gone, is
     /// not the thread's own.
     Churn,
@@ -186,10 +188,11 @@ fn check_thread(kt: &Kt, made: &[Made], records: &[InFile<'_>], exact: Exact) {
         if exact == Exact::Churn && (is == ctor || is == dtor) {
             continue;
         }
+        let mut skipped = false;
         loop {
             match expected.next() {
                 Some((_, made)) if *made == is => break,
-                Some(_) if exact != Exact::All => {}
+                Some(_) if exact != Exact::All => skipped = true,
                 Some((index, made)) => violation!(
                     Record,
                     "record {index} of {} is {:?}, not {:?}, at byte {at}",
@@ -205,6 +208,15 @@ fn check_thread(kt: &Kt, made: &[Made], records: &[InFile<'_>], exact: Exact) {
                     if exact == Exact::All { "" } else { " there" }
                 ),
             }
+        }
+        if exact == Exact::Marked && skipped != header.drop {
+            violation!(
+                Record,
+                "the record of {} at byte {at} is {}marked, with {} before it",
+                kt.describe(),
+                if header.drop { "" } else { "not " },
+                if skipped { "a gap" } else { "no gap" }
+            );
         }
     }
     if exact == Exact::All

@@ -109,7 +109,7 @@ pub fn dropped() -> PerKind<u64> {
 /// itself, no more than that: what is made between its end and the thread's next look at `p_traceflag` is neither.
 pub fn expect_accounted(vnode: &Vnode, threads: &[&'static Kt], what: &str, ends: bool) -> (Found, u64) {
     let dropped = dropped();
-    let (found, made) = check(vnode, threads, Exact::Some);
+    let (found, made) = check(vnode, threads, if ends { Exact::Some } else { Exact::Marked });
     let mut lost = 0;
     for (kind, count) in made.iter() {
         let (there, gone) = (*found.records.get(kind), *dropped.get(kind));

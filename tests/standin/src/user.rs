@@ -489,11 +489,13 @@ impl User {
             });
         }
         if ktrpoint(kt, Kind::FaultEnd) {
-            note(kt, &Payload::FaultEnd(FaultEnd { result: 0 }));
+            // Of its own, so that a record is not taken for another.
+            let result = (vaddr >> 12) as c_int;
+            note(kt, &Payload::FaultEnd(FaultEnd { result }));
             let ktrfaultend: unsafe extern "C" fn(c_int) = backend(Stock::ktrfaultend);
             without_sleep("ktrfaultend()", || {
                 // SAFETY: as above.
-                unsafe { ktrfaultend(0) }
+                unsafe { ktrfaultend(result) }
             });
         }
     }

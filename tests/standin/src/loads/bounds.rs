@@ -45,11 +45,12 @@ pub fn limit(world: &World) -> Result<String> {
     Ok(format!("{} records in the file, {lost} lost and counted, {} marked", found.total(), found.marks))
 }
 
+/// No two records are the same.
 fn fault_much(user: &User, times: usize) {
-    for _ in 0..times {
-        let _ = user.syscall(3, &[3, 0x2000_0000, 4096 * 300], |user| {
-            (0..300).for_each(|page| user.fault(0x3000_0000 + page * 4096, 2));
-            Ok(0)
+    for call in 0..times as u64 {
+        let _ = user.syscall(3, &[3, 0x2000_0000, call], |user| {
+            (0..300).for_each(|page| user.fault(0x3000_0000 + (300 * call + page) * 4096, 2));
+            Ok(call)
         });
     }
 }
