@@ -592,8 +592,9 @@ impl User {
     /// The process must not do anything meanwhile.
     pub fn trace(&self, path: &str, facs: u32, other: &Kp) -> Outcome {
         let result = self.ktrace(Some(path), sys::KTROP_SET, facs, other.pid());
-        if result.is_ok() {
-            note_ctor(other);
+        // Where the first write fails, the trace has ended already.
+        if result.is_ok() && facs & Kind::ProcCtor.facility() != 0 {
+            note(other.first_thread(), &CTOR);
         }
         result
     }
