@@ -473,8 +473,8 @@ impl User {
         });
     }
 
-    /// A page fault, and its end.
-    pub fn fault(&self, vaddr: u64, kind: i32) {
+    /// A page fault, and what it ends with.
+    pub fn fault(&self, vaddr: u64, kind: i32, result: i32) {
         let kt = self.kt;
         if ktrpoint(kt, Kind::Fault) {
             note(kt, &Payload::Fault(Fault { vaddr, fault_type: kind }));
@@ -489,8 +489,6 @@ impl User {
             });
         }
         if ktrpoint(kt, Kind::FaultEnd) {
-            // Of its own, so that a record is not taken for another.
-            let result = (vaddr >> 12) as c_int;
             note(kt, &Payload::FaultEnd(FaultEnd { result }));
             let ktrfaultend: unsafe extern "C" fn(c_int) = backend(Stock::ktrfaultend);
             without_sleep("ktrfaultend()", || {
@@ -502,7 +500,7 @@ impl User {
 
     /// A page fault from user mode: with the way back there.
     pub fn trap(&self, vaddr: u64) {
-        self.fault(vaddr, 1);
+        self.fault(vaddr, 1, 0);
         self.return_to_user();
     }
 

@@ -49,7 +49,8 @@ pub fn limit(world: &World) -> Result<String> {
 fn fault_much(user: &User, times: usize) {
     for call in 0..times as u64 {
         let _ = user.syscall(3, &[3, 0x2000_0000, call], |user| {
-            (0..300).for_each(|page| user.fault(0x3000_0000 + (300 * call + page) * 4096, 2));
+            (300 * call..300 * (call + 1))
+                .for_each(|page| user.fault(0x3000_0000 + page * 4096, 2, page as i32));
             Ok(call)
         });
     }

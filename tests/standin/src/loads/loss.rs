@@ -149,7 +149,7 @@ pub fn faults(world: &World) -> Result<String> {
                     user.trap(0x2000_0000 + page * 4096);
                     if page % 100 == 0 {
                         let _ = user.syscall(3, &[3, 0x2000_0000, 400 * 4096], |user| {
-                            (0..400).for_each(|page| user.fault(0x3000_0000 + page * 4096, 2));
+                            (0..400).for_each(|page| user.fault(0x3000_0000 + page * 4096, 2, 0));
                             Ok(0)
                         });
                     }
