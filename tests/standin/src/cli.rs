@@ -66,7 +66,7 @@ enum Command {
 }
 
 /// A fault that is to be found.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Debug, Args)]
 struct Fault {
     /// A fault that the run is to find.
     #[arg(long, value_name = "FLAW", value_enum)]

@@ -74,7 +74,7 @@ impl Found {
 
 /// Looks through a trace file: whole records, those of each thread in the order of their times, and no memory of the
 /// kernel in them.
-pub fn check_records(vnode: &Vnode) -> Found {
+fn check_records(vnode: &Vnode) -> Found {
     let content = vnode.content();
     if let Some(at) = content.windows(JUNK.len()).position(|bytes| bytes == JUNK) {
         violation!(Record, "memory of the kernel that nobody has written to is in the file, at byte {at}");

@@ -61,6 +61,7 @@ panics() {
 
 # boots: reboots on a machine whose root file system has not seen that yet.
 boots() {
+	echo "ktrace_rs: version 0.1.0 traces from now on"
 	if [ "$(tail -c 4 "$root")" = once ]; then
 		end 0 - "boots before: ${rest#* }"
 	else

@@ -1,6 +1,6 @@
 //! Loads and unloads that the module refuses: with one line that says why, and nothing changed.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use kernel_sys as sys;
 
 use super::{World, me};
@@ -25,17 +25,16 @@ fn refused(module: &ModuleFile, errno: i32, words: &str) -> Result<()> {
         Err(is) if is == errno => {}
         Err(is) => bail!("errno {is}, and not {errno}: {words}"),
     }
-    said(words)
+    said(words);
+    Ok(())
 }
 
 /// Of what has been said since this was asked last, there is one line, with these words.
-fn said(words: &str) -> Result<()> {
+fn said(words: &str) {
     let lines = console::take();
-    ensure!(
-        lines.len() == 1 && lines[0].contains(words),
-        "one line with \"{words}\" was to be said, and not {lines:?}"
-    );
-    Ok(())
+    if lines.len() != 1 || !lines[0].contains(words) {
+        violation!(Call, "one line with \"{words}\" was to be said, and not {lines:?}");
+    }
 }
 
 /// Each reason in turn; then it loads, and refuses to unload while it traces.
@@ -59,13 +58,13 @@ pub fn run(world: &World) -> Result<String> {
 
     world.file("/tmp/ktrace.out", Disk::new());
     let loaded = world.load()?;
-    said("traces from now on")?;
+    said("traces from now on");
     let traced = me().trace("/tmp/ktrace.out", ALL, child.process);
     traced.map_err(|errno| anyhow::anyhow!("ktrace: errno {errno}"))?;
     let Err((loaded, EBUSY)) = loaded.unload(false) else { bail!("it unloads although it traces") };
-    said(&format!("pid {} is traced", child.process.pid()))?;
+    said(&format!("pid {} is traced", child.process.pid()));
     loaded.unload_at_last();
-    said("unloaded")?;
+    said("unloaded");
     if child.process.traceflag() != 0 {
         violation!(Return, "a process is traced when the module has left");
     }

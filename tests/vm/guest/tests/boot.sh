@@ -1,7 +1,7 @@
 #!/bin/sh
 # A reboot in the middle, and the module at boot. The system goes down while processes are traced that fork,
-# execute, sleep and write: it does so in order, which is for the runner to see, and each of their trace
-# files is whole. The next system has the module from loader(8), before any process runs; and, unloaded
+# execute, sleep, write and fault: it does so in order, which is for the runner to see, and the trace
+# files are whole. The next system has the module from loader(8), before any process runs; and, unloaded
 # again, from rc(8).
 # timeout: 120
 # boots
@@ -20,10 +20,12 @@ if [ "$KT_DOWNS" -eq 0 ]; then
 	spawn ktrace -i -t+wf -f $traces/fork sh -c 'while :; do (/usr/bin/true); done'
 	spawn ktrace -i -t+wf -f $traces/write sh -c 'while :; do echo line; done >lines'
 	spawn ktrace -i -t+wf -f $traces/sleep "$KT_BIN/crowd" sleep 20 1000000
-	for file in fork write sleep; do
-		wait_for 60 grows $traces/$file
+	# Too much to look at afterwards.
+	spawn ktrace -i -t+wf -f call.out "$KT_BIN/crowd" call 4 1000000000
+	for file in $traces/fork $traces/write $traces/sleep call.out; do
+		wait_for 60 grows $file
 	done
-	check_ge "$(ktrace_rs_stat procs)" 22 "traced processes"
+	check_ge "$(ktrace_rs_stat procs)" 26 "traced processes"
 	exec reboot
 fi
 

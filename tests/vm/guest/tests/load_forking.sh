@@ -43,9 +43,5 @@ for backend in stock module; do
 	with_$backend ktrace -t c -f out true || fail "ktrace"
 	check_ge "$(records out ^SYSCALL)" 3 "records of the $backend backend after"
 done
-for loop in $loops; do
-	kill "$loop"
-done
-wait
 wait_for 10 idle
 module_unload

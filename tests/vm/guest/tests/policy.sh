@@ -29,7 +29,6 @@ refuses policy batch records Batch batchbatch 1 recordrecordrecordrecordrecordre
 refuses batch_bytes 65536 0 -1 8191 1048577 x
 refuses batch_records 1000000 0 -1 1000001 x
 refuses latency 50 0 -1 10001 4294967295 x
-refuses queue_limit 262144 0 -1 4095 16777217 x
 refuses at_once '' + cq C 'c n'
 setting at_once=wcn
 check_eq "$(sysctl -n kern.ktrace_rs.at_once)" cnw at_once
