@@ -23,33 +23,68 @@ pub(crate) struct Function<'a> {
     pub(crate) targets: Vec<Option<usize>>,
 }
 
-/// Decodes every function of the sections that the kernel runs. Data among them is
-/// left alone if it has a symbol (`STT_OBJECT`); bytes without a symbol that are
-/// more than padding cannot be judged, so they are violations.
+/// What a function's symbol covers.
+#[derive(Debug)]
+pub(crate) struct Extent<'a> {
+    /// The symbol's name.
+    pub(crate) name: &'a str,
+    /// The number of the section it is in.
+    pub(crate) section: usize,
+    /// Its offset in the section.
+    pub(crate) start: u64,
+    /// Its bytes.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Decodes every function of the sections that the kernel runs.
 pub(crate) fn functions<'a>(module: &Module<'a>) -> (Vec<Function<'a>>, Vec<Violation>) {
+    let (covered, mut violations) =
+        covered(module, |_, start, bytes| decode(bytes, start).iter().all(is_padding));
+    let mut functions = Vec::new();
+    for Extent { name, section, start, bytes } in covered {
+        let instructions = decode(bytes, start);
+        if let Some(bad) = instructions.iter().find(|instruction| instruction.is_invalid()) {
+            violations.push(Violation::at(module, section, bad.ip(), "not an instruction"));
+        }
+        let targets = instructions.iter().map(|jump| target(module, section, jump, &instructions)).collect();
+        functions.push(Function { name, section, start, instructions, targets });
+    }
+    (functions, violations)
+}
+
+/// The functions of the sections that the kernel runs. Data among them is left
+/// alone if it has a symbol (`STT_OBJECT`); bytes without a symbol that are more
+/// than padding cannot be judged, so they are violations. Beside zeros, padding is
+/// what `is_padding` says of the number of a section, an offset and bytes.
+pub(crate) fn covered<'a>(
+    module: &Module<'a>,
+    is_padding: impl Fn(usize, u64, &[u8]) -> bool,
+) -> (Vec<Extent<'a>>, Vec<Violation>) {
+    let gap = |index: usize, start, end| {
+        let bytes = slice(&module.sections[index], start, end)?;
+        if bytes.iter().all(|byte| *byte == 0) || is_padding(index, start, bytes) {
+            return None;
+        }
+        let message =
+            format!("{} bytes that no function's symbol covers: they cannot be checked", bytes.len());
+        Some(Violation::at(module, index, start, message))
+    };
     let mut functions = Vec::new();
     let mut violations = Vec::new();
     for (index, section) in module.sections.iter().enumerate().filter(|(_, section)| section.is_code()) {
-        let mut covered = 0;
+        let mut end_of_last = 0;
         for (start, end, name, is_code) in extents(module, index) {
             let Some(bytes) = slice(section, start, end) else {
                 violations.push(Violation::at(module, index, start, "symbol larger than its section"));
                 continue;
             };
-            violations.extend(gap(module, index, covered, start));
-            covered = covered.max(end);
-            if !is_code {
-                continue;
+            violations.extend(gap(index, end_of_last, start));
+            end_of_last = end_of_last.max(end);
+            if is_code {
+                functions.push(Extent { name, section: index, start, bytes });
             }
-            let instructions = decode(bytes, start);
-            if let Some(bad) = instructions.iter().find(|instruction| instruction.is_invalid()) {
-                violations.push(Violation::at(module, index, bad.ip(), "not an instruction"));
-            }
-            let targets =
-                instructions.iter().map(|jump| target(module, index, jump, &instructions)).collect();
-            functions.push(Function { name, section: index, start, instructions, targets });
         }
-        violations.extend(gap(module, index, covered, section.data.len() as u64));
+        violations.extend(gap(index, end_of_last, section.data.len() as u64));
     }
     (functions, violations)
 }
@@ -75,16 +110,6 @@ fn extents<'a>(module: &Module<'a>, section: usize) -> Vec<(u64, u64, &'a str, b
 /// The bytes `start..end` of a section.
 fn slice<'a>(section: &Section<'a>, start: u64, end: u64) -> Option<&'a [u8]> {
     section.data.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
-}
-
-/// Checks that what lies between two symbols is padding.
-fn gap(module: &Module<'_>, index: usize, start: u64, end: u64) -> Option<Violation> {
-    let bytes = slice(&module.sections[index], start, end)?;
-    if bytes.iter().all(|byte| *byte == 0) || decode(bytes, start).iter().all(is_padding) {
-        return None;
-    }
-    let message = format!("{} bytes that no function's symbol covers: they cannot be checked", bytes.len());
-    Some(Violation::at(module, index, start, message))
 }
 
 /// Whether an instruction only fills space.

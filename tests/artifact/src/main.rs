@@ -26,7 +26,7 @@ enum Command {
         /// The names that the module may leave undefined, one a line, sorted.
         #[arg(long, value_name = "FILE")]
         allow: PathBuf,
-        /// The largest stack frame, in bytes: saved registers and locals, without the return address.
+        /// The largest stack frame, in bytes: saved registers and locals, without what a call pushes.
         #[arg(long, value_name = "BYTES", default_value_t = 1024)]
         max_frame: u64,
         /// The module.

@@ -1,27 +1,55 @@
-//! A relocatable ELF file, as the checks see it.
+//! An ELF file, as the checks see it: relocatable, or a shared object.
 
-use anyhow::{Context, Result, bail};
-use object::LittleEndian;
 use object::elf;
-use object::read::elf::{FileHeader, Rela, SectionHeader, Sym};
-use object::read::{SectionIndex, SymbolIndex};
-
-type Header = elf::FileHeader64<LittleEndian>;
 
 /// A kernel module's file. Sections and symbols keep the numbers they have in it,
 /// so the first of each is the null entry.
 #[derive(Debug)]
 pub struct Module<'a> {
-    /// `e_type`: `ET_REL` in a module.
+    /// `e_type`: `ET_REL` in a module for amd64, `ET_DYN` in one for arm64.
     pub kind: u16,
     /// `e_machine`.
     pub machine: u16,
     /// `EI_OSABI`.
     pub os_abi: u8,
+    /// Where in the file the program headers end; 0 without any.
+    pub segments_end: u64,
+    /// The program headers.
+    pub segments: Vec<Segment>,
+    /// What `PT_DYNAMIC` holds, up to `DT_NULL`.
+    pub dynamic: Vec<Dynamic>,
     /// The sections.
     pub sections: Vec<Section<'a>>,
-    /// The symbols.
+    /// The symbols of `.symtab`.
     pub symbols: Vec<Symbol<'a>>,
+    /// The symbols of `.dynsym`.
+    pub dynamic_symbols: Vec<Symbol<'a>>,
+}
+
+/// A program header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// `p_type`.
+    pub kind: u32,
+    /// `p_flags`.
+    pub flags: u32,
+    /// Where it is in the file.
+    pub offset: u64,
+    /// Where it is in memory, from where the module is loaded.
+    pub address: u64,
+    /// Its size in the file.
+    pub file_size: u64,
+    /// Its size in memory.
+    pub memory_size: u64,
+}
+
+/// An entry of `PT_DYNAMIC`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dynamic {
+    /// `DT_…`.
+    pub tag: u64,
+    /// A number or an address.
+    pub value: u64,
 }
 
 /// A section, with the relocations that apply to it.
@@ -33,11 +61,15 @@ pub struct Section<'a> {
     pub kind: u32,
     /// `sh_flags`.
     pub flags: u64,
+    /// Where it is in memory, from where the module is loaded; 0 in a relocatable
+    /// file.
+    pub address: u64,
     /// Its size in memory.
     pub size: u64,
     /// Its bytes in the file: none for `SHT_NOBITS`.
     pub data: &'a [u8],
-    /// The relocations that apply to it, by offset.
+    /// The relocations that apply to it, by offset. The null section has those of
+    /// a shared object that apply to no section.
     pub relocations: Vec<Relocation>,
 }
 
@@ -46,9 +78,9 @@ pub struct Section<'a> {
 pub struct Relocation {
     /// The offset in the section it applies to.
     pub offset: u64,
-    /// `R_X86_64_…`.
+    /// `R_X86_64_…` or `R_AARCH64_…`.
     pub kind: u32,
-    /// The number of the symbol; 0 is none.
+    /// The number of the symbol among [`Module::linked_symbols`]; 0 is none.
     pub symbol: usize,
     /// What is added to the symbol's value; none in an `SHT_REL` table, which
     /// keeps it in the place that is relocated.
@@ -86,94 +118,6 @@ pub struct Symbol<'a> {
 }
 
 impl<'a> Module<'a> {
-    /// Reads a 64-bit little-endian ELF file.
-    ///
-    /// # Errors
-    ///
-    /// When it is none, or when a table of it does not lie within the file.
-    pub fn parse(data: &'a [u8]) -> Result<Self> {
-        let header = Header::parse(data).context("not an ELF64 file")?;
-        let endian = header.endian().context("not a little-endian file")?;
-        let table = header.sections(endian, data).context("section headers")?;
-        let symbol_table = table.symbols(endian, data, elf::SHT_SYMTAB).context("symbol table")?;
-
-        let mut sections = Vec::with_capacity(table.len());
-        for (index, section) in table.enumerate() {
-            sections.push(Section {
-                name: std::str::from_utf8(table.section_name(endian, section)?)
-                    .with_context(|| format!("name of section {}", index.0))?,
-                kind: section.sh_type(endian),
-                flags: section.sh_flags(endian),
-                size: section.sh_size(endian),
-                data: section.data(endian, data)?,
-                relocations: Vec::new(),
-            });
-        }
-        for (index, section) in table.enumerate() {
-            let mut relocations = Vec::new();
-            let link = if let Some((entries, link)) = section.rela(endian, data)? {
-                relocations.extend(entries.iter().map(|entry| Relocation {
-                    offset: entry.r_offset(endian),
-                    kind: entry.r_type(endian, false),
-                    symbol: entry.r_sym(endian, false) as usize,
-                    addend: Some(entry.r_addend(endian)),
-                }));
-                link
-            } else if let Some((entries, link)) = section.rel(endian, data)? {
-                relocations.extend(entries.iter().map(|entry| Relocation {
-                    offset: entry.r_offset.get(endian),
-                    kind: entry.r_type(endian),
-                    symbol: entry.r_sym(endian) as usize,
-                    addend: None,
-                }));
-                link
-            } else {
-                continue;
-            };
-            if link != symbol_table.section() && link != SectionIndex(0) {
-                bail!("relocations of section {} use another symbol table", index.0);
-            }
-            let target = section.sh_info(endian) as usize;
-            let target = sections.get_mut(target).with_context(|| {
-                format!("section {} relocates section {target}, which is not there", index.0)
-            })?;
-            target.relocations.extend(relocations);
-            target.relocations.sort_by_key(|relocation| relocation.offset);
-        }
-
-        let mut symbols = Vec::with_capacity(symbol_table.len());
-        for (index, symbol) in symbol_table.enumerate() {
-            let place = match symbol.st_shndx(endian) {
-                elf::SHN_UNDEF => SymbolPlace::Undefined,
-                elf::SHN_COMMON => SymbolPlace::Common,
-                _ => match symbol_table.symbol_section(endian, symbol, SymbolIndex(index.0))? {
-                    Some(section) if section.0 < sections.len() => SymbolPlace::Section(section.0),
-                    Some(section) => {
-                        bail!("symbol {} is in section {}, which is not there", index.0, section.0)
-                    }
-                    None => SymbolPlace::Absolute,
-                },
-            };
-            symbols.push(Symbol {
-                name: std::str::from_utf8(symbol_table.symbol_name(endian, symbol)?)
-                    .with_context(|| format!("name of symbol {}", index.0))?,
-                kind: symbol.st_type(),
-                bind: symbol.st_bind(),
-                place,
-                value: symbol.st_value(endian),
-                size: symbol.st_size(endian),
-            });
-        }
-
-        Ok(Self {
-            kind: header.e_type(endian),
-            machine: header.e_machine(endian),
-            os_abi: header.e_ident().os_abi,
-            sections,
-            symbols,
-        })
-    }
-
     /// The function or object that covers an offset of a section.
     pub fn symbol_at(&self, section: usize, offset: u64) -> Option<&Symbol<'a>> {
         self.symbols.iter().find(|symbol| {
@@ -184,9 +128,36 @@ impl<'a> Module<'a> {
         })
     }
 
+    /// The symbols that relocations refer to and the kernel looks up, and the name
+    /// of their table.
+    pub fn linked_symbols(&self) -> (&'static str, &[Symbol<'a>]) {
+        if self.kind == elf::ET_DYN { (".dynsym", &self.dynamic_symbols) } else { (".symtab", &self.symbols) }
+    }
+
+    /// Whether `size` bytes at `address` are within a segment that is loaded and has
+    /// all of `flags` (`PF_…`).
+    pub fn is_in_memory(&self, address: u64, size: u64, flags: u32) -> bool {
+        self.segments.iter().any(|segment| {
+            segment.kind == elf::PT_LOAD && segment.has(flags) && segment.covers(address, size)
+        })
+    }
+
     /// The sections that the kernel gives memory to.
     pub fn loaded(&self) -> impl Iterator<Item = (usize, &Section<'a>)> {
         self.sections.iter().enumerate().filter(|(_, section)| section.has(elf::SHF_ALLOC))
+    }
+}
+
+impl Segment {
+    /// Whether the segment has all of `flags` (`PF_…`).
+    pub fn has(&self, flags: u32) -> bool {
+        self.flags & flags == flags
+    }
+
+    /// Whether `size` bytes at `address` are within the segment.
+    pub fn covers(&self, address: u64, size: u64) -> bool {
+        let offset = address.checked_sub(self.address);
+        offset.and_then(|offset| offset.checked_add(size)).is_some_and(|end| end <= self.memory_size)
     }
 }
 
@@ -205,37 +176,5 @@ impl Section<'_> {
     pub fn relocation_within(&self, start: u64, end: u64) -> Option<&Relocation> {
         let first = self.relocations.partition_point(|relocation| relocation.offset < start);
         self.relocations.get(first).filter(|relocation| relocation.offset < end)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::elf_builder::ElfBuilder;
-
-    #[test]
-    fn numbers_are_those_of_the_file() {
-        let mut elf = ElfBuilder::module();
-        elf.function("f", [0xe8, 0, 0, 0, 0, 0xc3]);
-        elf.relocate(".text", 1, elf::R_X86_64_PLT32, "g", -4);
-        let file = elf.build();
-        let module = Module::parse(&file).unwrap();
-
-        assert_eq!((module.kind, module.os_abi), (elf::ET_REL, elf::ELFOSABI_FREEBSD));
-        assert_eq!(module.sections[0].name, "");
-        let (text, section) = module.loaded().find(|(_, section)| section.name == ".text").unwrap();
-        let relocation = section.relocations[0];
-        assert_eq!((relocation.offset, relocation.addend), (1, Some(-4)));
-        let called = &module.symbols[relocation.symbol];
-        assert_eq!((called.name, called.place), ("g", SymbolPlace::Undefined));
-        assert_eq!(module.symbol_at(text, 5).unwrap().name, "f");
-        assert!(module.symbol_at(text, 6).is_none());
-    }
-
-    #[test]
-    fn what_is_not_elf_is_an_error() {
-        assert!(Module::parse(b"#!/bin/sh\n").is_err());
-        let file = ElfBuilder::module().build();
-        assert!(Module::parse(&file[..file.len() / 2]).is_err());
     }
 }

@@ -11,7 +11,7 @@ use crate::violation::Violation;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// How far the stack pointer goes down: saved registers, locals and arguments
-    /// for others, without the return address.
+    /// for others, without what a call pushes.
     pub bytes: u64,
     /// The function.
     pub function: String,

@@ -14,12 +14,13 @@ const ENTRY: u64 = 24;
 pub(crate) fn check(module: &Module<'_>, allow: &AllowList<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut undefined = Vec::new();
-    for (index, symbol) in module.symbols.iter().enumerate().skip(1) {
+    let (table, symbols) = module.linked_symbols();
+    for (index, symbol) in symbols.iter().enumerate().skip(1) {
         match symbol.place {
             SymbolPlace::Undefined => {}
             SymbolPlace::Common => {
                 let message = format!("common symbol of {} bytes: no place was given to it", symbol.size);
-                violations.push(entry(index, symbol.name, message));
+                violations.push(entry(table, index, symbol.name, message));
                 continue;
             }
             _ => continue,
@@ -39,7 +40,7 @@ pub(crate) fn check(module: &Module<'_>, allow: &AllowList<'_>) -> Vec<Violation
                 let message = format!("{message}: {}", symbol.name);
                 Violation::at(module, section, offset, message)
             }
-            None => entry(index, symbol.name, message),
+            None => entry(table, index, symbol.name, message),
         });
     }
     violations.extend(list(allow, &undefined));
@@ -73,9 +74,9 @@ fn list(allow: &AllowList<'_>, undefined: &[&str]) -> Vec<Violation> {
     violations
 }
 
-/// A violation at a symbol's own entry.
-fn entry(index: usize, name: &str, message: impl Into<String>) -> Violation {
-    Violation::in_part(".symtab", index as u64 * ENTRY, message).about(name)
+/// A violation at a symbol's own entry of a symbol table.
+pub(crate) fn entry(table: &str, index: usize, name: &str, message: impl Into<String>) -> Violation {
+    Violation::in_part(table, index as u64 * ENTRY, message).about(name)
 }
 
 /// The first place that is relocated against a symbol, loaded sections first.

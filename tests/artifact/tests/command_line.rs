@@ -6,9 +6,13 @@ use std::process::{Command, Output};
 #[path = "../src/elf_builder.rs"]
 #[expect(dead_code, reason = "the unit tests use more of it")]
 mod elf_builder;
+#[path = "../src/shared_builder.rs"]
+#[expect(dead_code, reason = "the unit tests use more of it")]
+mod shared_builder;
 
 use elf_builder::ElfBuilder;
 use object::elf;
+use shared_builder::SharedBuilder;
 
 /// Runs the check on a module and an allow-list.
 fn check(module: &[u8], allow: &str, options: &[&str]) -> Output {
@@ -42,6 +46,29 @@ fn a_clean_module_exits_with_0_and_shows_its_size() {
                     a.ko: frame 40 bytes: f (.text+0x0)\n\
                     a.ko: clean, functions checked: 1\n";
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+}
+
+#[test]
+fn a_module_for_arm64_is_told_by_its_header() {
+    let mut elf = SharedBuilder::module();
+    // str x30, [sp, #-16]!; ldr x30, [sp], #16; ret
+    elf.function("f", &[0xf81f_0ffe, 0xf841_07fe, 0xd65f_03c0]);
+    elf.undefined("free");
+    let output = check(&elf.build(), "free\n", &[]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(0));
+    let summary = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(summary.ends_with("a.ko: frame 16 bytes: f (.text+0x0)\na.ko: clean, functions checked: 1\n"));
+
+    // ldadd w0, w1, [x2]; mov x18, x0
+    elf.function("g", &[0xb820_0041, 0xaa00_03f2]);
+    let output = check(&elf.build(), "", &["--max-frame", "15"]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "a.ko: .dynsym+0x78 (free): undefined symbol that the allow-list does not name\n\
+                    a.ko: .text+0xc (g): atomic instruction that ARMv8.0 does not have: ldadd w0, w1, [x2]\n\
+                    a.ko: .text+0x10 (g): x18 is for reading the struct pcpu that it points to: mov x18, x0\n\
+                    a.ko: .text+0x0 (f): stack frame of 16 bytes, over 15\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
 }
 
 #[test]

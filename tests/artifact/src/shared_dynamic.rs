@@ -1,0 +1,152 @@
+//! The dynamic table of a shared object: what `parse_dynamic` of
+//! `sys/kern/link_elf.c` reads.
+
+use object::elf;
+
+use crate::module::{Module, Section};
+use crate::violation::Violation;
+
+/// Packed relative relocations; as in `sys/elf_common.h`.
+const DT_RELR: u32 = 36;
+
+/// Entries of `PT_DYNAMIC` that ask for what the kernel linker does not do.
+const UNKNOWN: [(u32, &str); 9] = [
+    (elf::DT_NEEDED, "DT_NEEDED: a module says in its metadata what it depends on"),
+    (elf::DT_TEXTREL, "DT_TEXTREL: code cannot be relocated"),
+    (elf::DT_REL, "DT_REL: arm64 uses DT_RELA"),
+    (DT_RELR, "DT_RELR: the kernel linker knows DT_RELA only"),
+    (elf::DT_INIT, "DT_INIT: the kernel does not call it"),
+    (elf::DT_FINI, "DT_FINI: the kernel does not call it"),
+    (elf::DT_INIT_ARRAY, "DT_INIT_ARRAY: the kernel does not call it"),
+    (elf::DT_FINI_ARRAY, "DT_FINI_ARRAY: the kernel does not call it"),
+    (elf::DT_PREINIT_ARRAY, "DT_PREINIT_ARRAY: the kernel does not call it"),
+];
+
+/// Tables that the kernel linker finds by `PT_DYNAMIC`, and their sections' type.
+const TABLES: [(u32, &str, u32); 3] = [
+    (elf::DT_HASH, "DT_HASH", elf::SHT_HASH),
+    (elf::DT_SYMTAB, "DT_SYMTAB", elf::SHT_DYNSYM),
+    (elf::DT_STRTAB, "DT_STRTAB", elf::SHT_STRTAB),
+];
+
+/// Checks what `PT_DYNAMIC` says.
+pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut wrong = |message: String| violations.push(Violation::in_part("PT_DYNAMIC", 0, message));
+    for (tag, message) in UNKNOWN {
+        if value(module, tag).is_some() {
+            wrong(message.to_owned());
+        }
+    }
+    if value(module, elf::DT_FLAGS).is_some_and(|flags| flags & u64::from(elf::DF_TEXTREL) != 0) {
+        wrong("DF_TEXTREL in DT_FLAGS: code cannot be relocated".to_owned());
+    }
+    for (tag, name, kind) in TABLES {
+        let Some(address) = value(module, tag) else {
+            wrong(format!("no {name}: the kernel linker could look nothing up"));
+            continue;
+        };
+        let table = module.loaded().find(|(_, table)| table.kind == kind && table.address == address);
+        let Some((_, table)) = table else {
+            wrong(format!("{name} is {address:#x}, where no such section is"));
+            continue;
+        };
+        let symbols = module.dynamic_symbols.len();
+        if kind == elf::SHT_HASH && chains(table) != Some(symbols as u64) {
+            wrong(format!("the hash table is not one of the {symbols} symbols of .dynsym"));
+        }
+    }
+    if value(module, elf::DT_JMPREL).is_some() && value(module, elf::DT_PLTREL) != Some(elf::DT_RELA.into()) {
+        wrong("DT_PLTREL is not DT_RELA".to_owned());
+    }
+    if relocated(module) != relocations(module) {
+        wrong("DT_RELA and DT_JMPREL are not the relocation sections of the file".to_owned());
+    }
+    violations
+}
+
+/// The value of a dynamic entry.
+fn value(module: &Module<'_>, tag: u32) -> Option<u64> {
+    module.dynamic.iter().find(|entry| entry.tag == u64::from(tag)).map(|entry| entry.value)
+}
+
+/// How many symbols a hash table has: its second word.
+fn chains(section: &Section<'_>) -> Option<u64> {
+    let word = section.data.get(4..8)?;
+    Some(u32::from_le_bytes(word.try_into().ok()?).into())
+}
+
+/// Address and size of each table of relocations that the kernel linker applies.
+fn relocated(module: &Module<'_>) -> Vec<(u64, u64)> {
+    let tables = [(elf::DT_RELA, elf::DT_RELASZ), (elf::DT_JMPREL, elf::DT_PLTRELSZ)];
+    let mut tables: Vec<_> = tables
+        .into_iter()
+        .filter_map(|(address, size)| Some((value(module, address)?, value(module, size)?)))
+        .filter(|(_, size)| *size != 0)
+        .collect();
+    tables.sort_unstable();
+    tables
+}
+
+/// Address and size of each table of relocations that the other checks know.
+fn relocations(module: &Module<'_>) -> Vec<(u64, u64)> {
+    let mut tables: Vec<_> = module
+        .loaded()
+        .filter(|(_, section)| matches!(section.kind, elf::SHT_REL | elf::SHT_RELA) && section.size != 0)
+        .map(|(_, section)| (section.address, section.size))
+        .collect();
+    tables.sort_unstable();
+    tables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_builder::SharedBuilder;
+
+    fn messages(elf: &SharedBuilder) -> Vec<String> {
+        let file = elf.build();
+        check(&Module::parse(&file).unwrap()).into_iter().map(|violation| violation.message).collect()
+    }
+
+    #[test]
+    fn what_the_kernel_linker_does_not_do_is_found() {
+        for (tag, message) in UNKNOWN {
+            let mut elf = SharedBuilder::module();
+            elf.dynamic(tag, 0);
+            assert_eq!(messages(&elf), [message]);
+        }
+        let mut elf = SharedBuilder::module();
+        elf.dynamic(elf::DT_FLAGS, elf::DF_TEXTREL.into());
+        assert_eq!(messages(&elf), ["DF_TEXTREL in DT_FLAGS: code cannot be relocated"]);
+    }
+
+    #[test]
+    fn the_tables_are_there() {
+        for (tag, name, _) in TABLES {
+            let mut elf = SharedBuilder::module();
+            elf.without(tag);
+            assert_eq!(messages(&elf), [format!("no {name}: the kernel linker could look nothing up")]);
+            elf.dynamic(tag, 0x48);
+            assert_eq!(messages(&elf), [format!("{name} is 0x48, where no such section is")]);
+        }
+    }
+
+    #[test]
+    fn the_hash_table_knows_every_symbol() {
+        let mut elf = SharedBuilder::module();
+        elf.hashed = Some(1);
+        assert_eq!(messages(&elf), ["the hash table is not one of the 5 symbols of .dynsym"]);
+    }
+
+    #[test]
+    fn relocations_are_where_the_kernel_looks() {
+        let mut elf = SharedBuilder::module();
+        elf.without(elf::DT_RELASZ);
+        elf.dynamic(elf::DT_RELASZ, 24);
+        assert_eq!(messages(&elf), ["DT_RELA and DT_JMPREL are not the relocation sections of the file"]);
+        let mut elf = SharedBuilder::module();
+        elf.dynamic(elf::DT_JMPREL, 0);
+        assert_eq!(messages(&elf), ["DT_PLTREL is not DT_RELA"]);
+    }
+}
