@@ -2,6 +2,7 @@
 #
 # KERNEL=14, KERNEL=15             major release of FreeBSD to build for
 # KERNEL_HEADERS=DIR OSRELDATE=N   headers of another release
+# MACHINE=arm64 FEATURES=arm64      for arm64, on which it has not run
 # IMAGE=PATH                       FreeBSD disk image for the VM tier
 # ONLY=GLOB                        run only these tests, or benches, of the VM tier
 # SECONDS=N                        how long stress-standin runs; a minute
@@ -45,6 +46,7 @@ check: lint check-host check-standin check-install check-vm
 
 check-host: setup
 	cargo test -q
+	@sh scripts/arm64.sh check
 	@sh scripts/fuzz.sh
 	@sh scripts/miri.sh
 

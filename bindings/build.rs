@@ -43,6 +43,8 @@ const FUNCTIONS: &[&str] = &[
     // sys/malloc.h
     "free",
     "malloc",
+    // sys/module.h
+    "module_lookupbyname",
     // sys/priv.h, sys/ucred.h
     "crfree",
     "crhold",
@@ -74,6 +76,8 @@ const FUNCTIONS: &[&str] = &[
     // machine/md_var.h
     "disable_wp",
     "restore_wp",
+    // machine/cpufunc.h
+    "arm64_get_writable_addr",
 ];
 
 const TYPES: &[&str] = &[
@@ -107,9 +111,11 @@ const TYPES: &[&str] = &[
 const VARIABLES: &[&str] = &[
     "allproc",
     "allproc_lock",
+    "arm64_icache_sync_range",
     "cpu_ticks",
     "osreldate",
     "linker_kernel_file",
+    "modules_sx",
     "mp_maxid",
     "proctree_lock",
     "sysctl___kern",
@@ -133,6 +139,7 @@ const VARIABLES: &[&str] = &[
     "O_NOFOLLOW",
     "OID_AUTO",
     "PAGE_SIZE",
+    "PCB_FP",
     "P_(WEXIT|INMEM|SUGID|KPROC)",
     "PRIV_(KTRACE|DEBUG_DIFFCRED)",
     "PRS_(NEW|NORMAL|ZOMBIE)",

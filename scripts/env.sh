@@ -4,6 +4,7 @@
 # KERNEL=N             major release of FreeBSD to build for: 14 or 15
 # KERNEL_HEADERS=DIR   headers of another release (a /usr/include of FreeBSD)
 # OSRELDATE=N          __FreeBSD_version of these headers, where they do not say
+# MACHINE=NAME         amd64, or arm64, which needs the module's feature arm64
 
 # What has the headers of FreeBSD 14, and zig cc, and what those of FreeBSD 15.
 ZIGLANG_14=0.15.2
@@ -33,8 +34,28 @@ tool() {
 	return 1
 }
 
+# What compilers call the machine.
+machine() {
+	if [ -z "${MACHINE:-}" ]; then
+		MACHINE=amd64
+		[ "$(uname -s)" != FreeBSD ] || MACHINE=$(uname -m)
+	fi
+	case $MACHINE in
+	amd64)
+		ARCH=x86_64
+		MODULE_TARGET=x86_64-unknown-none
+		;;
+	arm64)
+		ARCH=aarch64
+		MODULE_TARGET=aarch64-unknown-none-softfloat
+		;;
+	*) die "MACHINE=$MACHINE: there are amd64 and arm64" ;;
+	esac
+}
+
 # The directories with the kernel headers, and the release they are of.
 kernel_headers() {
+	machine
 	if [ -n "${KERNEL_HEADERS:-}" ]; then
 		_dirs=$KERNEL_HEADERS
 		_date=
@@ -54,7 +75,7 @@ kernel_headers() {
 		*) die "KERNEL=$KERNEL: there are headers of 14 and 15" ;;
 		esac
 		_include=$_include/ziglang/lib/libc/include
-		_dirs="$_include/x86_64-freebsd-none $_include/generic-freebsd"
+		_dirs="$_include/$ARCH-freebsd-none $_include/generic-freebsd"
 	fi
 	for _dir in $_dirs; do
 		if [ -f "$_dir/sys/param.h" ] && [ -z "$_date" ]; then
@@ -81,18 +102,23 @@ kernel_headers() {
 	done
 }
 
-# KERNEL_CFLAGS for the C compiler and for bindgen.
+# KERNEL_CFLAGS for the C compiler and for bindgen; and where what is built with them goes, BUILD.
 kernel_flags() {
 	kernel_headers
-	KERNEL_CFLAGS="-target x86_64-unknown-freebsd$((OSRELDATE / 100000)) -nostdinc$KERNEL_INCLUDES
+	case $MACHINE in
+	amd64) _machine_flags="-mcmodel=kernel -mno-red-zone -mno-mmx -mno-sse -msoft-float" ;;
+	arm64) _machine_flags="-fPIC -mgeneral-regs-only -ffixed-x18 -mno-outline-atomics -mbranch-protection=bti" ;;
+	esac
+	KERNEL_CFLAGS="-target $ARCH-unknown-freebsd$((OSRELDATE / 100000)) -nostdinc$KERNEL_INCLUDES
 	    -D_KERNEL -DKLD_MODULE -DKTRACE -ffreestanding -fno-common
-	    -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer -mcmodel=kernel
-	    -mno-red-zone -mno-mmx -mno-sse -msoft-float -fno-asynchronous-unwind-tables"
+	    -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer $_machine_flags -fno-asynchronous-unwind-tables"
 	if ! grep -qs "define[[:space:]]*__FreeBSD_version" ${KERNEL_HEADERS:+"$KERNEL_HEADERS/sys/param.h"} \
 	    /dev/null && [ "$(uname -s)" != FreeBSD ]; then
 		KERNEL_CFLAGS="$KERNEL_CFLAGS -D__FreeBSD_version=$OSRELDATE"
 	fi
 	KERNEL_CFLAGS=$(echo $KERNEL_CFLAGS)
 	KERNEL_CC=$(tool clang) || die "no clang: run make setup"
+	BUILD=target/kmod-$KERNEL
+	[ "$MACHINE" = amd64 ] || BUILD=$BUILD-$MACHINE
 	export KERNEL_CFLAGS KERNEL_CC OSRELDATE
 }

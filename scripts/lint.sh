@@ -9,28 +9,43 @@ cargo fmt --all --check
 cargo clippy -q --all-targets -- -D warnings
 sh scripts/standin.sh clippy -q -p ktrace-standin --all-targets -- -D warnings
 format=$(tool clang-format) || die "no clang-format: run make setup"
-"$format" --dry-run -Werror kmod/shims/*.c kmod/shims/*.h kmod/src/release/*.h
+"$format" --dry-run -Werror kmod/shims/*.c kmod/shims/*.h kmod/src/machine/*.h kmod/src/release/*.h
 
 # What else is installed here says nothing about FreeBSD's manual.
 man=$(mandoc -T lint share/man/man*/* 2>&1 |
     grep -v -e 'referenced manual not found' -e 'outdated mandoc.db') || true
 [ -z "$man" ] || die "$man"
 
-# lint_module FILE: the sources with the headers of this KERNEL, and FILE, which was made of them.
+# lint_module FILE: the sources with the headers of this KERNEL and MACHINE, and FILE, which was made of them.
 lint_module() {
 	kernel_flags
-	RUSTC_BOOTSTRAP=1 cargo clippy -q --release -p ktrace_rs --target x86_64-unknown-none \
-	    -Zbuild-std=core,alloc --target-dir "target/kmod-$KERNEL" -- -D warnings
-	symbols=target/kmod-$KERNEL/symbols.txt
-	for list in tests/artifact/symbols.txt "kmod/src/release/freebsd$KERNEL.symbols"; do
-		[ ! -f "$list" ] || grep -v '^#' "$list"
-	done | LC_ALL=C sort >"$symbols"
-	cargo run -q -p ktrace-artifact -- check --allow "$symbols" "$1"
+	features=
+	[ "$MACHINE" != arm64 ] || features="--features arm64"
+	RUSTC_BOOTSTRAP=1 cargo clippy -q --release -p ktrace_rs --target "$MODULE_TARGET" -Zbuild-std=core,alloc \
+	    --target-dir "$BUILD" $features -- -D warnings
+	# A shared object has the bounds of its linker sets.
+	undefined='^__(start|stop)_set_.*_set$'
+	[ "$MACHINE" = arm64 ] || undefined='^$'
+	cat tests/artifact/symbols.txt "kmod/src/machine/$MACHINE.symbols" "kmod/src/release/freebsd$KERNEL.symbols" |
+	    grep -v -E -e '^#' -e "$undefined" | LC_ALL=C sort >"$BUILD/symbols.txt"
+	cargo run -q -p ktrace-artifact -- check --allow "$BUILD/symbols.txt" "$1"
 }
 
 lint_module target/ktrace_rs.ko
 if [ "$(uname -s)" != FreeBSD ] && [ -z "${KERNEL_HEADERS:-}" ]; then
-	other=$((14 + 15 - KERNEL))
-	KERNEL=$other OSRELDATE= sh scripts/module.sh -o "target/$other/ktrace_rs.ko"
-	(KERNEL=$other OSRELDATE= && lint_module "target/$other/ktrace_rs.ko")
+	done=$MACHINE-$KERNEL
+	export MACHINE KERNEL OSRELDATE
+	for MACHINE in amd64 arm64; do
+		for KERNEL in 14 15; do
+			[ "$MACHINE-$KERNEL" != "$done" ] || continue
+			OSRELDATE=
+			module=target/$MACHINE-$KERNEL/ktrace_rs.ko
+			features=
+			[ "$MACHINE" != arm64 ] || features="-f arm64"
+			sh scripts/module.sh $features -o "$module"
+			(lint_module "$module")
+		done
+	done
+	export MACHINE=arm64 KERNEL=14 OSRELDATE=
+	sh scripts/arm64.sh clippy -- -D warnings
 fi

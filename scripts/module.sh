@@ -6,13 +6,13 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 
-features=
+features=${FEATURES:-}
 output=target/ktrace_rs.ko
 assertions=
 while getopts df:o: option; do
 	case $option in
 	d) assertions=-Cdebug-assertions=on ;;
-	f) features="--features $OPTARG" ;;
+	f) features=$features,$OPTARG ;;
 	o) output=$OPTARG ;;
 	*) exit 64 ;;
 	esac
@@ -20,19 +20,29 @@ done
 
 kernel_flags
 export RUSTC_BOOTSTRAP=1
-export RUSTFLAGS="-Crelocation-model=static -Ccode-model=kernel -Crelro-level=off \
--Cforce-frame-pointers=yes $assertions"
-build=target/kmod-$KERNEL${assertions:+-invariants}
-cargo build -q --release -p ktrace_rs --target x86_64-unknown-none -Zbuild-std=core,alloc \
-    --target-dir "$build" $features
+case $MACHINE in
+amd64) machine_flags="-Crelocation-model=static -Ccode-model=kernel" ;;
+arm64) machine_flags="-Crelocation-model=pic -Zfixed-x18 -Zbranch-protection=bti -Cforce-unwind-tables=no" ;;
+esac
+export RUSTFLAGS="$machine_flags -Crelro-level=off -Cforce-frame-pointers=yes $assertions"
+build=$BUILD${assertions:+-invariants}
+cargo build -q --release -p ktrace_rs --target "$MODULE_TARGET" -Zbuild-std=core,alloc --target-dir "$build" --features "$features"
 
 # Leave compiler_builtins out: the kernel has memcpy(9) and its like, chosen for the CPU.
 objects=$build/objects
 rm -rf "$objects"
 mkdir -p "$objects"
-(cd "$objects" && ar x ../x86_64-unknown-none/release/libktrace_rs.a && rm -f compiler_builtins-*)
+(cd "$objects" && ar x "../$MODULE_TARGET/release/libktrace_rs.a" && rm -f compiler_builtins-*)
 
+# What the kernel's linker of the machine loads: a relocatable object, or a shared one, in which it finds the
+# linker sets by name.
 mkdir -p "$(dirname "$output")"
 ld=$(tool ld.lld) || die "no ld.lld: run make setup"
-"$ld" -m elf_x86_64_fbsd -r -S -T kmod/module.ld -o "$output.new" "$objects"/*.o
+case $MACHINE in
+amd64) "$ld" -m elf_x86_64_fbsd -r -S -T kmod/module.ld -o "$output.new" "$objects"/*.o ;;
+arm64)
+	"$ld" -m aarch64elf -shared -S -z norelro --hash-style=sysv --version-script=kmod/module.map \
+	    -o "$output.new" "$objects"/*.o
+	;;
+esac
 mv "$output.new" "$output"

@@ -45,6 +45,7 @@ else
 	need python3 python3-pip
 	need qemu-system-x86_64 qemu-system-x86
 	need qemu-img qemu-utils
+	need qemu-aarch64 qemu-user
 	need xz xz-utils
 	libclang || packages="$packages libclang-dev"
 fi

@@ -23,10 +23,10 @@ check)
 	cargo run -q -p ktrace-standin -- check
 	# What make lint has built for the other release.
 	other=$((14 + 15 - KERNEL))
-	if [ -z "${KERNEL_HEADERS:-}" ] && [ -f "target/$other/ktrace_rs.ko" ]; then
+	if [ -z "${KERNEL_HEADERS:-}" ] && [ -f "target/amd64-$other/ktrace_rs.ko" ]; then
 		echo "the module for FreeBSD $other:"
 		KERNEL=$other OSRELDATE= sh scripts/standin.sh run -q -p ktrace-standin -- \
-		    check --module "target/$other/ktrace_rs.ko"
+		    check --module "target/amd64-$other/ktrace_rs.ko"
 	fi
 	;;
 stress) cargo run -q -p ktrace-standin -- stress --seconds "${2:-60}" ;;

@@ -23,6 +23,12 @@
 	_Static_assert(__offsetof(struct type, field) == (offset),             \
 	    "offset of " #type "." #field)
 
+#ifdef __aarch64__
+#include "../src/machine/arm64.h"
+#else
+#include "../src/machine/amd64.h"
+#endif
+
 #if __FreeBSD_version >= 1500000
 #include "../src/release/freebsd15.h"
 #else
@@ -50,11 +56,6 @@ FIELD(thread, td_tid, 160);
 FIELD(thread, td_ast, 268);
 FIELD(thread, td_pflags, 276);
 
-SIZE(pcb, 320);
-FIELD(pcb, pcb_rbp, 32);
-FIELD(pcb, pcb_rsp, 40);
-
-SIZE(pcpu, 4096);
 FIELD(pcpu, pc_curthread, 0);
 FIELD(pcpu, pc_cpuid, 60);
 

@@ -4,7 +4,7 @@
 //! replacement with the registers as they are, and counts it out again. So the module
 //! knows when a thread is inside it; but for a thread that was interrupted in the entry's
 //! few instructions before or after it is counted, which [`is_uncounted`] tells by their
-//! addresses.
+//! addresses. What an entry is made of is the [machine](crate::machine)'s.
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use kernel_sys as sys;
 
 use crate::kernel::counter::CpuCounter;
-use crate::kernel::pcpu::counter_u64_add;
+use crate::machine::{UNCOUNTED, counter_u64_add, entry_code};
 use crate::{life, points, release, syscalls};
 
 /// The counter of threads inside the module (counter(9)); set before any entry is used.
@@ -38,72 +38,8 @@ pub(crate) fn counted<R>(work: impl FnOnce() -> R) -> R {
 pub(crate) struct Entry {
     /// Its name.
     pub(crate) stock: &'static CStr,
-    /// Code that it jumps to: at its start, or where it has made its frame already behind the
-    /// instructions that do so, which are [`FRAME`], too.
+    /// What it jumps to.
     pub(crate) code: unsafe extern "C" fn(),
-}
-
-/// `push %rbp; mov %rsp,%rbp`: kernels keep frame pointers. A jump stands behind it: fbt of
-/// dtrace(1) puts its probes on the first of these instructions, which stays as it is.
-pub(crate) const FRAME: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
-
-/// How a function begins that looks at its first argument before it makes its frame, as the
-/// optimiser likes it: a jump stands on its first byte.
-pub(crate) const EARLY_LOOKS: [&[u8]; 4] = [
-    // test %rdi,%rdi; je
-    &[0x48, 0x85, 0xff, 0x74],
-    // mov disp32(%rdi),%rax
-    &[0x48, 0x8b, 0x87],
-    // cmpl $imm8,disp32(%rdi)
-    &[0x83, 0xbf],
-    // testl $imm32,disp32(%rdi)
-    &[0xf7, 0x87],
-];
-
-/// Offset, behind the frame, of the instruction that counts in: up to it, its thread is not
-/// counted.
-pub(crate) const COUNT_IN: usize = 7;
-/// Offset, behind the frame, of the first instruction after the one that counts out, and of
-/// the last one of all.
-pub(crate) const COUNTED_OUT: usize = 27;
-pub(crate) const RETURN: usize = 28;
-
-/// An entry to `$body`. The sizes of its instructions are those that the constants above say,
-/// which the assembler checks.
-macro_rules! entry_code {
-    ($name:ident => $body:path) => {
-        #[unsafe(naked)]
-        unsafe extern "C" fn $name() {
-            core::arch::naked_asm!(
-                "1:",
-                "push rbp",
-                "mov rbp, rsp",
-                "2:",
-                "mov r11, qword ptr [rip + {inside}]",
-                "3:",
-                "inc qword ptr gs:[r11]",
-                "call {body}",
-                "mov r11, qword ptr [rip + {inside}]",
-                "dec qword ptr gs:[r11]",
-                "4:",
-                "pop rbp",
-                "5:",
-                "ret",
-                ".if (2b - 1b) != {frame} || (3b - 2b) != {count_in}",
-                ".error \"the entry does not count in where entry.rs says\"",
-                ".endif",
-                ".if (4b - 2b) != {counted_out} || (5b - 2b) != {ret}",
-                ".error \"the entry does not count out where entry.rs says\"",
-                ".endif",
-                inside = sym $crate::entry::INSIDE,
-                body = sym $body,
-                frame = const $crate::entry::FRAME.len(),
-                count_in = const $crate::entry::COUNT_IN,
-                counted_out = const $crate::entry::COUNTED_OUT,
-                ret = const $crate::entry::RETURN,
-            )
-        }
-    };
 }
 
 /// A table of entries, `ENTRIES`. That a replacement has the signature of the stock function, as
@@ -111,7 +47,7 @@ macro_rules! entry_code {
 macro_rules! entries {
     ($($stock:ident / $code:ident => $body:path;)*) => {
         $(
-            $crate::entry::entry_code!($code => $body);
+            $crate::machine::entry_code!($code => $body);
             const _: () = {
                 let _same_signature = [kernel_sys::$stock, $body];
             };
@@ -131,7 +67,7 @@ macro_rules! entries {
         ];
     };
 }
-pub(crate) use {entries, entry_code};
+pub(crate) use entries;
 
 /// The entries for all functions that this release of the kernel has.
 pub(crate) fn all_entries() -> impl Iterator<Item = &'static Entry> {
@@ -174,13 +110,10 @@ const _: [unsafe extern "C" fn(*mut sys::thread, i32); 1] = [life::ast_drain];
 
 /// Whether `address` is in an entry where its thread is not counted.
 pub(crate) fn is_uncounted(address: usize) -> bool {
-    const COUNTED: core::ops::Range<usize> = FRAME.len() + COUNT_IN + 1..FRAME.len() + COUNTED_OUT;
-    const ALL: core::ops::RangeInclusive<usize> = 0..=FRAME.len() + RETURN;
-
     let ast = enter_ast as *const () as usize;
     let mut codes = all_entries().map(|entry| entry.code as usize).chain([ast]);
     codes.any(|code| {
         let offset = address.checked_sub(code);
-        offset.is_some_and(|offset| ALL.contains(&offset) && !COUNTED.contains(&offset))
+        offset.is_some_and(|offset| UNCOUNTED.iter().any(|range| range.contains(&offset)))
     })
 }

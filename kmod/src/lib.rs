@@ -10,7 +10,7 @@
 //!   life cycle, ktrace(2) and utrace(2).
 //! - [`helper`] writes for processes that stay in the kernel.
 //! - [`listing`] says what is traced now.
-//! - [`release`] is what FreeBSD 14 and FreeBSD 15 differ in.
+//! - [`release`] is what FreeBSD 14 and FreeBSD 15 differ in, [`machine`] what amd64 and arm64 do.
 //! - [`platform`] is what the engine asks for, made of [`kernel`], the one layer that
 //!   talks to the kernel.
 //!
@@ -32,6 +32,7 @@ mod helper;
 mod kernel;
 mod life;
 mod listing;
+mod machine;
 mod module;
 #[cfg(feature = "test-park")]
 mod park;

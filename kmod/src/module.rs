@@ -113,7 +113,7 @@ fn load(may_sleep: MaySleep) -> Result<(), Errno> {
         log::print(format_args!("this kernel has no ktrace: use one built with options KTRACE"));
         return Err(EOPNOTSUPP);
     }
-    let take_over = TakeOver::prepare()?;
+    let take_over = TakeOver::prepare(may_sleep)?;
     let engine = Arc::new(Engine::new());
     let inside = CpuCounter::new();
     count_with(&inside);

@@ -1,7 +1,6 @@
 //! For the tests of the switch only: while the module is loaded and unloaded, a kernel process is
 //! inside a function that is redirected; or, while it is traced, on the way to one.
 
-use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use kernel_sys as sys;
@@ -12,6 +11,7 @@ use crate::kernel::kproc::Worker;
 use crate::kernel::log;
 use crate::kernel::proc::Thread;
 use crate::kernel::text::find_symbol;
+use crate::machine;
 use crate::takeover::pause;
 
 /// How many attempts to switch must find the process parked.
@@ -84,20 +84,8 @@ pub(crate) fn note_refusal() {
 
 fn run(_: MaySleep) -> Option<u32> {
     let function = FUNCTION.load(Ordering::Relaxed);
-    // SAFETY: one word is pushed and popped; nothing else is written but a flag.
-    unsafe {
-        asm!(
-            "push {inside}",
-            "mov byte ptr [{arrived}], 1",
-            "2: pause",
-            "cmp byte ptr [{parked}], 0",
-            "jne 2b",
-            "pop {inside}",
-            inside = inout(reg) function.wrapping_add(2) => _,
-            arrived = in(reg) ARRIVED.as_ptr(),
-            parked = in(reg) PARKED.as_ptr(),
-        );
-    }
+    // SAFETY: flags that are read and written whole.
+    unsafe { machine::park(function.wrapping_add(2), ARRIVED.as_ptr(), PARKED.as_ptr()) };
     // SAFETY: the function's address and type.
     let free: unsafe extern "C" fn(*mut sys::ktr_io_params) = unsafe { core::mem::transmute(function) };
     while !STOP.load(Ordering::Relaxed) {

@@ -7,9 +7,9 @@ use ktrace_format::Timespec;
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::{DefaultMutex, SxLock};
-use crate::kernel::pcpu::cpuid;
 use crate::kernel::sdt;
 use crate::kernel::vnode::TraceVnode;
+use crate::machine::cpuid;
 
 /// The FreeBSD kernel.
 pub(crate) struct Kernel;

@@ -7,20 +7,22 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ffi::CStr;
 use core::fmt::Write;
 
 use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
 
-use crate::entry::{EARLY_LOOKS, Entry, FRAME, all_entries, is_uncounted};
+use crate::entry::{Entry, all_entries, is_uncounted};
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
 use crate::kernel::log;
 use crate::kernel::proc::Proc;
 use crate::kernel::stop::{Addresses, Stopped, stop_machine};
-use crate::kernel::text::{Function, JUMP_LEN, Place};
+use crate::kernel::text::{Function, Place};
 use crate::kernel::underway::Underway;
+use crate::machine::{JUMP_LEN, MEETS_PROBES_OF, Opening};
 use crate::platform::Trace;
 use crate::syscalls::stop_all_tracing;
 
@@ -28,10 +30,6 @@ use crate::syscalls::stop_all_tracing;
 /// milliseconds, so that all takes some seconds at the most.
 const TRIES: u32 = 500;
 const PAUSE: i64 = (1 << 32) / 100;
-
-/// First bytes of what other tools write into functions: `jmp rel32` and `int3`.
-const JUMP: u8 = 0xe9;
-const BREAKPOINT: u8 = 0xcc;
 
 /// Most pids that a message names.
 const PIDS: usize = 16;
@@ -48,38 +46,41 @@ struct Redirect {
 }
 
 impl Redirect {
-    fn prepare(entry: &Entry) -> Result<Redirect, Errno> {
+    fn prepare(entry: &Entry, function: Function) -> Result<Redirect, Errno> {
         let name = entry.stock.to_str().unwrap_or_default();
-        let Some(function) = Function::find(entry.stock) else {
-            log::print(format_args!("this kernel has no {name}: use one built with options KTRACE"));
-            return Err(EOPNOTSUPP);
-        };
-        Redirect::of(function, entry).ok_or_else(|| {
-            let opening = function.opening::<9>().unwrap_or_default();
+        let Some(redirect) = Redirect::of(function, entry) else {
+            let opening = function.opening::<8>().unwrap_or_default();
             log::print(format_args!(
                 "{name} begins with {opening:02x?}, not as compiled: another tool (fbt of dtrace?) \
                  redirects it; stop that and load again"
             ));
-            EBUSY
-        })
+            return Err(EBUSY);
+        };
+        if !redirect.place.is_writable() {
+            log::print(format_args!("{name} cannot be overwritten: this kernel keeps its own ktrace"));
+            return Err(EOPNOTSUPP);
+        }
+        Ok(redirect)
     }
 
     /// The redirection of a function that begins as the compiler has it begin.
     fn of(function: Function, entry: &Entry) -> Option<Redirect> {
-        let opening = function.opening::<4>()?;
-        let offset = if opening == FRAME {
-            FRAME.len()
-        } else if EARLY_LOOKS.iter().any(|look| opening.starts_with(look)) {
-            0
-        } else {
-            return None;
-        };
-        let place = function.place(offset)?;
+        let opening = Opening::of(&function.opening()?)?;
+        let place = function.place(opening.kept())?;
         let stock = place.read();
-        let jump = place.jump_to((entry.code as usize).checked_add(offset)?)?;
-        let [first, ..] = stock;
-        (first != JUMP && first != BREAKPOINT).then_some(Redirect { function, place, stock, jump })
+        let jump = opening.jump(place.address(), stock, entry.code as usize)?;
+        Some(Redirect { function, place, stock, jump })
     }
+}
+
+/// Looks up what an entry replaces, or prints that it is not there.
+fn find(entry: &'static Entry) -> Result<(&'static Entry, Function), Errno> {
+    let function = Function::find(entry.stock).ok_or_else(|| {
+        let name = entry.stock.to_str().unwrap_or_default();
+        log::print(format_args!("this kernel has no {name}: use one built with options KTRACE"));
+        EOPNOTSUPP
+    })?;
+    Ok((entry, function))
 }
 
 /// The stock functions and their redirections.
@@ -90,12 +91,30 @@ pub(crate) struct TakeOver {
 impl TakeOver {
     /// Looks the stock functions up; or prints what is wrong with them, and returns
     ///
-    /// - `EOPNOTSUPP` if the kernel has none (options KTRACE);
-    /// - `EBUSY` if something else redirects them already.
+    /// - `EOPNOTSUPP` if the kernel has none (options KTRACE), or none that can be overwritten;
+    /// - `EBUSY` if something else redirects them already, or may have probes in what a jump would overwrite.
     ///
     /// May sleep.
-    pub(crate) fn prepare() -> Result<TakeOver, Errno> {
-        let redirects = all_entries().map(Redirect::prepare).collect::<Result<Vec<_>, _>>()?;
+    pub(crate) fn prepare(may_sleep: MaySleep) -> Result<TakeOver, Errno> {
+        if let Some(name) = MEETS_PROBES_OF.iter().find(|name| is_loaded(may_sleep, name)) {
+            let name = name.to_str().unwrap_or_default();
+            log::print(format_args!(
+                "{name} of dtrace is loaded, and may have its probes where this module writes: \
+                 kldunload {name}, load this first, and {name} then"
+            ));
+            return Err(EBUSY);
+        }
+        let functions = all_entries().map(find).collect::<Result<Vec<_>, _>>()?;
+        // What is too short, and leads to another one that is not, stays as it is.
+        let jumps = |address| {
+            functions
+                .iter()
+                .any(|(_, function)| function.address() == address && function.goes_on().is_none())
+        };
+        let redirected = functions.iter().filter(|(_, function)| !function.goes_on().is_some_and(jumps));
+        let redirects = redirected
+            .map(|(entry, function)| Redirect::prepare(entry, *function))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(TakeOver { redirects })
     }
 
@@ -186,14 +205,14 @@ impl TakeOver {
                     if traced
                         || overwritten
                         || inside.fetch() != 0
-                        || module_is_in_use(stopped)
+                        || self.module_is_in_use(stopped)
                         || underway.is_left(stopped)
                     {
                         return false;
                     }
                     for redirect in &self.redirects {
-                        // SAFETY: every CPU is stopped and serialises; no thread can be inside
-                        // a single jump.
+                        // SAFETY: every CPU is stopped and serialises; no thread is inside a
+                        // jump.
                         unsafe { redirect.place.write(redirect.stock) };
                     }
                     for p in stopped.processes() {
@@ -216,15 +235,25 @@ impl TakeOver {
         log::print(format_args!("cannot unload: threads are inside the module; try again later"));
         Err(EBUSY)
     }
+
+    /// Whether a thread was interrupted in a jump or in an entry, where the count misses it. Threads that
+    /// wait are counted.
+    fn module_is_in_use(&self, stopped: &Stopped) -> bool {
+        stopped.threads().any(|thread| match thread.addresses() {
+            Addresses::None | Addresses::Unknown | Addresses::Returns(_) => false,
+            Addresses::Words(mut words) => words.any(|address| {
+                is_uncounted(address)
+                    || self.redirects.iter().any(|redirect| redirect.place.inside().contains(&address))
+            }),
+        })
+    }
 }
 
-/// Whether a thread was interrupted in an entry, where the count misses it. Threads that
-/// wait are counted.
-fn module_is_in_use(stopped: &Stopped) -> bool {
-    stopped.threads().any(|thread| match thread.addresses() {
-        Addresses::None | Addresses::Unknown | Addresses::Returns(_) => false,
-        Addresses::Words(mut words) => words.any(is_uncounted),
-    })
+/// Whether the kernel has a module. May sleep.
+fn is_loaded(may_sleep: MaySleep, name: &CStr) -> bool {
+    let _modules = SxShared::modules(may_sleep);
+    // SAFETY: the list of modules is locked.
+    !unsafe { sys::module_lookupbyname(name.as_ptr()) }.is_null()
 }
 
 /// Lets other threads run for a while.

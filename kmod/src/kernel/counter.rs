@@ -2,7 +2,7 @@
 
 use kernel_sys as sys;
 
-use super::pcpu::counter_u64_add;
+use crate::machine::counter_u64_add;
 
 /// A counter with a part for each CPU; adding takes no lock and no shared cache line.
 pub(crate) struct CpuCounter(sys::counter_u64_t);

@@ -43,11 +43,7 @@ layout! {
         td_ast: 268,
         td_pflags: 276,
     }
-    pcb: 320 {
-        pcb_rbp: 32,
-        pcb_rsp: 40,
-    }
-    pcpu: 4096 {
+    pcpu {
         pc_curthread: 0,
         pc_cpuid: 60,
     }

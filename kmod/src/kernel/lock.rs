@@ -209,6 +209,11 @@ impl SxShared {
         SxShared::lock(&raw mut sys::proctree_lock)
     }
 
+    /// `modules_sx` (`MOD_SLOCK`): no module comes or goes.
+    pub(crate) fn modules(_: MaySleep) -> Self {
+        SxShared::lock(&raw mut sys::modules_sx)
+    }
+
     fn lock(sx: *mut sys::sx) -> Self {
         // SAFETY: a lock that the kernel keeps for ever; the constructors ask for MaySleep.
         unsafe { sys::ktrace_rs_sx_slock(sx) };

@@ -8,7 +8,6 @@ pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod memory;
 mod panic;
-pub(crate) mod pcpu;
 pub(crate) mod proc;
 pub(crate) mod sdt;
 pub(crate) mod stop;

@@ -10,7 +10,7 @@ use ktrace_format::{Kind, MAXCOMLEN};
 
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::lock::SxShared;
-use crate::kernel::pcpu::curthread;
+use crate::machine::{byte, curthread};
 use crate::platform::Trace;
 
 /// A thread.
@@ -49,7 +49,7 @@ impl Thread {
     pub(crate) fn origin(self) -> Origin {
         // SAFETY: invariant; a name that changes meanwhile is mixed, as with the stock backend.
         let (tid, name) = unsafe { ((*self.0).td_tid, (*self.0).td_name) };
-        Origin { pid: self.proc().pid(), tid: i64::from(tid), comm: name.map(i8::cast_unsigned) }
+        Origin { pid: self.proc().pid(), tid: i64::from(tid), comm: name.map(byte) }
     }
 
     /// Has the thread drain its process before it returns to user mode (`TDA_MOD1`). Takes the thread
@@ -309,7 +309,7 @@ impl ProcLocked {
     /// The name of its program (`p_comm`), ended by a NUL.
     pub(crate) fn comm(&self) -> [u8; MAXCOMLEN + 1] {
         // SAFETY: the process is locked.
-        unsafe { (*self.0.0).p_comm }.map(i8::cast_unsigned)
+        unsafe { (*self.0.0).p_comm }.map(byte)
     }
 
     /// Its threads.

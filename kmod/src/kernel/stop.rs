@@ -1,17 +1,16 @@
 //! Stopping every CPU, and looking at what the threads were doing.
 
 use alloc::vec::Vec;
-use core::arch::asm;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use kernel_sys as sys;
 
-use super::pcpu::cpuid;
 use super::proc::{Proc, Thread, all_processes, threads};
+use crate::machine::{self, code_address, cpuid, saved_frame, saved_stack, stack_pointer};
 
 const WORD: usize = size_of::<usize>();
-const PAGE_SIZE: usize = 4096;
+const PAGE_SIZE: usize = sys::PAGE_SIZE as usize;
 
 /// All CPUs but this one spin in an interrupt, and nothing else runs.
 pub(crate) struct Stopped {
@@ -37,7 +36,8 @@ pub(crate) enum Addresses {
 /// Runs `work` while every other CPU is stopped. Every CPU serialises its instruction
 /// stream before it goes on.
 ///
-/// `work` runs with interrupts off: it must not lock, sleep, allocate or free.
+/// `work` runs with interrupts off: it must not lock, sleep, allocate or free. It sees all that the other CPUs have
+/// done, and they what it has: smp_rendezvous(9) counts who has come, but orders nothing else.
 ///
 /// May sleep before it stops the CPUs.
 pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
@@ -54,6 +54,7 @@ pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
         if let Some(slot) = usize::try_from(cpuid()).ok().and_then(|cpu| call.stopped.stacks.get(cpu)) {
             slot.store(stack_pointer(), Ordering::Relaxed);
         }
+        fence(Ordering::Release);
     }
 
     unsafe extern "C" fn run<F: FnOnce(&Stopped) -> R, R>(arg: *mut c_void) {
@@ -65,14 +66,17 @@ pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
                 return;
             }
             let call = &mut *call;
+            fence(Ordering::Acquire);
             if let Some(work) = call.work.take() {
                 call.result = Some(work(&call.stopped));
             }
+            fence(Ordering::Release);
         }
     }
 
     unsafe extern "C" fn serialise(_: *mut c_void) {
-        core::arch::x86_64::__cpuid(0);
+        fence(Ordering::Acquire);
+        machine::serialise();
     }
 
     fn start<F: FnOnce(&Stopped) -> R, R>(call: &mut Call<F, R>) {
@@ -148,7 +152,7 @@ impl StoppedThread<'_> {
             _ if !in_memory => Addresses::Unknown,
             sys::TDS_INHIBITED => {
                 // SAFETY: the thread has been switched out, which wrote its pcb.
-                let frame = unsafe { (*self.td.td_pcb).pcb_rbp } as usize;
+                let frame = saved_frame(unsafe { &*self.td.td_pcb });
                 Addresses::Returns(Frames { stack: self.stack(), frame })
             }
             sys::TDS_RUNNING => {
@@ -158,7 +162,7 @@ impl StoppedThread<'_> {
             }
             _ => {
                 // SAFETY: as for TDS_INHIBITED.
-                let pointer = unsafe { (*self.td.td_pcb).pcb_rsp } as usize;
+                let pointer = saved_stack(unsafe { &*self.td.td_pcb });
                 Addresses::Words(self.stack().words_from(pointer))
             }
         }
@@ -207,7 +211,7 @@ impl Iterator for Words {
     fn next(&mut self) -> Option<usize> {
         let word = self.stack.read(self.next)?;
         self.next = self.next.checked_add(WORD)?;
-        Some(word)
+        Some(code_address(word))
     }
 }
 
@@ -225,13 +229,6 @@ impl Iterator for Frames {
         let address = self.stack.read(self.frame.checked_add(WORD)?)?;
         // The chain goes upwards, so it ends.
         self.frame = if caller > self.frame { caller } else { 0 };
-        Some(address)
+        Some(code_address(address))
     }
-}
-
-fn stack_pointer() -> usize {
-    let pointer;
-    // SAFETY: only reads a register.
-    unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
-    pointer
 }

@@ -6,8 +6,7 @@ use core::ops::Range;
 
 use kernel_sys as sys;
 
-/// Length of `jmp rel32`.
-pub(crate) const JUMP_LEN: usize = 5;
+use crate::machine::{INSIDE_JUMP, JUMP_LEN, goes_on, is_writable, write_text};
 
 /// A function of the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +34,21 @@ impl Function {
             values.assume_init().size
         };
         Some(Function { address, size })
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> usize {
+        self.address
+    }
+
+    /// Where it goes on, if it is too short for a jump and does nothing but look whether it goes on.
+    pub(crate) fn goes_on(&self) -> Option<usize> {
+        if self.size >= JUMP_LEN {
+            return None;
+        }
+        // SAFETY: kernel text can be read, and the function is that long.
+        let code = unsafe { core::slice::from_raw_parts(self.address as *const u8, self.size) };
+        goes_on(self.address, code)
     }
 
     /// The addresses at which a thread is inside it: all but the first, where it has not begun.
@@ -71,27 +85,30 @@ impl Place {
         unsafe { (self.address as *const [u8; JUMP_LEN]).read_volatile() }
     }
 
-    /// The jump from there to `target`; `None` if that is too far away.
-    pub(crate) fn jump_to(&self, target: usize) -> Option<[u8; JUMP_LEN]> {
-        let from = self.address.checked_add(JUMP_LEN)?;
-        let distance = i32::try_from(target.wrapping_sub(from).cast_signed()).ok()?;
-        let [a, b, c, d] = distance.to_le_bytes();
-        Some([0xe9, a, b, c, d])
+    /// Where it is.
+    pub(crate) fn address(&self) -> usize {
+        self.address
+    }
+
+    /// The addresses at which a thread is inside a jump that stands there.
+    pub(crate) fn inside(&self) -> Range<usize> {
+        self.address.saturating_add(INSIDE_JUMP.start)..self.address.saturating_add(INSIDE_JUMP.end)
+    }
+
+    /// Whether it can be overwritten. Any context.
+    pub(crate) fn is_writable(&self) -> bool {
+        is_writable(self.address)
     }
 
     /// Overwrites what stands there.
     ///
     /// # Safety
     ///
-    /// No other CPU runs kernel code, no thread is to go on inside these bytes, and every
+    /// It can be. No other CPU runs kernel code, no thread is to go on inside these bytes, and every
     /// CPU serialises before it goes on. `bytes` are a jump, or what the kernel was compiled to.
     pub(crate) unsafe fn write(&self, bytes: [u8; JUMP_LEN]) {
-        // SAFETY: the caller's; the text is mapped, and writable while WP is off.
-        unsafe {
-            let wp = sys::disable_wp();
-            (self.address as *mut [u8; JUMP_LEN]).write_volatile(bytes);
-            sys::restore_wp(wp);
-        }
+        // SAFETY: the caller's.
+        unsafe { write_text(self.address, bytes) };
     }
 }
 

@@ -1,7 +1,7 @@
 //! Vnodes that trace records are appended to.
 
 use alloc::vec::Vec;
-use core::ffi::{CStr, c_int};
+use core::ffi::{CStr, c_char, c_int};
 
 use kernel_sys as sys;
 use ktrace_engine::{Errno, Storage};
@@ -39,7 +39,7 @@ impl TraceVnode {
     ///
     /// `EACCES` for what is not a regular file, otherwise what vn_open(9) says; a symbolic
     /// link is not followed.
-    pub(crate) fn open(_: MaySleep, td: Thread, user_path: *const i8) -> Result<Self, Errno> {
+    pub(crate) fn open(_: MaySleep, td: Thread, user_path: *const c_char) -> Result<Self, Errno> {
         let mut vp = core::ptr::null_mut();
         let flags = (OPEN_FLAGS | sys::O_NOFOLLOW).cast_signed();
         // SAFETY: the caller may sleep; the path is an address of user space, which namei(9)

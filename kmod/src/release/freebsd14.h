@@ -5,8 +5,6 @@
  * releases have elsewhere.  The same numbers stand in freebsd14.rs.
  */
 
-SIZE(proc, 1376);
-SIZE(thread, 1776);
 SIZE(sysentvec, 392);
 
 FIELD(thread, td_ucred, 384);
@@ -17,5 +15,15 @@ FIELD(thread, td_sa, 1008);
 FIELD(thread, td_pcb, 1104);
 FIELD(thread, td_kstack, 1216);
 FIELD(thread, td_kstack_pages, 1224);
+
+#ifdef __aarch64__
+SIZE(proc, 1352);
+SIZE(thread, 1512);
+FIELD(thread, td_oncpu, 1476);
+FIELD(thread, td_ktr_io_lim, 1504);
+#else
+SIZE(proc, 1376);
+SIZE(thread, 1776);
 FIELD(thread, td_oncpu, 1740);
 FIELD(thread, td_ktr_io_lim, 1768);
+#endif

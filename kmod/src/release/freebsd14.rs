@@ -15,8 +15,7 @@ pub(crate) static LETTERS: [(u8, u32); 0] = [];
 entries! {}
 
 layout! {
-    proc_: 1376 {}
-    thread: 1776 {
+    thread {
         td_ucred: 384,
         td_generation: 676,
         td_name: 724,
@@ -25,8 +24,24 @@ layout! {
         td_pcb: 1104,
         td_kstack: 1216,
         td_kstack_pages: 1224,
+    }
+    sysentvec: 392 {}
+}
+
+#[cfg(target_arch = "x86_64")]
+layout! {
+    proc_: 1376 {}
+    thread: 1776 {
         td_oncpu: 1740,
         td_ktr_io_lim: 1768,
     }
-    sysentvec: 392 {}
+}
+
+#[cfg(target_arch = "aarch64")]
+layout! {
+    proc_: 1352 {}
+    thread: 1512 {
+        td_oncpu: 1476,
+        td_ktr_io_lim: 1504,
+    }
 }

@@ -5,8 +5,6 @@
  * releases have elsewhere.  The same numbers stand in freebsd15.rs.
  */
 
-SIZE(proc, 1368);
-SIZE(thread, 1824);
 SIZE(sysentvec, 416);
 
 FIELD(thread, td_ucred, 392);
@@ -17,5 +15,15 @@ FIELD(thread, td_sa, 1048);
 FIELD(thread, td_pcb, 1152);
 FIELD(thread, td_kstack, 1264);
 FIELD(thread, td_kstack_pages, 1272);
+
+#ifdef __aarch64__
+SIZE(proc, 1360);
+SIZE(thread, 1560);
+FIELD(thread, td_oncpu, 1524);
+FIELD(thread, td_ktr_io_lim, 1552);
+#else
+SIZE(proc, 1368);
+SIZE(thread, 1824);
 FIELD(thread, td_oncpu, 1788);
 FIELD(thread, td_ktr_io_lim, 1816);
+#endif

@@ -10,6 +10,7 @@ use static_assertions::const_assert_eq;
 use crate::entry::entries;
 use crate::kernel::layout::layout;
 use crate::kernel::proc::Thread;
+use crate::machine::byte;
 use crate::points::{asynchronous, kernel_bytes, synchronous};
 
 /// The record type with the largest number.
@@ -56,7 +57,7 @@ unsafe extern "C" fn ktrexterr(td: *mut sys::thread) {
     if unsafe { sys::exterr_to_ue(td, &raw mut ue) } != 0 {
         return;
     }
-    let msg = ue.msg.map(i8::cast_unsigned);
+    let msg = ue.msg.map(byte);
     asynchronous(&Payload::Exterr(Exterr {
         ver: ue.ver,
         error: ue.error,
@@ -72,8 +73,7 @@ const_assert_eq!(EXTERR_LEN, size_of::<sys::ktr_exterr>());
 const_assert_eq!(EXTERR_MSG_LEN, size_of::<sys::uexterror>() - offset_of!(sys::uexterror, msg));
 
 layout! {
-    proc_: 1368 {}
-    thread: 1824 {
+    thread {
         td_ucred: 392,
         td_generation: 684,
         td_name: 732,
@@ -82,8 +82,6 @@ layout! {
         td_pcb: 1152,
         td_kstack: 1264,
         td_kstack_pages: 1272,
-        td_oncpu: 1788,
-        td_ktr_io_lim: 1816,
     }
     sysentvec: 416 {}
     uexterror: 200 {
@@ -95,5 +93,23 @@ layout! {
         p1: 24,
         p2: 32,
         msg: 72,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+layout! {
+    proc_: 1368 {}
+    thread: 1824 {
+        td_oncpu: 1788,
+        td_ktr_io_lim: 1816,
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+layout! {
+    proc_: 1360 {}
+    thread: 1560 {
+        td_oncpu: 1524,
+        td_ktr_io_lim: 1552,
     }
 }

@@ -1,0 +1,355 @@
+//! arm64. It has run in the stand-in for the kernel and by itself (tests/machine), not on a kernel yet.
+//!
+//! `x18` points to the `struct pcpu` of the CPU that runs (machine/pcpu.h), and no compiled code uses it otherwise.
+//! Arguments are in `x0` to `x7`; `x9` to `x17` are nobody's between two functions.
+
+use core::arch::asm;
+use core::ffi::CStr;
+use core::mem::offset_of;
+use core::ops::{Range, RangeInclusive};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use kernel_sys as sys;
+
+use crate::kernel::layout::layout;
+
+/// Length of what redirects a function: six instructions at the most. Nothing puts a module as near as a
+/// branch of one instruction reaches. There are no numbers among them that fbt could take for instructions.
+pub(crate) const JUMP_LEN: usize = 24;
+
+/// Offsets in a jump at which a thread is inside it: all but the first, where it has not begun.
+pub(crate) const INSIDE_JUMP: Range<usize> = 1..JUMP_LEN;
+
+/// Modules whose probes may stand where a jump does, so that they must be loaded later. Where fbt of dtrace(1) looks for the
+/// first instruction of a frame, and for returns, it finds none in a jump; kinst is told where.
+pub(crate) const MEETS_PROBES_OF: [&CStr; 2] = [c"fbt", c"kinst"];
+
+/// `bti c`, `paciasp`, `autiasp`, `ret`, `udf #0`.
+const BTI_C: u32 = 0xd503_245f;
+const PACIASP: u32 = 0xd503_233f;
+const AUTIASP: u32 = 0xd503_23bf;
+const RET: u32 = 0xd65f_03c0;
+const UDF: u32 = 0;
+
+/// `movz x16, #n`, `movn x16, #n`, `movk x16, #n, lsl #16`, `movk x16, #n, lsl #32`.
+const MOVZ: u32 = 0xd280_0010;
+const MOVN: u32 = 0x9280_0010;
+const MOVK_16: u32 = 0xf2a0_0010;
+const MOVK_32: u32 = 0xf2c0_0010;
+/// `br x16`, which may go to a `bti c`.
+const BR_X16: u32 = 0xd61f_0200;
+
+/// How a function of the kernel begins.
+///
+/// What it was called at must stay, as it may be called through a pointer: `bti c` or `paciasp`. So must the
+/// first instruction of its frame, on which fbt of dtrace(1) has its probe. The jump undoes both before it goes to the
+/// entry, as if the function had just been called.
+pub(crate) struct Opening {
+    kept: usize,
+    undo: [Option<u32>; 2],
+}
+
+impl Opening {
+    /// How many bytes tell.
+    pub(crate) const LEN: usize = 8;
+
+    /// What begins with `code`; `None` if no compiler has made that.
+    pub(crate) fn of(code: &[u8; Self::LEN]) -> Option<Self> {
+        let [a, b, c, d, e, f, g, h] = *code;
+        let (first, second) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+        let (landing, unsign, next) = match first {
+            BTI_C => (4, None, second),
+            PACIASP => (4, Some(AUTIASP), second),
+            _ => (0, None, first),
+        };
+        match undone(next) {
+            Some(undo) => Some(Opening { kept: landing + 4, undo: [Some(undo), unsign] }),
+            None if looks_early(next) => Some(Opening { kept: landing, undo: [unsign, None] }),
+            None => None,
+        }
+    }
+
+    /// The bytes that stay: the jump stands behind them.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// What stands at a place in place of `stock`, to go to an entry: `None` if the function is redirected already, or if
+    /// somebody else has a breakpoint there. What it does not need of the place is no instruction.
+    pub(crate) fn jump(&self, _: usize, stock: [u8; JUMP_LEN], entry: usize) -> Option<[u8; JUMP_LEN]> {
+        let part = |shift: u32| (entry >> shift) as u32 & 0xffff;
+        // The upper bits of an address are all alike.
+        let low = if part(48) == 0 { MOVZ | part(0) << 5 } else { MOVN | (part(0) ^ 0xffff) << 5 };
+        let go = [low, MOVK_16 | part(16) << 5, MOVK_32 | part(32) << 5, BR_X16];
+        let undo = || self.undo.into_iter().flatten();
+        let before = || stock.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+        let first = before().next()?;
+        if is_branch(first) || undo().next() == Some(first) || before().any(is_breakpoint) {
+            return None;
+        }
+        let mut jump = [0; JUMP_LEN];
+        let (words, _) = jump.as_chunks_mut::<4>();
+        for (word, new) in words.iter_mut().zip(undo().chain(go).chain(core::iter::repeat(UDF))) {
+            *word = new.to_le_bytes();
+        }
+        Some(jump)
+    }
+}
+
+/// What undoes the first instruction of a frame, `stp xa, xb, [sp, #-n]!` or `sub sp, sp, #n`:
+/// `ldp xa, xb, [sp], #n` or `add sp, sp, #n`.
+fn undone(frame: u32) -> Option<u32> {
+    if frame & 0xff80_03ff == 0xd100_03ff {
+        return Some(frame & !(1 << 30));
+    }
+    // The offset is a number of seven bits, of which the lowest has no opposite.
+    let offset = frame >> 15 & 0x7f;
+    let pushes = frame & 0xffc0_03e0 == 0xa980_03e0 && offset > 0x40;
+    pushes.then_some(0xa8c0_03e0 | (0x80 - offset) << 15 | frame & 0x7c1f)
+}
+
+/// Whether a function begins so that looks at an argument before it makes its frame, as the optimiser likes it:
+/// `cbz` or `cbnz` of one, or a load of what one points to.
+fn looks_early(instruction: u32) -> bool {
+    let compares = instruction & 0x7e00_0000 == 0x3400_0000 && instruction & 0x1f < 8;
+    let loads = instruction & 0xbfc0_0000 == 0xb940_0000 && instruction >> 5 & 0x1f < 8;
+    compares || loads
+}
+
+/// `b`.
+fn is_branch(instruction: u32) -> bool {
+    instruction & 0xfc00_0000 == 0x1400_0000
+}
+
+/// `brk`.
+fn is_breakpoint(instruction: u32) -> bool {
+    instruction & 0xffe0_001f == 0xd420_0000
+}
+
+/// Where a function at `address` goes on that is too short for a jump, and does nothing but look whether it goes on:
+/// `cbz` or `cbnz` over a `ret`, and `b`.
+pub(crate) fn goes_on(address: usize, code: &[u8]) -> Option<usize> {
+    let (words, _) = code.as_chunks::<4>();
+    let mut words = words.iter().map(|word| u32::from_le_bytes(*word)).enumerate().peekable();
+    words.next_if(|(_, landing)| *landing == BTI_C);
+    let (Some((_, look)), Some((_, RET)), Some((index, branch)), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return None;
+    };
+    // Over one instruction, and not further.
+    let goes = looks_early(look) && look & 0x7eff_ffe0 == 0x3400_0040 && is_branch(branch);
+    // A number of 26 bits, with a sign.
+    let distance = isize::try_from((branch << 6).cast_signed() >> 4).ok()?;
+    goes.then_some(address.checked_add(4 * index)?.wrapping_add_signed(distance))
+}
+
+/// Whether the kernel's text at `address` can be overwritten: it is mapped to be read only, and may have no other
+/// address. Any context.
+pub(crate) fn is_writable(address: usize) -> bool {
+    let writable = |address| writable_address(address).is_some();
+    writable(address) && writable(address.saturating_add(JUMP_LEN - 1))
+}
+
+/// Another address of a byte of text, by which it can be written.
+fn writable_address(address: usize) -> Option<usize> {
+    let mut writable = 0_usize;
+    // The releases have other types for it, of the same size.
+    // SAFETY: it only looks at how the address is mapped.
+    let found = unsafe { sys::arm64_get_writable_addr(address as _, (&raw mut writable).cast()) };
+    found.then_some(writable)
+}
+
+/// Overwrites text of the kernel.
+///
+/// # Safety
+///
+/// No other CPU runs kernel code, no thread is to go on inside these bytes, and every CPU calls
+/// [`serialise`] before it goes on. `bytes` are a jump, or what the kernel was compiled to. [`is_writable`] has said so.
+pub(crate) unsafe fn write_text(address: usize, bytes: [u8; JUMP_LEN]) {
+    let (words, _) = bytes.as_chunks::<4>();
+    for (place, word) in (address..).step_by(4).zip(words) {
+        // It may lie in two pages, which are next to each other here only.
+        let Some(writable) = writable_address(place) else { unreachable!("is_writable() has said so") };
+        // SAFETY: the caller's; an instruction is aligned.
+        unsafe { (writable as *mut u32).write_volatile(u32::from_le_bytes(*word)) };
+    }
+    // SAFETY: set when the kernel had seen how its caches work. It cleans and invalidates on all CPUs.
+    if let Some(sync) = unsafe { sys::arm64_icache_sync_range } {
+        // SAFETY: text that is mapped.
+        unsafe { sync(address as _, JUMP_LEN as _) };
+    }
+}
+
+/// Has the CPU forget what it has read of code that was overwritten.
+pub(crate) fn serialise() {
+    // SAFETY: only waits.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
+}
+
+/// Offsets in an entry of the instructions at which its thread is not counted, or may not be: the first to the one
+/// after the store that counts in, the first after the one that counts out to the last.
+pub(crate) const UNCOUNTED: [RangeInclusive<usize>; 2] = [0..=40, 76..=84];
+
+/// An entry to `$body`. Its instructions are where [`UNCOUNTED`] says, which the assembler checks. A thread that
+/// goes on at another CPU counts for the one that it was on, which does no harm: it is the sum that tells.
+macro_rules! entry_code {
+    ($name:ident => $body:path) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                "1:",
+                "hint #34", // bti c
+                "stp x29, x30, [sp, #-16]!",
+                "mov x29, sp",
+                "adrp x16, {inside}",
+                "ldr x16, [x16, :lo12:{inside}]",
+                "ldr x17, [x18, {zpcpu}]",
+                "add x16, x16, x17",
+                "2:",
+                "ldxr x17, [x16]",
+                "add x17, x17, #1",
+                "stxr w15, x17, [x16]",
+                "3:",
+                "cbnz w15, 2b",
+                "bl {body}",
+                "adrp x16, {inside}",
+                "ldr x16, [x16, :lo12:{inside}]",
+                "ldr x17, [x18, {zpcpu}]",
+                "add x16, x16, x17",
+                "4:",
+                "ldxr x17, [x16]",
+                "sub x17, x17, #1",
+                "stxr w15, x17, [x16]",
+                "5:",
+                "cbnz w15, 4b",
+                "ldp x29, x30, [sp], #16",
+                "6:",
+                "ret",
+                ".if (3b - 1b) != {counted_in}",
+                ".error \"the entry does not count in where UNCOUNTED says\"",
+                ".endif",
+                ".if (5b - 1b) != {counted_out} || (6b - 1b) != {last}",
+                ".error \"the entry does not count out where UNCOUNTED says\"",
+                ".endif",
+                inside = sym $crate::entry::INSIDE,
+                body = sym $body,
+                zpcpu = const core::mem::offset_of!(kernel_sys::pcpu, pc_zpcpu_offset),
+                counted_in = const *$crate::machine::UNCOUNTED[0].end(),
+                counted_out = const *$crate::machine::UNCOUNTED[1].start(),
+                last = const *$crate::machine::UNCOUNTED[1].end(),
+            )
+        }
+    };
+}
+pub(crate) use entry_code;
+
+/// The thread that runs (`curthread`).
+pub(crate) fn curthread() -> *mut sys::thread {
+    let td;
+    // SAFETY: only reads. Wherever a thread goes on, it finds itself there: the compiler may ask once.
+    unsafe {
+        asm!(
+            "ldr {td}, [x18, {at}]",
+            td = out(reg) td,
+            at = const offset_of!(sys::pcpu, pc_curthread),
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    td
+}
+
+/// The number of the CPU (`PCPU_GET(cpuid)`), which may be another right after.
+pub(crate) fn cpuid() -> u32 {
+    let cpu;
+    // SAFETY: only reads.
+    unsafe {
+        asm!(
+            "ldr {cpu:w}, [x18, {at}]",
+            cpu = out(reg) cpu,
+            at = const offset_of!(sys::pcpu, pc_cpuid),
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    cpu
+}
+
+/// Adds to a counter of counter(9): to the part of the CPU that it was on when it began.
+///
+/// # Safety
+///
+/// The counter exists.
+pub(crate) unsafe fn counter_u64_add(counter: sys::counter_u64_t, n: i64) {
+    let offset: usize;
+    // SAFETY: the caller's; each CPU has its part as far from the counter's address as its `struct pcpu` says.
+    unsafe {
+        asm!(
+            "ldr {offset}, [x18, {at}]",
+            offset = out(reg) offset,
+            at = const offset_of!(sys::pcpu, pc_zpcpu_offset),
+            options(nomem, nostack, preserves_flags),
+        );
+        AtomicU64::from_ptr(counter.byte_add(offset)).fetch_add(n.cast_unsigned(), Ordering::Relaxed);
+    }
+}
+
+/// Where the stack of the caller is.
+pub(crate) fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: only reads a register.
+    unsafe { asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}
+
+/// Frame pointer of a thread that was switched from.
+pub(crate) fn saved_frame(pcb: &sys::pcb) -> usize {
+    const FP: usize = sys::PCB_FP as usize;
+    pcb.pcb_x[FP] as usize
+}
+
+/// Stack pointer of a thread that was switched from.
+pub(crate) fn saved_stack(pcb: &sys::pcb) -> usize {
+    pcb.pcb_sp as usize
+}
+
+/// The address of code that a word on a stack is, if it is one: without its signature, which is where all addresses of
+/// the kernel have ones.
+pub(crate) fn code_address(word: usize) -> usize {
+    const SIGNATURE: usize = 0xffff << 48;
+    const IS_KERNEL: usize = 1 << 55;
+    if word & IS_KERNEL == 0 { word } else { word | SIGNATURE }
+}
+
+/// For the tests of the switch: waits until `parked` is zero, with `word` on the stack; `arrived` is one from then on.
+///
+/// # Safety
+///
+/// The pointers are to bytes that others read and write whole.
+#[cfg(feature = "test-park")]
+pub(crate) unsafe fn park(word: usize, arrived: *mut bool, parked: *mut bool) {
+    // SAFETY: one word is pushed and popped; nothing else is written but a flag.
+    unsafe {
+        asm!(
+            "str {word}, [sp, #-16]!",
+            "strb {one:w}, [{arrived}]",
+            "2: yield",
+            "ldrb {one:w}, [{parked}]",
+            "cbnz {one:w}, 2b",
+            "add sp, sp, #16",
+            word = in(reg) word,
+            one = inout(reg) 1 => _,
+            arrived = in(reg) arrived,
+            parked = in(reg) parked,
+        );
+    }
+}
+
+layout! {
+    pcb: 1248 {
+        pcb_x: 0,
+        pcb_sp: 96,
+    }
+    pcpu: 512 {
+        pc_zpcpu_offset: 176,
+    }
+}

@@ -1,0 +1,24 @@
+//! What the processors that the module is built for differ in: one file for each. All else is the same
+//! source for all of them, but for the numbers of `struct proc` and `struct thread` in [`release`](crate::release),
+//! and of what is the machine's own in [`layout`](crate::kernel::layout).
+
+#[cfg(target_arch = "x86_64")]
+mod amd64;
+#[cfg(target_arch = "aarch64")]
+mod arm64;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amd64::*;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use arm64::*;
+
+/// What a `char` of C is, which has a sign on amd64 only.
+pub(crate) fn byte(char: core::ffi::c_char) -> u8 {
+    let [byte] = char.to_ne_bytes();
+    byte
+}
+
+#[cfg(all(target_arch = "aarch64", not(feature = "arm64")))]
+compile_error!(
+    "the module for arm64 has not run on a kernel yet: to build it all the same, ask for the feature arm64"
+);

@@ -1,0 +1,31 @@
+#!/bin/sh
+# arm64.sh check|COMMAND...: what the module has for arm64 by itself, in an emulated process; any other COMMAND is one
+# of cargo, for tests/machine.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+
+if [ "$(uname -s)" != Linux ] || [ -n "${KERNEL_HEADERS:-}" ]; then
+	echo "arm64: skipped: it is tried on Linux, with the headers of FreeBSD 14 and 15"
+	exit 0
+fi
+MACHINE=arm64
+kernel_flags
+ld=$(tool ld.lld) || die "no ld.lld: run make setup"
+export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/arm64-process
+export CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER="$ld"
+export RUSTFLAGS="-Crelocation-model=static -Zfixed-x18 -Zbranch-protection=bti -Cforce-frame-pointers=yes"
+package="-q -p ktrace-machine --target $MODULE_TARGET -Zbuild-std=core"
+
+case $1 in
+check)
+	cargo build $package
+	emulator=$(tool qemu-aarch64) || die "no qemu-aarch64: run make setup"
+	"$emulator" -cpu max "target/arm64-process/$MODULE_TARGET/debug/ktrace-machine"
+	;;
+*)
+	command=$1
+	shift
+	cargo "$command" $package "$@"
+	;;
+esac

@@ -1,0 +1,361 @@
+//! `kmod/src/machine/arm64.rs` by itself, in a Linux process for arm64: functions that begin as compilers have them
+//! begin are redirected to an entry, called, and given back; each instruction of the entry is stopped at, to see whether
+//! the thread is counted there.
+//!
+//! It has no standard library, as `x18` is the module's here. Prints `ok` and exits with 0, or what was wrong and with 1.
+#![no_std]
+#![no_main]
+
+use core::fmt::Write;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use kernel_sys as sys;
+
+mod linux;
+
+mod entry {
+    //! What the entries count with.
+    use core::sync::atomic::AtomicPtr;
+
+    pub(crate) static INSIDE: AtomicPtr<u64> = AtomicPtr::new(core::ptr::null_mut());
+}
+
+#[path = "../../../kmod/src/kernel/layout.rs"]
+mod layout;
+
+mod kernel {
+    //! What the module has of the same name.
+    pub(crate) use crate::layout;
+}
+
+#[expect(dead_code, reason = "what only the stop of all threads uses")]
+#[path = "../../../kmod/src/machine/mod.rs"]
+mod machine;
+
+use machine::{JUMP_LEN, Opening, UNCOUNTED};
+
+/// Where the parts of a counter begin, as far from its address as `pc_zpcpu_offset` says.
+const PART: usize = 64;
+/// What the body returns.
+const RESULT: u64 = 0x1122_3344_5566_7788;
+/// What stands behind the first instructions of a function: none that may be executed.
+const UDF: u32 = 0;
+/// Length of a function in instructions.
+const LEN: usize = 10;
+
+static COUNTER: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads the counter has inside.
+fn inside() -> u64 {
+    COUNTER[PART / 8].load(Ordering::SeqCst)
+}
+
+/// The replacement: it is counted, and has the arguments as they were.
+extern "C" fn body(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64, h: u64) -> u64 {
+    CALLS.fetch_add(1, Ordering::SeqCst);
+    assert_eq!([a, b, c, d, e, f, g, h], [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(inside(), 1);
+    RESULT
+}
+
+machine::entry_code!(enter => body);
+
+/// Calls `function` with 1 to 8, and returns what it returned; 0 if it has changed a register that belongs to its
+/// caller, or the stack pointer.
+#[unsafe(naked)]
+unsafe extern "C" fn call(function: usize) -> u64 {
+    core::arch::naked_asm!(
+        "hint #34",
+        "stp x29, x30, [sp, #-96]!",
+        "stp x19, x20, [sp, #16]",
+        "stp x21, x22, [sp, #32]",
+        "stp x23, x24, [sp, #48]",
+        "stp x25, x26, [sp, #64]",
+        "stp x27, x28, [sp, #80]",
+        "mov x29, #29",
+        "mov x19, sp",
+        "mov x20, x18",
+        "mov x21, #21",
+        "mov x22, #22",
+        "mov x9, x0",
+        "mov x0, #1",
+        "mov x1, #2",
+        "mov x2, #3",
+        "mov x3, #4",
+        "mov x4, #5",
+        "mov x5, #6",
+        "mov x6, #7",
+        "mov x7, #8",
+        "blr x9",
+        "mov x10, sp",
+        "cmp x10, x19",
+        "ccmp x18, x20, #0, eq",
+        "ccmp x21, #21, #0, eq",
+        "ccmp x22, #22, #0, eq",
+        "ccmp x29, #29, #0, eq",
+        "csel x0, x0, xzr, eq",
+        "mov sp, x19",
+        "ldp x19, x20, [sp, #16]",
+        "ldp x21, x22, [sp, #32]",
+        "ldp x23, x24, [sp, #48]",
+        "ldp x25, x26, [sp, #64]",
+        "ldp x27, x28, [sp, #80]",
+        "ldp x29, x30, [sp], #96",
+        "ret",
+    )
+}
+
+/// How a function begins, as an assembler has it, its first instructions, and how many of them stay.
+type Case = (&'static str, [u32; 2], usize);
+
+/// Beginnings that compilers make.
+const COMPILED: [Case; 12] = [
+    ("stp x29, x30, [sp, #-64]!", [0xa9bc_7bfd, UDF], 1),
+    ("stp x29, x30, [sp, #-16]!", [0xa9bf_7bfd, UDF], 1),
+    ("stp x29, x30, [sp, #-504]!", [0xa9a0_fbfd, UDF], 1),
+    ("stp x22, x21, [sp, #-48]!", [0xa9bd_57f6, UDF], 1),
+    ("sub sp, sp, #0x160", [0xd105_83ff, UDF], 1),
+    ("sub sp, sp, #1, lsl #12", [0xd140_07ff, UDF], 1),
+    ("bti c; stp x29, x30, [sp, #-64]!", [0xd503_245f, 0xa9bc_7bfd], 2),
+    ("paciasp; stp x29, x30, [sp, #-64]!", [0xd503_233f, 0xa9bc_7bfd], 2),
+    ("paciasp; sub sp, sp, #0x160", [0xd503_233f, 0xd105_83ff], 2),
+    ("cbz x0, .+0x48", [0xb400_0240, UDF], 0),
+    ("ldr x8, [x0, #0x348]", [0xf941_a408, UDF], 0),
+    ("bti c; ldr w8, [x0, #0x340]", [0xd503_245f, 0xb943_4008], 1),
+];
+
+/// Beginnings that somebody else has made.
+const FOREIGN: [Case; 7] = [
+    ("brk #0x40d", [0xd420_81a0, UDF], 0),
+    ("b .+8", [0x1400_0002, UDF], 0),
+    ("bti c; brk #0x40d", [0xd503_245f, 0xd420_81a0], 1),
+    ("movz x16, #0x1234", [0xd282_4690, UDF], 0),
+    ("stp x29, x30, [sp, #-512]!", [0xa9a0_7bfd, UDF], 0),
+    ("stp x29, x30, [sp, #16]", [0xa901_7bfd, UDF], 0),
+    ("add sp, sp, #16", [0x9100_43ff, UDF], 0),
+];
+
+/// Redirects what stands at `function`, calls it, and gives it back.
+fn redirect(function: usize, (name, first, stays): Case) {
+    let mut stock = [UDF; LEN];
+    stock[..2].copy_from_slice(&first);
+    let read = || unsafe_read::<[u32; LEN]>(function);
+    linux::store(function, &stock);
+
+    let opening = Opening::of(&unsafe_read(function)).unwrap_or_else(|| panic!("{name}: refused"));
+    assert_eq!(opening.kept(), 4 * stays, "{name}");
+    let place = function + opening.kept();
+    assert!(machine::is_writable(place));
+    let bytes: [u8; JUMP_LEN] = unsafe_read(place);
+    let entry = enter as *const () as usize;
+    let jump = opening.jump(place, bytes, entry).unwrap_or_else(|| panic!("{name}: redirected already"));
+    // SAFETY: memory of this process, which nobody executes now.
+    unsafe { machine::write_text(place, jump) };
+    machine::serialise();
+    assert_eq!(read()[..stays], stock[..stays], "{name}: what was to stay");
+    assert_eq!(read()[stays + JUMP_LEN / 4..], stock[stays + JUMP_LEN / 4..], "{name}: behind the jump");
+    assert!(!machine::is_writable(enter as *const () as usize), "what has no other address");
+
+    let calls = CALLS.load(Ordering::SeqCst);
+    // SAFETY: a function that goes to the entry of body().
+    let result = unsafe { call(function) };
+    assert_eq!(result, RESULT, "{name}: its result, and its caller's registers");
+    assert_eq!((CALLS.load(Ordering::SeqCst), inside()), (calls + 1, 0), "{name}");
+
+    // A second module finds it redirected.
+    let again = Opening::of(&unsafe_read(function));
+    assert!(again.and_then(|opening| opening.jump(place, jump, entry)).is_none(), "{name}: redirected twice");
+
+    // SAFETY: as above.
+    unsafe { machine::write_text(place, bytes) };
+    assert_eq!(read(), stock, "{name}: given back");
+}
+
+/// Beginnings that are a compiler's, but for an instruction further on that is somebody else's: the number of that, and it.
+const PROBED: [(&str, [u32; 2], usize, u32); 4] = [
+    ("stp x29, x30, [sp, #-64]!; b .+8", [0xa9bc_7bfd, 0x1400_0002], 1, 0x1400_0002),
+    ("stp x29, x30, [sp, #-64]!; brk #0x40d", [0xa9bc_7bfd, 0xd420_81a0], 1, 0xd420_81a0),
+    ("bti c; stp x29, x30, [sp, #-64]!; ...; brk #0x40d", [0xd503_245f, 0xa9bc_7bfd], 6, 0xd420_81a0),
+    ("ldr x8, [x0, #0x348]; ...; brk #0x40d", [0xf941_a408, UDF], 4, 0xd420_81a0),
+];
+
+/// No jump is written over somebody else's instruction.
+fn find_probe(function: usize, (name, first, number, instruction): (&str, [u32; 2], usize, u32)) {
+    let mut stock = [UDF; LEN];
+    stock[..2].copy_from_slice(&first);
+    stock[number] = instruction;
+    linux::store(function, &stock);
+    let opening = Opening::of(&unsafe_read(function)).unwrap_or_else(|| panic!("{name}: refused at once"));
+    let bytes = unsafe_read(function + opening.kept());
+    assert!(opening.jump(function + opening.kept(), bytes, enter as *const () as usize).is_none(), "{name}");
+}
+
+/// Functions of three instructions, and whether they go on two instructions further than they begin.
+const SHORT: [(&str, &[u32], bool); 7] = [
+    ("cbz w3, .+8; ret; b .", &[0x3400_0043, 0xd65f_03c0, 0x1400_0000], true),
+    ("cbnz x0, .+8; ret; b .", &[0xb500_0040, 0xd65f_03c0, 0x1400_0000], true),
+    ("cbz w3, .+12; ret; b .", &[0x3400_0063, 0xd65f_03c0, 0x1400_0000], false),
+    ("cbz w3, .+8; nop; b .", &[0x3400_0043, 0xd503_201f, 0x1400_0000], false),
+    ("cbz w3, .+8; ret; bl .", &[0x3400_0043, 0xd65f_03c0, 0x9400_0000], false),
+    ("ldr w3, [x0]; ret; b .", &[0xb940_0003, 0xd65f_03c0, 0x1400_0000], false),
+    ("cbz w3, .+8; ret; b .; nop", &[0x3400_0043, 0xd65f_03c0, 0x1400_0000, 0xd503_201f], false),
+];
+
+/// Where functions go on that are too short for a jump.
+fn go_on() {
+    let bytes = |code: &[u32]| {
+        let mut bytes = [0; 16];
+        for (place, word) in bytes.chunks_mut(4).zip(code) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    };
+    for (name, code, goes) in SHORT {
+        let found = machine::goes_on(0x1000, &bytes(code)[..4 * code.len()]);
+        assert_eq!(found, goes.then_some(0x1008), "{name}");
+    }
+    // bti c; cbz w3, .+8; ret; b .-4; and the furthest branches that there are.
+    let code = [0xd503_245f, 0x3400_0043, 0xd65f_03c0, 0x17ff_ffff];
+    assert_eq!(machine::goes_on(0x1000, &bytes(&code)), Some(0x1008));
+    for (branch, target) in [(0x1600_0000, 0x1000_0008), (0x15ff_ffff, 0x2000_0004)] {
+        let code = [0x3400_0043, 0xd65f_03c0, branch];
+        assert_eq!(machine::goes_on(0x1800_0000, &bytes(&code)[..12]), Some(target));
+    }
+}
+
+/// Where the jump goes that is made for an address of the kernel, which is none of this process.
+fn jump_far(function: usize) {
+    for entry in [0xffff_0000_0123_4568_usize, 0xffff_00fe_dcba_9874, 0xffff_ffff_ffff_fffc] {
+        let opening = Opening::of(&[0x40, 0x02, 0x00, 0xb4, 0, 0, 0, 0]).unwrap_or_else(|| panic!("cbz x0"));
+        let jump = opening.jump(0, [0; JUMP_LEN], entry).unwrap_or_else(|| panic!("no jump to {entry:#x}"));
+        let words = jump.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+        // All but the branch; then mov x0, x16; ret.
+        for (place, word) in (function..).step_by(4).zip(words.take(3).chain([0xaa10_03e0, 0xd65f_03c0])) {
+            linux::store(place, &[word]);
+        }
+        // SAFETY: code that returns a number.
+        let address: extern "C" fn() -> usize = unsafe { core::mem::transmute(function) };
+        assert_eq!(address(), entry);
+    }
+}
+
+/// What is at an address.
+fn unsafe_read<T: Copy>(address: usize) -> T {
+    // SAFETY: memory of this process that holds numbers.
+    unsafe { (address as *const T).read_unaligned() }
+}
+
+/// What the counter had when the entry came to the instruction that is stopped at.
+static SEEN: AtomicU64 = AtomicU64::new(0);
+/// That instruction, and what stands there when it is not.
+static STOPPED: (AtomicUsize, AtomicU64) = (AtomicUsize::new(0), AtomicU64::new(0));
+
+/// A breakpoint was executed: the instruction comes back, and is executed next.
+extern "C" fn trapped(_: i32, _: *const u8, _: *mut u8) {
+    SEEN.store(inside(), Ordering::SeqCst);
+    linux::store(STOPPED.0.load(Ordering::SeqCst), &[STOPPED.1.load(Ordering::SeqCst) as u32]);
+}
+
+/// Stops at each instruction of the entry, to see what the counter has.
+fn count_by_instruction() {
+    const BRK: u32 = 0xd420_0000;
+    let entry = enter as *const () as usize;
+    linux::on_trap(trapped);
+    for offset in (0..=*UNCOUNTED[1].end()).step_by(4) {
+        STOPPED.0.store(entry + offset, Ordering::SeqCst);
+        STOPPED.1.store(u64::from(unsafe_read::<u32>(entry + offset)), Ordering::SeqCst);
+        SEEN.store(u64::MAX, Ordering::SeqCst);
+        linux::store(entry + offset, &[BRK]);
+        // SAFETY: the entry of body().
+        assert_eq!(unsafe { call(entry) }, RESULT);
+        let seen = SEEN.load(Ordering::SeqCst);
+        let uncounted = UNCOUNTED.iter().any(|range| range.contains(&offset));
+        // The instruction after a store that may have failed is taken for one where the thread is not counted.
+        let unsure = offset == *UNCOUNTED[0].end();
+        assert_eq!(seen, u64::from(!uncounted || unsure), "at offset {offset} of the entry");
+    }
+}
+
+/// What stands for the kernel's functions.
+mod stubs {
+    use super::linux;
+
+    #[unsafe(no_mangle)]
+    extern "C" fn arm64_get_writable_addr(address: usize, writable: *mut usize) -> bool {
+        let Some(other) = linux::writable(address) else { return false };
+        // SAFETY: the caller's.
+        unsafe { writable.write(other) };
+        true
+    }
+
+    #[unsafe(no_mangle)]
+    static arm64_icache_sync_range: extern "C" fn(usize, usize) = linux::sync;
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn start() -> ! {
+    // SAFETY: all zero is a struct pcpu.
+    let mut pcpu: sys::pcpu = unsafe { core::mem::zeroed() };
+    pcpu.pc_curthread = 0x1234 as *mut sys::thread;
+    pcpu.pc_cpuid = 5;
+    pcpu.pc_zpcpu_offset = PART;
+    // SAFETY: no compiled code uses the register, and this function does not return.
+    unsafe { core::arch::asm!("mov x18, {}", in(reg) &raw const pcpu) };
+    entry::INSIDE.store(COUNTER.as_ptr().cast_mut().cast(), Ordering::SeqCst);
+
+    assert_eq!((machine::curthread() as usize, machine::cpuid()), (0x1234, 5));
+    let counter = entry::INSIDE.load(Ordering::SeqCst);
+    // SAFETY: the counter is there.
+    unsafe { machine::counter_u64_add(counter, 2) };
+    assert_eq!(inside(), 2);
+    // SAFETY: as above.
+    unsafe { machine::counter_u64_add(counter, -2) };
+    assert_eq!(inside(), 0);
+    let here = (&raw const pcpu) as usize;
+    assert!(machine::stack_pointer() <= here && here - machine::stack_pointer() < 1 << 16);
+    assert_eq!(machine::code_address(0x002b_0000_1234_5678), 0x002b_0000_1234_5678);
+    assert_eq!(machine::code_address(0x2ba3_0000_1234_5678), 0xffff_0000_1234_5678);
+    // SAFETY: all zero is a struct pcb.
+    let mut pcb: sys::pcb = unsafe { core::mem::zeroed() };
+    pcb.pcb_x[10] = 29;
+    pcb.pcb_sp = 31;
+    assert_eq!((machine::saved_frame(&pcb), machine::saved_stack(&pcb)), (29, 31));
+    assert_eq!(offset_of!(sys::pcb, pcb_sp), 96);
+
+    let (mut arrived, mut parked) = (false, false);
+    // SAFETY: bytes of this function.
+    unsafe { machine::park(0x1234, &raw mut arrived, &raw mut parked) };
+    assert!(arrived);
+
+    linux::guard_text();
+    let function = linux::map_code();
+    jump_far(function + 4);
+    for case in COMPILED {
+        // Once more where it lies in two pages.
+        redirect(function, case);
+        redirect(function + linux::PAGE - 12, case);
+    }
+    for (name, first, _) in FOREIGN {
+        linux::store(function, &first);
+        assert!(Opening::of(&unsafe_read(function)).is_none(), "{name}: accepted");
+    }
+    PROBED.into_iter().for_each(|case| find_probe(function, case));
+    go_on();
+    count_by_instruction();
+    let _ = writeln!(
+        linux::Console,
+        "ok: {} beginnings redirected and given back, {} refused, {} instructions of an entry",
+        COMPILED.len(),
+        FOREIGN.len() + PROBED.len(),
+        UNCOUNTED[1].end() / 4 + 1
+    );
+    linux::exit(0)
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let _ = writeln!(linux::Console, "{info}");
+    linux::exit(1)
+}
