@@ -48,4 +48,5 @@ if [ "$(uname -s)" != FreeBSD ] && [ -z "${KERNEL_HEADERS:-}" ]; then
 	done
 	export MACHINE=arm64 KERNEL=14 OSRELDATE=
 	sh scripts/arm64.sh clippy -- -D warnings
+	sh scripts/standin.sh clippy -q -p ktrace-standin -- -D warnings
 fi

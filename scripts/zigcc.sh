@@ -1,6 +1,6 @@
 #!/bin/sh
-# The linker of Rust programs for FreeBSD on another system: zig cc, without the libraries that the
-# crate libc names, nobody uses, and zig has not.
+# The linker of Rust programs for FreeBSD on another system, or of those that ZIG_TARGET says: zig cc, without the
+# libraries that the crate libc names, nobody uses, and zig has not.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
@@ -13,4 +13,4 @@ for argument do
 	*) set -- "$@" "$argument" ;;
 	esac
 done
-exec "$root/$ZIG_DIR/ziglang/zig" cc -target x86_64-freebsd.14.2 "$@"
+exec "$root/$ZIG_DIR/ziglang/zig" cc -target ${ZIG_TARGET:-x86_64-freebsd.14.2} "$@"

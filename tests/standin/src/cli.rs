@@ -33,6 +33,9 @@ struct Cli {
     /// Print what the kernel says.
     #[arg(long, short, global = true)]
     verbose: bool,
+    /// What this program is run by, where it is for another machine.
+    #[arg(long, global = true, value_name = "COMMAND", value_delimiter = ' ', allow_hyphen_values = true)]
+    emulator: Vec<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -54,7 +57,10 @@ enum Command {
     /// List the loads.
     List,
     /// Run all loads, each in a process of its own, with real threads and with the seed's schedule.
-    Check,
+    Check {
+        /// Only these.
+        loads: Vec<String>,
+    },
     /// Run loads with random seeds for so many seconds; print the command that replays what fails.
     Stress {
         /// How long.
@@ -105,7 +111,7 @@ pub fn main() -> ExitCode {
         Command::Demo => run_demo(&cli, out),
         Command::Run { load, scale, fault } => run_load(&cli, load, *scale, fault, out),
         Command::List => list(out),
-        Command::Check => check(&cli, out),
+        Command::Check { loads } => check(&cli, loads, out),
         Command::Stress { seconds, fault } => stress(&cli, Duration::from_secs(*seconds), fault, out),
     };
     match result {
@@ -161,19 +167,32 @@ fn list(out: &mut impl Write) -> Result<()> {
 /// Runs a load in a process of its own, with these options and those that are the same here. Returns whether it was
 /// good, what it said, and its command line.
 fn run_alone(cli: &Cli, load: &str, options: &[String]) -> Result<(bool, String, String)> {
-    let mut command = Process::new(std::env::current_exe().context("this program")?);
-    command.args(["run", load, "--module"]).arg(&cli.module);
-    command.args(["--cpus", &cli.cpus.to_string()]).args(options);
-    let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
-    let output = command.output().context("this program")?;
+    let module = cli.module.to_string_lossy();
+    let cpus = cli.cpus.to_string();
+    let mut words = vec!["run", load, "--module", &*module, "--cpus", &cpus];
+    words.extend(options.iter().map(String::as_str));
+    let this = std::env::current_exe().context("this program")?;
+    let mut command = match cli.emulator.split_first() {
+        Some((emulator, options)) => {
+            let mut command = Process::new(emulator);
+            command.args(options).arg(this);
+            command
+        }
+        None => Process::new(this),
+    };
+    let output = command.args(&words).output().context("this program")?;
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     Ok((output.status.success(), text, words.join(" ")))
 }
 
-fn check(cli: &Cli, out: &mut impl Write) -> Result<()> {
+fn check(cli: &Cli, only: &[String], out: &mut impl Write) -> Result<()> {
     let mut failed = Vec::new();
-    for load in ALL {
+    let loads = match only {
+        [] => ALL.iter().collect(),
+        only => only.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?,
+    };
+    for load in loads {
         for deterministic in [false, true] {
             let begun = Instant::now();
             let (good, text, words) = run_alone(cli, load.name, &schedule(cli.seed, deterministic))?;

@@ -1,4 +1,4 @@
-//! counter(9): each CPU's part is as far behind its `struct pcpu` as the counter is behind the first one's.
+//! counter(9): the parts of the CPUs are as far from each other as their `struct pcpu`s.
 
 use std::ffi::c_int;
 use std::sync::OnceLock;
@@ -8,6 +8,7 @@ use kernel_sys as sys;
 
 use crate::host::{HostLock, config, current, violation};
 use crate::low::Region;
+use crate::machine::counter_base;
 use crate::sched::{pcpu_base, point};
 use crate::witness;
 
@@ -54,7 +55,7 @@ fn parts(address: usize) -> impl Iterator<Item = &'static AtomicU64> {
 }
 
 fn address_of(counter: sys::counter_u64_t) -> usize {
-    (counter as usize).wrapping_add(pcpu_base())
+    (counter as usize).wrapping_add(counter_base(pcpu_base()))
 }
 
 pub(crate) unsafe extern "C" fn counter_u64_alloc(flags: c_int) -> sys::counter_u64_t {
@@ -69,7 +70,7 @@ pub(crate) unsafe extern "C" fn counter_u64_alloc(flags: c_int) -> sys::counter_
     }
     counters.used += 1;
     let address = counters.regions[slot / SLOTS] + slot % SLOTS * 8;
-    address.wrapping_sub(pcpu_base()) as sys::counter_u64_t
+    address.wrapping_sub(counter_base(pcpu_base())) as sys::counter_u64_t
 }
 
 pub(crate) unsafe extern "C" fn counter_u64_free(counter: sys::counter_u64_t) {

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::ptr::null_mut;
 
 use crate::host::violation;
+use crate::machine::interrupted_at;
 use crate::{heap, link, text};
 
 /// Has faults reported.
@@ -21,10 +22,7 @@ pub(crate) fn init() {
 
 unsafe extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the handler's own arguments.
-    let (address, from) = unsafe {
-        let registers = &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
-        ((*info).si_addr() as usize, registers[libc::REG_RIP as usize] as usize)
-    };
+    let (address, from) = unsafe { ((*info).si_addr() as usize, interrupted_at(context)) };
     if link::was_unloaded(from) || link::was_unloaded(address) {
         violation!(Text, "a call into text that was unloaded, at {from:#x}");
     }

@@ -10,12 +10,13 @@ use kernel_sys as sys;
 
 use crate::host::{HostLock, current, current_opt, violation};
 use crate::low::{PAGE, Region, pages, protect, retire};
+use crate::machine;
 use crate::sched::point;
 use crate::thread::text_of;
 use crate::{flaw, witness};
 
 /// Address space for all that is ever allocated.
-const SPACE: usize = 1 << 42;
+const SPACE: usize = machine::HEAP;
 /// malloc(9) aligns by as much.
 const ALIGN: usize = 16;
 /// What memory holds that was given out and not written: no record may hold it.

@@ -1,5 +1,4 @@
-//! What the stand-in is made of on the host: a lock with interrupts off, futexes, `%gs`, and the report of
-//! what is wrong.
+//! What the stand-in is made of on the host: a lock with interrupts off, futexes, and the report of what is wrong.
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -173,22 +172,6 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
     unsafe {
         libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX)
     };
-}
-
-const ARCH_SET_GS: i32 = 0x1001;
-
-/// Points `%gs` to `base`.
-pub(crate) fn set_gs(base: usize) {
-    static FAST: OnceLock<bool> = OnceLock::new();
-    // SAFETY: asks what the processor and the host's kernel can do.
-    let fast = *FAST.get_or_init(|| unsafe { libc::getauxval(libc::AT_HWCAP2) } & 2 != 0);
-    if fast {
-        // SAFETY: nothing on the host uses %gs; the host's kernel says that the instruction is allowed.
-        unsafe { std::arch::asm!("wrgsbase {}", in(reg) base, options(nomem, nostack, preserves_flags)) };
-    } else {
-        // SAFETY: as above.
-        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
-    }
 }
 
 /// What the stand-in checks.

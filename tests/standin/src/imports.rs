@@ -15,21 +15,20 @@ use crate::lock::{
     _mtx_trylock_flags_, _sleep, _sx_slock, _sx_sunlock, _sx_xlock, _sx_xunlock, pause_sbt, sched_bind,
     sched_unbind, sx_destroy, sx_init_flags, sx_try_xlock_, thread_lock_flags_, wakeup,
 };
+use crate::machine;
 use crate::proc::{kern_psignal, kproc_create, kproc_exit, lim_cur, pfind, pgfind};
 use crate::sched::smp_rendezvous;
 use crate::sysctl::{
     kernel_sysctl, sysctl_add_oid, sysctl_ctx_free, sysctl_ctx_init, sysctl_handle_64, sysctl_handle_int,
     sysctl_handle_string,
 };
-use crate::text::{
-    disable_wp, linker_ddb_search_symbol, linker_ddb_symbol_values, linker_file_lookup_symbol, restore_wp,
-};
+use crate::text::{linker_ddb_search_symbol, linker_ddb_symbol_values, linker_file_lookup_symbol};
 use crate::user::{copyin, exterr_to_ue, kern_yield, uiomove};
 use crate::vnode::{
     _vn_lock, vn_close, vn_finished_write, vn_fullpath, vn_getsize_locked, vn_open, vn_rdwr, vn_start_write,
     vn_truncate_locked, vput, vrefact,
 };
-use libc::{memcpy, memmove, memset, strlen};
+use libc::{memcmp, memcpy, memmove, memset, strlen};
 
 /// The address of a function of the kernel.
 macro_rules! functions {
@@ -37,7 +36,7 @@ macro_rules! functions {
         pub(crate) fn function(name: &str) -> Option<usize> {
             match name {
                 $(stringify!($name) => Some($name as *const () as usize),)*
-                _ => None,
+                _ => machine::import(name),
             }
         }
     };
@@ -66,7 +65,6 @@ functions! {
     cputick2usec,
     crfree,
     crhold,
-    disable_wp,
     eventhandler_deregister,
     eventhandler_find_list,
     eventhandler_register,
@@ -85,6 +83,7 @@ functions! {
     malloc,
     malloc_init,
     malloc_uninit,
+    memcmp,
     memcpy,
     memmove,
     memset,
@@ -99,7 +98,6 @@ functions! {
     printf,
     priv_check,
     priv_check_cred,
-    restore_wp,
     sched_bind,
     sched_unbind,
     smp_rendezvous,

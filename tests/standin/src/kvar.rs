@@ -10,6 +10,7 @@ use crate::clock;
 use crate::host::config;
 use crate::lock::sx_init_flags;
 use crate::low::Region;
+use crate::machine;
 
 /// The variables, in memory that the module's relocations reach.
 #[repr(C)]
@@ -17,6 +18,7 @@ pub(crate) struct Variables {
     pub(crate) allproc: sys::proclist,
     pub(crate) allproc_lock: sys::sx,
     pub(crate) proctree_lock: sys::sx,
+    pub(crate) modules_sx: sys::sx,
     pub(crate) cpu_ticks: sys::cpu_tick_f,
     pub(crate) osreldate: i32,
     pub(crate) mp_maxid: u32,
@@ -32,6 +34,8 @@ pub(crate) struct Variables {
     pub(crate) sdt_probe_func: usize,
     pub(crate) ktr_geniosize: u32,
     pub(crate) ktr_filesize_limit_signal: i32,
+    /// Whether fbt of dtrace(1) is loaded.
+    pub(crate) fbt: bool,
     /// The kernel's linker set of `struct pcpu`'s dynamic part: empty.
     pub(crate) set_pcpu: usize,
 }
@@ -41,7 +45,7 @@ static VARIABLES: OnceLock<usize> = OnceLock::new();
 /// Where they are.
 pub(crate) fn variables() -> *mut Variables {
     *VARIABLES.get_or_init(|| {
-        let base = Region::low(size_of::<Variables>()).base;
+        let base = Region::near(size_of::<Variables>()).base;
         let cpus = config().cpus;
         // SAFETY: the region is as large, all zero, and nobody else's.
         unsafe {
@@ -69,6 +73,7 @@ pub(crate) fn init_locks() {
     unsafe {
         sx_init_flags(&raw mut (*v).allproc_lock, c"allproc".as_ptr(), 0);
         sx_init_flags(&raw mut (*v).proctree_lock, c"proctree".as_ptr(), 0);
+        sx_init_flags(&raw mut (*v).modules_sx, c"modules".as_ptr(), 0);
     }
 }
 
@@ -82,6 +87,7 @@ pub(crate) fn symbols() -> Vec<(&'static str, usize)> {
         ("allproc", offset_of!(Variables, allproc)),
         ("allproc_lock", offset_of!(Variables, allproc_lock)),
         ("proctree_lock", offset_of!(Variables, proctree_lock)),
+        ("modules_sx", offset_of!(Variables, modules_sx)),
         ("cpu_ticks", offset_of!(Variables, cpu_ticks)),
         ("osreldate", offset_of!(Variables, osreldate)),
         ("mp_maxid", offset_of!(Variables, mp_maxid)),
@@ -102,6 +108,7 @@ pub(crate) fn symbols() -> Vec<(&'static str, usize)> {
     for (_, address) in &mut symbols {
         *address += base;
     }
+    symbols.extend(machine::variables());
     symbols
 }
 
@@ -115,4 +122,18 @@ pub(crate) fn m_iov() -> *mut sys::malloc_type {
 pub(crate) fn kernel_file() -> *mut c_void {
     // SAFETY: set once.
     unsafe { (*variables()).linker_kernel_file as *mut c_void }
+}
+
+/// Whether fbt of dtrace(1) is loaded.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn fbt_is_loaded() -> bool {
+    // SAFETY: a flag.
+    unsafe { (*variables()).fbt }
+}
+
+/// The lock of the modules.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn modules_sx() -> usize {
+    // SAFETY: only the address is taken.
+    unsafe { &raw const (*variables()).modules_sx as usize }
 }

@@ -26,6 +26,7 @@ pub mod link;
 pub mod loads;
 mod lock;
 mod low;
+mod machine;
 mod proc;
 mod sched;
 pub mod sysctl;

@@ -1,4 +1,4 @@
-//! The kernel's linker: puts a module into memory as `sys/kern/link_elf_obj.c` does, and runs what is in its linker
+//! The kernel's linker: puts a module into memory as `sys/kern/link_elf_obj.c` and `link_elf.c` do, and runs what is in its linker
 //! sets, in the kernel's order.
 
 use std::collections::BTreeMap;
@@ -13,13 +13,13 @@ use object::elf;
 
 use crate::balance::Balance;
 use crate::host::{HostLock, current, violation};
-use crate::low::Region;
-use crate::{counter, event, flaw, imports, kvar, text, thread, user, witness};
+use crate::low::{PAGE, Region};
+use crate::{counter, event, flaw, imports, kvar, machine, text, thread, user, witness};
 
 const EBUSY: i32 = sys::EBUSY.cast_signed();
 
 /// Bytes of what leads to a function of the stand-in, which is too far away for the module's calls.
-const TRAMPOLINE: usize = 64;
+const TRAMPOLINE: usize = 128;
 
 /// Where the text of the loaded module is.
 static START: AtomicUsize = AtomicUsize::new(0);
@@ -94,7 +94,7 @@ impl ModuleFile {
     /// When it is no module, or names what the stand-in does not have.
     pub fn load(&self) -> Result<Result<Loaded, i32>> {
         let module = Module::parse(&self.bytes)?;
-        ensure!(module.kind == elf::ET_REL, "not a relocatable file");
+        ensure!((module.machine, module.kind) == machine::FILE, "not what a kernel of this machine loads");
         let before = Balance::now();
         let loaded = link(&module, before)?;
         for (_, function, argument) in ordered(&loaded.sysinit) {
@@ -111,8 +111,8 @@ impl ModuleFile {
             return Ok(Err(result));
         }
         let redirected = text::changed(&loaded.text);
-        if redirected != text::count() {
-            violation!(Text, "{redirected} of {} functions are redirected", text::count());
+        if redirected != text::redirected() {
+            violation!(Text, "{redirected} of {} functions are redirected", text::redirected());
         }
         LOADED.store(true, Ordering::Release);
         Ok(Ok(loaded))
@@ -243,15 +243,22 @@ impl Loaded {
 /// Puts the sections into memory, and resolves what they refer to.
 fn link(module: &Module<'_>, before: Balance) -> Result<Loaded> {
     let names: Vec<&str> = module
-        .symbols
+        .linked_symbols()
+        .1
         .iter()
         .filter(|symbol| symbol.place == SymbolPlace::Undefined && !symbol.name.is_empty())
         .map(|symbol| symbol.name)
         .collect();
-    // One after the other, each as it wants to be aligned; then the trampolines.
+    // A shared object says where; others are one after the other, each as it wants to be aligned. Then the trampolines.
     let mut offsets = BTreeMap::new();
     let mut end = 0_usize;
     for (number, section) in module.loaded() {
+        if module.kind == elf::ET_DYN {
+            let offset = usize::try_from(section.address)?;
+            offsets.insert(number, offset);
+            end = end.max(offset + usize::try_from(section.size)?);
+            continue;
+        }
         // Code begins a page, as does what is behind it.
         end = if section.is_code() { end.next_multiple_of(4096) } else { end.next_multiple_of(64) };
         offsets.insert(number, end);
@@ -261,7 +268,7 @@ fn link(module: &Module<'_>, before: Balance) -> Result<Loaded> {
         }
     }
     let trampolines = end.next_multiple_of(4096);
-    let region = Region::low(trampolines + names.len() * TRAMPOLINE);
+    let region = Region::near(trampolines + names.len() * TRAMPOLINE);
     let mut placed = BTreeMap::new();
     for (number, section) in module.loaded() {
         let base = region.base + offsets[&number];
@@ -277,17 +284,18 @@ fn link(module: &Module<'_>, before: Balance) -> Result<Loaded> {
     let mut executable = Vec::new();
     for (number, section) in module.loaded() {
         for relocation in &section.relocations {
-            relocate(module, &placed, &imported, placed[&number].base, relocation)
+            relocate(module, &region, &placed, &imported, placed[&number].base, relocation)
                 .with_context(|| format!("{}+{:#x}", section.name, relocation.offset))?;
         }
         if section.is_code() {
             executable.push((placed[&number].base, placed[&number].size));
         }
     }
-    for (base, size) in &executable {
-        START.store(*base, Ordering::Relaxed);
-        END.store(base + size, Ordering::Relaxed);
-        region.protect(base - region.base, *size, libc::PROT_READ | libc::PROT_EXEC);
+    START.store(executable.iter().map(|(base, _)| *base).min().unwrap_or(0), Ordering::Relaxed);
+    END.store(executable.iter().map(|(base, size)| base + size).max().unwrap_or(0), Ordering::Relaxed);
+    for (base, size) in executable {
+        let page = base & !(PAGE - 1);
+        region.protect(page - region.base, base + size - page, libc::PROT_READ | libc::PROT_EXEC);
     }
     region.protect(trampolines, region.len - trampolines, libc::PROT_READ | libc::PROT_EXEC);
     let set = |name: &str| elements(module, &placed, name);
@@ -336,30 +344,15 @@ fn import(module: &Module<'_>, placed: &BTreeMap<usize, Placed>, name: &str, at:
     if let Some((_, address)) = kvar::symbols().into_iter().find(|(known, _)| *known == name) {
         return Ok(address);
     }
-    let weak = module.symbols.iter().any(|symbol| symbol.name == name && symbol.bind == elf::STB_WEAK);
+    let weak =
+        module.linked_symbols().1.iter().any(|symbol| symbol.name == name && symbol.bind == elf::STB_WEAK);
     ensure!(weak, "{name}: the stand-in has no such symbol");
     Ok(0)
 }
 
-/// Writes what leads to a function: a jump; or, where a call of it is to be left out, a question before it.
+/// Writes what leads to a function.
 fn trampoline(at: usize, function: usize, omit: bool) {
-    let mut code: Vec<u8> = Vec::new();
-    if omit {
-        // push %rdi; push %rsi; push %rdx; push %rcx; push %r8; push %r9; sub $8,%rsp
-        code.extend_from_slice(&[0x57, 0x56, 0x52, 0x51, 0x41, 0x50, 0x41, 0x51, 0x48, 0x83, 0xec, 0x08]);
-        // movabs $omit_this,%rax; call *%rax
-        code.extend_from_slice(&[0x48, 0xb8]);
-        code.extend_from_slice(&(flaw::omit_this as *const () as usize).to_le_bytes());
-        code.extend_from_slice(&[0xff, 0xd0]);
-        // add $8,%rsp; pop %r9; pop %r8; pop %rcx; pop %rdx; pop %rsi; pop %rdi
-        code.extend_from_slice(&[0x48, 0x83, 0xc4, 0x08, 0x41, 0x59, 0x41, 0x58, 0x59, 0x5a, 0x5e, 0x5f]);
-        // test %al,%al; je .+3; xor %eax,%eax; ret
-        code.extend_from_slice(&[0x84, 0xc0, 0x74, 0x03, 0x31, 0xc0, 0xc3]);
-    }
-    // movabs $function,%rax; jmp *%rax: %rax is nothing that functions are given.
-    code.extend_from_slice(&[0x48, 0xb8]);
-    code.extend_from_slice(&function.to_le_bytes());
-    code.extend_from_slice(&[0xff, 0xe0]);
+    let code = machine::trampoline(function, omit.then_some(flaw::omit_this as *const () as usize));
     assert!(code.len() <= TRAMPOLINE, "a trampoline fits");
     // SAFETY: the place is in the region, which is writable.
     unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), at as *mut u8, code.len()) };
@@ -367,13 +360,17 @@ fn trampoline(at: usize, function: usize, omit: bool) {
 
 fn relocate(
     module: &Module<'_>,
+    region: &Region,
     placed: &BTreeMap<usize, Placed>,
     imported: &BTreeMap<&str, usize>,
     section: usize,
     relocation: &Relocation,
 ) -> Result<()> {
-    let symbol = module.symbols.get(relocation.symbol).context("a symbol that is not there")?;
+    let (_, symbols) = module.linked_symbols();
+    let symbol = symbols.get(relocation.symbol).context("a symbol that is not there")?;
     let value = match symbol.place {
+        // Without a symbol it is about where the module is.
+        _ if relocation.symbol == 0 => region.base as u64,
         SymbolPlace::Section(number) => {
             let placed = placed.get(&number).with_context(|| format!("{}: not loaded", symbol.name))?;
             placed.base as u64 + symbol.value
@@ -384,24 +381,8 @@ fn relocate(
     };
     let place = section as u64 + relocation.offset;
     let addend = relocation.addend.context("relocations without addends")?;
-    let absolute = value.wrapping_add_signed(addend);
-    let relative = absolute.wrapping_sub(place);
-    let (bytes, len) = match relocation.kind {
-        elf::R_X86_64_NONE => return Ok(()),
-        elf::R_X86_64_64 => (absolute, 8),
-        elf::R_X86_64_32S => {
-            let short = i32::try_from(absolute.cast_signed())
-                .with_context(|| format!("{} is too far", symbol.name))?;
-            (u64::from(short.cast_unsigned()), 4)
-        }
-        // Where nothing is, as for a weak name that is not there, a call leads nowhere: nobody makes it.
-        elf::R_X86_64_PC32 | elf::R_X86_64_PLT32 => {
-            let short = i32::try_from(relative.cast_signed())
-                .with_context(|| format!("{} is too far", symbol.name))?;
-            (u64::from(short.cast_unsigned()), 4)
-        }
-        kind => bail!("unexpected relocation type {kind}"),
-    };
+    let (bytes, len) = machine::relocated(relocation.kind, value.wrapping_add_signed(addend), place)
+        .with_context(|| format!("of {}", symbol.name))?;
     // SAFETY: the place is in a section, which is writable; the artifact's check says so of its offset.
     unsafe { std::ptr::copy_nonoverlapping(bytes.to_le_bytes().as_ptr(), place as *mut u8, len) };
     Ok(())

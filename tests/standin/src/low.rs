@@ -1,6 +1,7 @@
-//! Memory of the kernel: the low 2 GB, which the module's relocations reach, and whatever else is mapped.
+//! Memory of the kernel: what the module's relocations reach, and whatever else is mapped.
 
 use crate::host::violation;
+use crate::machine::NEAR;
 
 /// Bytes of a page.
 pub(crate) const PAGE: usize = 4096;
@@ -18,9 +19,27 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Writable memory in the low 2 GB.
-    pub(crate) fn low(len: usize) -> Region {
-        Region::map(len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_32BIT)
+    /// Writable memory that the module's relocations reach.
+    pub(crate) fn near(len: usize) -> Region {
+        Region::map(len, libc::PROT_READ | libc::PROT_WRITE, NEAR)
+    }
+
+    /// Writable memory that is mapped at two places.
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) fn twice(len: usize) -> (Region, Region) {
+        let len = pages(len);
+        // SAFETY: a new file, and new mappings of it.
+        let places = unsafe {
+            let file = libc::memfd_create(c"text".as_ptr(), 0);
+            assert!(file >= 0 && libc::ftruncate(file, len as i64) == 0, "memfd_create");
+            [0, 1].map(|_| {
+                let protection = libc::PROT_READ | libc::PROT_WRITE;
+                libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, file, 0)
+            })
+        };
+        assert!(!places.contains(&libc::MAP_FAILED), "mmap: {}", std::io::Error::last_os_error());
+        let [one, other] = places.map(|base| Region { base: base as usize, len });
+        (one, other)
     }
 
     /// Memory anywhere that nobody may touch yet.

@@ -19,9 +19,10 @@ use kernel_sys as sys;
 
 use crate::host::{
     HostGuard, HostLock, config, current, current_opt, futex_wait, futex_wake, interrupts_off, interrupts_on,
-    set_gs, violation,
+    violation,
 };
 use crate::low::Region;
+use crate::machine;
 use crate::thread::Kt;
 use crate::{clock, link};
 
@@ -69,7 +70,10 @@ pub(crate) fn start(first: &'static Kt) {
     let pcpu = PCPU.get_or_init(|| Region::anywhere(count * size_of::<sys::pcpu>()));
     for cpu in 0..count {
         // SAFETY: the region has room for as many, all zero.
-        unsafe { (*pcpu_of(pcpu, cpu)).pc_cpuid = cpu as u32 };
+        unsafe {
+            (*pcpu_of(pcpu, cpu)).pc_cpuid = cpu as u32;
+            (*pcpu_of(pcpu, cpu)).pc_zpcpu_offset = cpu * size_of::<sys::pcpu>();
+        }
     }
     let sched = Sched {
         cpus: (0..count).map(|_| Cpu { current: None, bound: VecDeque::new() }).collect(),
@@ -299,10 +303,7 @@ fn leave_cpu(
 ) {
     // SAFETY: guarded by the scheduler's lock; the registers are this function's, which has a frame.
     unsafe {
-        let (frame, stack): (u64, u64);
-        std::arch::asm!("mov {}, rbp", "mov {}, rsp", out(reg) frame, out(reg) stack, options(nomem, nostack));
-        (*kt.pcb()).pcb_rbp = frame.cast_signed();
-        (*kt.pcb()).pcb_rsp = stack.cast_signed();
+        machine::save(&mut *kt.pcb());
         let td = &mut *kt.as_ptr();
         td.td_state = state;
         td.td_oncpu = sys::NOCPU;
@@ -336,7 +337,7 @@ pub(crate) fn wait_for_cpu(kt: &'static Kt) {
 
 fn enter_cpu(kt: &Kt) {
     if let Ok(cpu) = usize::try_from(kt.cpu.load(Ordering::Relaxed)) {
-        set_gs(pcpu_base() + cpu * size_of::<sys::pcpu>());
+        machine::set_pcpu(pcpu_base() + cpu * size_of::<sys::pcpu>());
     }
 }
 
@@ -431,15 +432,17 @@ unsafe extern "C" fn on_signal(number: i32, _: *mut libc::siginfo_t, context: *m
         interrupt_now(kt);
     } else {
         // SAFETY: the handler's own argument.
-        let address =
-            unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_RIP as usize] };
+        let address = unsafe { machine::interrupted_at(context) };
         // Anywhere else it may have a lock of the host.
-        if link::is_kernel_text(address as usize) && kt.cpu.load(Ordering::Relaxed) >= 0 {
+        if link::is_kernel_text(address) && kt.cpu.load(Ordering::Relaxed) >= 0 {
             give_way();
         }
     }
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
+    // SAFETY: as above; the handler's own argument.
+    unsafe {
+        *libc::__errno_location() = errno;
+        machine::go_on_with_pcpu(context);
+    }
 }
 
 /// Does what an interrupt asks for.

@@ -12,14 +12,10 @@ use kernel_sys as sys;
 use crate::host::violation;
 use crate::kvar;
 use crate::low::{PAGE, Region};
+use crate::machine::{self, SIZE};
 use crate::sched::point;
 use crate::thread::text_of;
 use crate::{flaw, heap, witness};
-
-/// `push %rbp; mov %rsp,%rbp`.
-const FRAME: &[u8] = &[0x55, 0x48, 0x89, 0xe5];
-/// Bytes of a function.
-const SIZE: usize = 64;
 
 /// A function of the stock backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,36 +48,32 @@ pub(crate) enum Stock {
     ktrexterr,
 }
 
-/// Their names, and what some of them have before their frame: a look at the first argument.
-static FUNCTIONS: [(&CStr, &[u8]); 24] = [
-    // mov disp32(%rdi),%rax
-    (c"ktr_get_tracevp", &[0x48, 0x8b, 0x87, 0x48, 0x03, 0x00, 0x00]),
-    // test %rdi,%rdi; je .+2
-    (c"ktr_io_params_free", &[0x48, 0x85, 0xff, 0x74, 0x00]),
-    (c"ktrcapfail", &[]),
-    (c"ktrcsw", &[]),
-    (c"ktrfault", &[]),
-    (c"ktrfaultend", &[]),
-    (c"ktrgenio", &[]),
-    (c"ktrnamei", &[]),
-    (c"ktrprocctor", &[]),
-    // mov disp32(%rdi),%rax
-    (c"ktrprocexec", &[0x48, 0x8b, 0x87, 0x48, 0x03, 0x00, 0x00]),
-    (c"ktrprocexit", &[]),
-    // testl $imm32,disp32(%rdi)
-    (c"ktrprocfork", &[0xf7, 0x87, 0x40, 0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x40]),
-    (c"ktrpsig", &[]),
-    (c"ktrstruct", &[]),
-    (c"ktrstruct_error", &[]),
-    (c"ktrstructarray", &[]),
-    (c"ktrsyscall", &[]),
-    (c"ktrsysctl", &[]),
-    (c"ktrsysret", &[]),
-    (c"ktruserret", &[]),
-    (c"sys_ktrace", &[]),
-    (c"sys_utrace", &[]),
-    (c"ktrdata", &[]),
-    (c"ktrexterr", &[]),
+/// All of them, and their names.
+static FUNCTIONS: [(Stock, &CStr); 24] = [
+    (Stock::ktr_get_tracevp, c"ktr_get_tracevp"),
+    (Stock::ktr_io_params_free, c"ktr_io_params_free"),
+    (Stock::ktrcapfail, c"ktrcapfail"),
+    (Stock::ktrcsw, c"ktrcsw"),
+    (Stock::ktrfault, c"ktrfault"),
+    (Stock::ktrfaultend, c"ktrfaultend"),
+    (Stock::ktrgenio, c"ktrgenio"),
+    (Stock::ktrnamei, c"ktrnamei"),
+    (Stock::ktrprocctor, c"ktrprocctor"),
+    (Stock::ktrprocexec, c"ktrprocexec"),
+    (Stock::ktrprocexit, c"ktrprocexit"),
+    (Stock::ktrprocfork, c"ktrprocfork"),
+    (Stock::ktrpsig, c"ktrpsig"),
+    (Stock::ktrstruct, c"ktrstruct"),
+    (Stock::ktrstruct_error, c"ktrstruct_error"),
+    (Stock::ktrstructarray, c"ktrstructarray"),
+    (Stock::ktrsyscall, c"ktrsyscall"),
+    (Stock::ktrsysctl, c"ktrsysctl"),
+    (Stock::ktrsysret, c"ktrsysret"),
+    (Stock::ktruserret, c"ktruserret"),
+    (Stock::sys_ktrace, c"sys_ktrace"),
+    (Stock::sys_utrace, c"sys_utrace"),
+    (Stock::ktrdata, c"ktrdata"),
+    (Stock::ktrexterr, c"ktrexterr"),
 ];
 
 /// How many of them this release has.
@@ -100,10 +92,10 @@ static TEXT: OnceLock<Text> = OnceLock::new();
 
 fn text() -> &'static Text {
     TEXT.get_or_init(|| {
-        let region = Region::low(COUNT * SIZE);
-        let mut stock = vec![0xcc; region.len];
-        for (index, (_, early)) in FUNCTIONS.iter().take(COUNT).enumerate() {
-            let code = function(index, early, &raw const CALLS[index] as u64);
+        let region = machine::text_memory(COUNT * SIZE);
+        let mut stock = vec![machine::FILL; region.len];
+        for (index, (stock_function, _)) in FUNCTIONS.iter().take(COUNT).enumerate() {
+            let code = function(*stock_function);
             stock[index * SIZE..index * SIZE + code.len()].copy_from_slice(&code);
             ENTRIES[index].store(region.base + index * SIZE, Ordering::Release);
         }
@@ -114,23 +106,10 @@ fn text() -> &'static Text {
     })
 }
 
-/// A function that counts its calls at an address.
-fn function(index: usize, early: &[u8], count: u64) -> Vec<u8> {
-    let mut code = early.to_vec();
-    code.extend_from_slice(FRAME);
-    // movabs $count,%r11
-    code.extend_from_slice(&[0x49, 0xbb]);
-    code.extend_from_slice(&count.to_le_bytes());
-    // lock incq (%r11)
-    code.extend_from_slice(&[0xf0, 0x49, 0xff, 0x03]);
-    if index == Stock::ktrgenio as usize {
-        // mov %rdx,%rdi; movabs $free_uio,%rax; call *%rax
-        code.extend_from_slice(&[0x48, 0x89, 0xd7, 0x48, 0xb8]);
-        code.extend_from_slice(&(free_uio as *const () as usize).to_le_bytes());
-        code.extend_from_slice(&[0xff, 0xd0]);
-    }
-    // xor %eax,%eax; pop %rbp; ret
-    code.extend_from_slice(&[0x31, 0xc0, 0x5d, 0xc3]);
+/// A function of the stock backend.
+fn function(stock: Stock) -> Vec<u8> {
+    let third = (stock == Stock::ktrgenio).then_some(free_uio as *const () as usize);
+    let code = machine::function(stock, &raw const CALLS[stock as usize] as u64, third);
     assert!(code.len() <= SIZE, "a function fits");
     code
 }
@@ -173,50 +152,44 @@ pub(crate) fn has(stock: Stock) -> bool {
     (stock as usize) < COUNT
 }
 
-/// How many there are.
-pub(crate) fn count() -> usize {
-    COUNT
+/// How many a module redirects.
+pub(crate) fn redirected() -> usize {
+    COUNT - machine::LEFT
 }
 
-/// Writes a breakpoint behind the frame of a function, as another tool would, or what was there.
+/// Writes a breakpoint into a function, as another tool would, or what was there.
 pub(crate) fn patch(stock: Stock, patched: bool) {
     let text = text();
-    let offset = stock as usize * SIZE + FRAME.len();
+    let (offset, breakpoint) = machine::BREAKPOINT;
+    let offset = stock as usize * SIZE + offset;
+    let bytes = if patched { breakpoint } else { &text.stock[offset..offset + breakpoint.len()] };
     set_writable(true);
-    // SAFETY: inside the region, which is writable now.
+    // SAFETY: inside the region, which is writable now; nobody calls the function.
     unsafe {
-        ((text.region.base + offset) as *mut u8).write_volatile(if patched {
-            0xcc
-        } else {
-            text.stock[offset]
-        });
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), (text.region.base + offset) as *mut u8, bytes.len());
     }
     set_writable(false);
 }
 
-fn set_writable(writable: bool) {
+/// Has the text be one that can be written, or not.
+pub(crate) fn set_writable(writable: bool) {
     let write = if writable { libc::PROT_WRITE } else { 0 };
     let region = text().region;
     region.protect(0, region.len.next_multiple_of(PAGE), libc::PROT_READ | libc::PROT_EXEC | write);
 }
 
-pub(crate) unsafe extern "C" fn disable_wp() -> bool {
-    set_writable(true);
-    true
-}
-
-pub(crate) unsafe extern "C" fn restore_wp(_: bool) {
+/// The text was written to, and can be: once a byte of it is not what it should be, if that is asked for.
+pub(crate) fn spoil() {
     if crate::link::is_unloading() && flaw::shows(flaw::Other::ByteLeft, 5) {
         // SAFETY: inside the region, which is writable.
         unsafe { ((text().region.base + SIZE * 3 + 5) as *mut u8).write_volatile(0xe9) };
     }
-    set_writable(false);
 }
 
 /// Looks a symbol of the kernel's own file up by name.
 pub(crate) fn lookup(name: &str) -> Option<usize> {
     if let Some(index) =
-        FUNCTIONS.iter().take(COUNT).position(|(known, _)| known.to_bytes() == name.as_bytes())
+        FUNCTIONS.iter().take(COUNT).position(|(_, known)| known.to_bytes() == name.as_bytes())
     {
         return Some(text().region.base + index * SIZE);
     }
@@ -261,13 +234,13 @@ pub(crate) unsafe extern "C" fn linker_ddb_symbol_values(
     values: *mut sys::linker_symval_t,
 ) -> c_int {
     let first = (&raw const FUNCTIONS).cast::<u8>() as usize;
-    let index = (symbol as usize - first) / size_of::<(&CStr, &[u8])>();
-    let size = function(index, FUNCTIONS[index].1, 0).len();
+    let index = (symbol as usize - first) / size_of::<(Stock, &CStr)>();
+    let (stock, name) = FUNCTIONS[index];
     // SAFETY: the caller's.
     unsafe {
-        (*values).name = FUNCTIONS[index].0.as_ptr();
+        (*values).name = name.as_ptr();
         (*values).value = (text().region.base + index * SIZE) as *mut c_char;
-        (*values).size = size;
+        (*values).size = function(stock).len();
     }
     0
 }

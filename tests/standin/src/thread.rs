@@ -10,6 +10,7 @@ use kernel_sys as sys;
 use crate::host::{HostLock, become_thread, current};
 use crate::ledger::Ledger;
 use crate::low::PAGE;
+use crate::machine::{call_saving, return_saved};
 use crate::proc::Kp;
 use crate::sched;
 use crate::witness::Held;
@@ -187,7 +188,7 @@ impl Kt {
 pub(crate) fn copy_name(name: &str, out: &mut [c_char; 20]) {
     *out = [0; 20];
     for (to, from) in out.iter_mut().take(19).zip(name.bytes()) {
-        *to = from.cast_signed();
+        *to = from as c_char;
     }
 }
 
@@ -241,56 +242,6 @@ pub(crate) unsafe fn call_escapable(function: unsafe extern "C" fn(*mut c_void),
 pub(crate) fn escape() -> ! {
     // SAFETY: call_escapable() is below on this stack.
     unsafe { return_saved(current().escape.get()) }
-}
-
-/// Saves the registers that a function keeps, and the stack pointer, and calls.
-#[unsafe(naked)]
-unsafe extern "C" fn call_saving(
-    _function: unsafe extern "C" fn(*mut c_void),
-    _argument: *mut c_void,
-    _save: *mut usize,
-) {
-    core::arch::naked_asm!(
-        "push rbp",
-        "mov rbp, rsp",
-        "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "sub rsp, 8",
-        "mov [rdx], rsp",
-        "mov rax, rdi",
-        "mov rdi, rsi",
-        "call rax",
-        "jmp {restore}",
-        restore = sym restore,
-    )
-}
-
-/// Goes back behind the call of [`call_saving`].
-#[unsafe(naked)]
-unsafe extern "C" fn return_saved(_stack: usize) -> ! {
-    core::arch::naked_asm!(
-        "mov rsp, rdi",
-        "jmp {restore}",
-        restore = sym restore,
-    )
-}
-
-/// The end of [`call_saving`].
-#[unsafe(naked)]
-unsafe extern "C" fn restore() {
-    core::arch::naked_asm!(
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
-    )
 }
 
 /// A string of the module, for reports and names.

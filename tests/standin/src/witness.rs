@@ -104,6 +104,12 @@ pub(crate) fn held(kt: &Kt) -> &mut Vec<Held> {
     unsafe { &mut *kt.held.get() }
 }
 
+/// Whether the current thread has the lock at an address.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn holds(address: usize) -> bool {
+    held(current()).iter().any(|held| held.address == address)
+}
+
 /// Looks whether the current thread may take a lock now, and wait for it. `twice` says that it may have another of
 /// that class.
 pub(crate) fn before(address: usize, class: Class, kind: Kind, twice: bool) {

@@ -50,6 +50,15 @@ pub fn run(world: &World) -> Result<String> {
     text::patch(Stock::ktrsyscall, false);
 
     let v = kvar::variables();
+    let mut refusals = 3;
+    if cfg!(target_arch = "aarch64") {
+        // SAFETY: nobody else loads a module now.
+        unsafe { (*v).fbt = true };
+        refused(module, EBUSY, "fbt of dtrace is loaded")?;
+        // SAFETY: as above.
+        unsafe { (*v).fbt = false };
+        refusals += 1;
+    }
     // SAFETY: nobody else reads the release now.
     unsafe { (*v).osreldate += 100_000 };
     refused(module, ENOEXEC, "built for FreeBSD")?;
@@ -77,5 +86,5 @@ pub fn run(world: &World) -> Result<String> {
     if text::stock_calls() == before {
         violation!(Text, "the stock backend is not called when the module has left");
     }
-    Ok("4 refused, with a line each; the stock backend is back".to_owned())
+    Ok(format!("{refusals} refused, with a line each, and an unload; the stock backend is back"))
 }

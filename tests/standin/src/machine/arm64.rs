@@ -1,0 +1,277 @@
+//! arm64. `x18` points to the `struct pcpu`: all of the stand-in is compiled so that nothing else uses it.
+
+use std::ffi::{c_char, c_void};
+use std::sync::OnceLock;
+
+use anyhow::{Result, bail};
+use kernel_sys as sys;
+use object::elf;
+
+use crate::host::violation;
+use crate::kvar;
+use crate::low::Region;
+use crate::text::{self, Stock};
+use crate::witness;
+
+/// What the kernel's linker loads.
+pub(crate) const FILE: (u16, u16) = (elf::EM_AARCH64, elf::ET_DYN);
+/// Where the memory has to be that the module's relocations reach: anywhere.
+pub(crate) const NEAR: i32 = 0;
+
+/// Bytes of addresses for malloc(9): an emulator has a note of each page.
+pub(crate) const HEAP: usize = 1 << 35;
+
+/// Functions of the kernel that stay as they are, as they only lead to others: ktrstruct_error().
+pub(crate) const LEFT: usize = 1;
+
+/// Bytes that a function of the kernel has.
+pub(crate) const SIZE: usize = 128;
+/// What stands between them: `udf #0`.
+pub(crate) const FILL: u8 = 0;
+/// Where another tool has its breakpoint in a function, and what that is: the first instruction, `brk #0x40d`.
+pub(crate) const BREAKPOINT: (usize, &[u8]) = (0, &[0xa0, 0x81, 0x20, 0xd4]);
+
+/// How functions begin: some with a look at the first argument, some as where branches are protected. And what the latter
+/// have before they return.
+fn opening(stock: Stock) -> (&'static [u32], &'static [u32]) {
+    match stock {
+        // ldr x8, [x0, #0x348]
+        Stock::ktr_get_tracevp | Stock::ktrprocexec => (&[0xf941_a408], &[]),
+        // cbz x0, .+4
+        Stock::ktr_io_params_free => (&[0xb400_0020], &[]),
+        // ldr w8, [x0, #0x340]
+        Stock::ktrprocfork => (&[0xb943_4008], &[]),
+        // bti c
+        Stock::ktrsyscall | Stock::sys_ktrace => (&[0xd503_245f], &[]),
+        // paciasp, autiasp
+        Stock::ktrsysret | Stock::ktrgenio => (&[0xd503_233f], &[0xd503_23bf]),
+        _ => (&[], &[]),
+    }
+}
+
+/// A function that counts its calls at an address, calls another with its third argument, if there is one, and returns zero.
+pub(crate) fn function(stock: Stock, count: u64, third: Option<usize>) -> Vec<u8> {
+    if stock == Stock::ktrstruct_error {
+        // cbz w3, .+8; ret; b ktrstruct, which is the function before.
+        let words = (SIZE + 8) as u32 / 4;
+        return bytes(&[0x3400_0043, 0xd65f_03c0, 0x1400_0000 | words.wrapping_neg() & 0x03ff_ffff]);
+    }
+    let (opening, closing) = opening(stock);
+    let mut code = opening.to_vec();
+    // stp x29, x30, [sp, #-32]!; mov x29, sp
+    code.extend_from_slice(&[0xa9be_7bfd, 0x9100_03fd]);
+    // ldxr x10, [x9]; add x10, x10, #1; stxr w11, x10, [x9]; cbnz w11, .-12
+    code.extend(load(9, count));
+    code.extend_from_slice(&[0xc85f_7d2a, 0x9100_054a, 0xc80b_7d2a, 0x35ff_ffab]);
+    if let Some(third) = third {
+        // mov x0, x2; blr x9
+        code.extend(load(9, third as u64));
+        code.extend_from_slice(&[0xaa02_03e0, 0xd63f_0120]);
+    }
+    // mov x0, #0; ldp x29, x30, [sp], #32; ret
+    code.extend_from_slice(&[0xd280_0000, 0xa8c2_7bfd]);
+    code.extend_from_slice(closing);
+    code.push(0xd65f_03c0);
+    bytes(&code)
+}
+
+/// `movz`, and three `movk`, of a number.
+fn load(register: u32, value: u64) -> impl Iterator<Item = u32> {
+    let parts = [0xd280_0000_u32, 0xf2a0_0000, 0xf2c0_0000, 0xf2e0_0000].into_iter().zip([0, 16, 32, 48]);
+    parts.map(move |(code, shift)| code | ((value >> shift) as u32 & 0xffff) << 5 | register)
+}
+
+fn bytes(code: &[u32]) -> Vec<u8> {
+    code.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// What leads to a function: a jump; or, where a call of it is to be left out, a question before it.
+pub(crate) fn trampoline(function: usize, omit: Option<usize>) -> Vec<u8> {
+    let mut code = Vec::new();
+    if let Some(omit) = omit {
+        // stp x29, x30, [sp, #-80]!; stp x0, x1, [sp, #16]; stp x2, x3, [sp, #32]; stp x4, x5, [sp, #48];
+        // stp x6, x7, [sp, #64]
+        code.extend_from_slice(&[0xa9bb_7bfd, 0xa901_07e0, 0xa902_0fe2, 0xa903_17e4, 0xa904_1fe6]);
+        // blr x9; mov w9, w0
+        code.extend(load(9, omit as u64));
+        code.extend_from_slice(&[0xd63f_0120, 0x2a00_03e9]);
+        // ldp x0, x1, [sp, #16]; ldp x2, x3, [sp, #32]; ldp x4, x5, [sp, #48]; ldp x6, x7, [sp, #64];
+        // ldp x29, x30, [sp], #80
+        code.extend_from_slice(&[0xa941_07e0, 0xa942_0fe2, 0xa943_17e4, 0xa944_1fe6, 0xa8c5_7bfd]);
+        // tbz w9, #0, .+12; mov x0, #0; ret
+        code.extend_from_slice(&[0x3600_0069, 0xd280_0000, 0xd65f_03c0]);
+    }
+    // br x16
+    code.extend(load(16, function as u64));
+    code.push(0xd61f_0200);
+    bytes(&code)
+}
+
+/// What a relocation writes, and how many bytes of it: for an address.
+pub(crate) fn relocated(kind: u32, address: u64, _: u64) -> Result<(u64, usize)> {
+    Ok(match kind {
+        elf::R_AARCH64_NONE => (0, 0),
+        elf::R_AARCH64_ABS64
+        | elf::R_AARCH64_GLOB_DAT
+        | elf::R_AARCH64_JUMP_SLOT
+        | elf::R_AARCH64_RELATIVE => (address, 8),
+        kind => bail!("unexpected relocation type {kind}"),
+    })
+}
+
+/// A function of the kernel that only this machine's has.
+pub(crate) fn import(name: &str) -> Option<usize> {
+    match name {
+        "arm64_get_writable_addr" => Some(arm64_get_writable_addr as *const () as usize),
+        "module_lookupbyname" => Some(module_lookupbyname as *const () as usize),
+        _ => None,
+    }
+}
+
+/// Variables of the kernel that only this machine's has.
+pub(crate) fn variables() -> Vec<(&'static str, usize)> {
+    static SYNC: unsafe extern "C" fn(usize, usize) = icache_sync_range;
+    vec![("arm64_icache_sync_range", &raw const SYNC as usize)]
+}
+
+/// Where the kernel's text is, and where else, so that it can be written.
+static TEXT: OnceLock<(Region, Region)> = OnceLock::new();
+
+/// Memory for the kernel's text. It is mapped twice, as the kernel has it in its direct map, too.
+pub(crate) fn text_memory(len: usize) -> Region {
+    TEXT.get_or_init(|| Region::twice(len)).0
+}
+
+unsafe extern "C" fn arm64_get_writable_addr(address: usize, writable: *mut usize) -> bool {
+    let Some((text, other)) = TEXT.get().filter(|(text, _)| text.contains(address)) else { return false };
+    // SAFETY: the caller's.
+    unsafe { writable.write(other.base + (address - text.base)) };
+    true
+}
+
+/// Has what was written be what is executed.
+unsafe extern "C" fn icache_sync_range(address: usize, len: usize) {
+    // An emulator does not see what is written elsewhere: it forgets code that could be written to.
+    text::set_writable(true);
+    text::spoil();
+    for line in (address & !3..address + len).step_by(4) {
+        // SAFETY: only caches are touched, of memory that is mapped.
+        unsafe {
+            std::arch::asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", "dsb ish", "isb", in(reg) line, options(nostack));
+        }
+    }
+    text::set_writable(false);
+}
+
+unsafe extern "C" fn module_lookupbyname(name: *const c_char) -> *mut c_void {
+    if !witness::holds(kvar::modules_sx()) {
+        violation!(LockUse, "module_lookupbyname() without the lock of the modules");
+    }
+    // SAFETY: the caller's.
+    let name = unsafe { crate::thread::text_of(name) };
+    if name == "fbt" && kvar::fbt_is_loaded() { kvar::kernel_file() } else { std::ptr::null_mut() }
+}
+
+/// What is added to the address of a counter for where the first CPU's part is.
+pub(crate) fn counter_base(_: usize) -> usize {
+    0
+}
+
+/// Points to a CPU's `struct pcpu`.
+pub(crate) fn set_pcpu(base: usize) {
+    // SAFETY: nothing else uses the register.
+    unsafe { std::arch::asm!("mov x18, {}", in(reg) base, options(nomem, nostack, preserves_flags)) };
+}
+
+/// Where an interrupt has come.
+///
+/// # Safety
+///
+/// `context` is what a handler of a signal gets.
+pub(crate) unsafe fn interrupted_at(context: *mut c_void) -> usize {
+    // SAFETY: the caller's.
+    unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.pc as usize }
+}
+
+/// Has what was interrupted go on with the `struct pcpu` of now: the host has kept the one of then.
+///
+/// # Safety
+///
+/// `context` is what a handler of a signal gets.
+pub(crate) unsafe fn go_on_with_pcpu(context: *mut c_void) {
+    let pcpu: u64;
+    // SAFETY: the caller's.
+    unsafe {
+        std::arch::asm!("mov {}, x18", out(reg) pcpu, options(nomem, nostack, preserves_flags));
+        (*context.cast::<libc::ucontext_t>()).uc_mcontext.regs[18] = pcpu;
+    }
+}
+
+/// Notes where the caller's frame and stack are, as whoever is switched from does.
+#[inline(always)]
+pub(crate) fn save(pcb: &mut sys::pcb) {
+    let (frame, stack): (u64, u64);
+    // SAFETY: only reads.
+    unsafe {
+        std::arch::asm!("mov {}, x29", "mov {}, sp", out(reg) frame, out(reg) stack, options(nomem, nostack));
+    }
+    pcb.pcb_x[sys::PCB_FP as usize] = frame;
+    pcb.pcb_sp = stack;
+}
+
+/// Saves the registers that a function keeps, and the stack pointer, and calls.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn call_saving(
+    _function: unsafe extern "C" fn(*mut c_void),
+    _argument: *mut c_void,
+    _save: *mut usize,
+) {
+    core::arch::naked_asm!(
+        "stp x29, x30, [sp, #-160]!",
+        "mov x29, sp",
+        "stp x19, x20, [sp, #16]",
+        "stp x21, x22, [sp, #32]",
+        "stp x23, x24, [sp, #48]",
+        "stp x25, x26, [sp, #64]",
+        "stp x27, x28, [sp, #80]",
+        "stp d8, d9, [sp, #96]",
+        "stp d10, d11, [sp, #112]",
+        "stp d12, d13, [sp, #128]",
+        "stp d14, d15, [sp, #144]",
+        "mov x9, sp",
+        "str x9, [x2]",
+        "mov x9, x0",
+        "mov x0, x1",
+        "blr x9",
+        "b {restore}",
+        restore = sym restore,
+    )
+}
+
+/// Goes back behind the call of [`call_saving`].
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn return_saved(_stack: usize) -> ! {
+    core::arch::naked_asm!(
+        "mov sp, x0",
+        "b {restore}",
+        restore = sym restore,
+    )
+}
+
+/// The end of [`call_saving`].
+#[unsafe(naked)]
+unsafe extern "C" fn restore() {
+    core::arch::naked_asm!(
+        "ldp x19, x20, [sp, #16]",
+        "ldp x21, x22, [sp, #32]",
+        "ldp x23, x24, [sp, #48]",
+        "ldp x25, x26, [sp, #64]",
+        "ldp x27, x28, [sp, #80]",
+        "ldp d8, d9, [sp, #96]",
+        "ldp d10, d11, [sp, #112]",
+        "ldp d12, d13, [sp, #128]",
+        "ldp d14, d15, [sp, #144]",
+        "ldp x29, x30, [sp], #160",
+        "ret",
+    )
+}
