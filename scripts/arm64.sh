@@ -20,8 +20,7 @@ package="-q -p ktrace-machine --target $MODULE_TARGET -Zbuild-std=core"
 case $1 in
 check)
 	cargo build $package
-	emulator=$(tool qemu-aarch64) || die "no qemu-aarch64: run make setup"
-	"$emulator" -cpu max "target/arm64-process/$MODULE_TARGET/debug/ktrace-machine"
+	$EMULATOR "target/arm64-process/$MODULE_TARGET/debug/ktrace-machine"
 	;;
 *)
 	command=$1

@@ -11,6 +11,8 @@ ZIGLANG_14=0.15.2
 ZIGLANG_15=0.16.0
 ZIG_DIR=target/ziglang-$ZIGLANG_14
 GENERATED=target/headers
+# What runs programs for arm64.
+EMULATOR="qemu-aarch64 -cpu max"
 # A nightly that has Miri.
 MIRI_TOOLCHAIN=nightly-2026-05-20
 

@@ -19,10 +19,8 @@ man=$(mandoc -T lint share/man/man*/* 2>&1 |
 # lint_module FILE: the sources with the headers of this KERNEL and MACHINE, and FILE, which was made of them.
 lint_module() {
 	kernel_flags
-	features=
-	[ "$MACHINE" != arm64 ] || features="--features arm64"
 	RUSTC_BOOTSTRAP=1 cargo clippy -q --release -p ktrace_rs --target "$MODULE_TARGET" -Zbuild-std=core,alloc \
-	    --target-dir "$BUILD" $features -- -D warnings
+	    --target-dir "$BUILD" --features "${FEATURES:-}" -- -D warnings
 	# A shared object has the bounds of its linker sets.
 	undefined='^__(start|stop)_set_.*_set$'
 	[ "$MACHINE" = arm64 ] || undefined='^$'
@@ -34,15 +32,15 @@ lint_module() {
 lint_module target/ktrace_rs.ko
 if [ "$(uname -s)" != FreeBSD ] && [ -z "${KERNEL_HEADERS:-}" ]; then
 	done=$MACHINE-$KERNEL
-	export MACHINE KERNEL OSRELDATE
+	export MACHINE KERNEL OSRELDATE FEATURES
 	for MACHINE in amd64 arm64; do
+		FEATURES=
+		[ "$MACHINE" = amd64 ] || FEATURES=$MACHINE
 		for KERNEL in 14 15; do
 			[ "$MACHINE-$KERNEL" != "$done" ] || continue
 			OSRELDATE=
 			module=target/$MACHINE-$KERNEL/ktrace_rs.ko
-			features=
-			[ "$MACHINE" != arm64 ] || features="-f arm64"
-			sh scripts/module.sh $features -o "$module"
+			sh scripts/module.sh -o "$module"
 			(lint_module "$module")
 		done
 	done

@@ -21,7 +21,7 @@ if [ "$MACHINE" = arm64 ]; then
 	export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/standin-arm64 RUSTFLAGS="$RUSTFLAGS -Zfixed-x18 -Clink-self-contained=no"
 	export CARGO_BUILD_TARGET=aarch64-unknown-linux-musl CARGO_UNSTABLE_BUILD_STD=std,panic_abort
 	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER="$PWD/scripts/zigcc.sh"
-	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER="qemu-aarch64 -cpu max"
+	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER="$EMULATOR"
 	export ZIG_TARGET="aarch64-linux-musl -mcpu=generic+reserve_x18"
 fi
 
@@ -41,7 +41,7 @@ check)
 	if [ -z "${KERNEL_HEADERS:-}" ] && [ -f "target/arm64-$KERNEL/ktrace_rs.ko" ]; then
 		echo "the module for arm64, in an emulated process:"
 		MACHINE=arm64 OSRELDATE= sh scripts/standin.sh run -q -p ktrace-standin -- \
-		    check --module "target/arm64-$KERNEL/ktrace_rs.ko" --emulator "qemu-aarch64 -cpu max" \
+		    check --module "target/arm64-$KERNEL/ktrace_rs.ko" --emulator "$EMULATOR" \
 		    refused probes threads pingpong policies limit lifetimes
 	fi
 	;;

@@ -13,8 +13,11 @@ const REQUIRED: [&str; 2] = ["set_modmetadata_set", "set_sysinit_set"];
 
 /// Sections that only another loader makes use of, each with all that begins
 /// with its name and a dot.
-const FORBIDDEN: [&str; 8] =
-    [".ctors", ".dtors", ".eh_frame_hdr", ".fini_array", ".got", ".init_array", ".plt", ".preinit_array"];
+const FORBIDDEN: [&str; 6] =
+    [".ctors", ".dtors", ".eh_frame_hdr", ".fini_array", ".init_array", ".preinit_array"];
+
+/// As above, but in a shared object, of which the kernel linker fills them.
+const SHARED_ONLY: [&str; 2] = [".got", ".plt"];
 
 /// The size of an entry of a linker set: a pointer.
 const POINTER: u64 = 8;
@@ -22,12 +25,12 @@ const POINTER: u64 = 8;
 /// Checks the header and the section table of a relocatable `module`.
 pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
     let mut violations = header(module);
-    violations.extend(contents(module, &FORBIDDEN));
+    violations.extend(contents(module, &SHARED_ONLY));
     violations
 }
 
-/// Checks that the linker sets are there, that the sections `no_place` names are
-/// not, nor any thread-local storage, and that the symbols are.
+/// Checks that the linker sets are there, that other loaders' sections are not, those
+/// of `no_place` included, nor any thread-local storage, and that the symbols are.
 pub(crate) fn contents(module: &Module<'_>, no_place: &[&str]) -> Vec<Violation> {
     let mut violations = Vec::new();
     for required in REQUIRED {
@@ -79,7 +82,7 @@ fn linker_set(module: &Module<'_>, name: &str) -> Option<Violation> {
 /// Why a section must not be in a module.
 fn forbidden(section: &Section<'_>, no_place: &[&str]) -> Option<String> {
     let name = section.name;
-    let listed = no_place.iter().any(|forbidden| {
+    let listed = FORBIDDEN.iter().chain(no_place).any(|forbidden| {
         name.strip_prefix(forbidden).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     });
     let array = [elf::SHT_INIT_ARRAY, elf::SHT_FINI_ARRAY, elf::SHT_PREINIT_ARRAY].contains(&section.kind);

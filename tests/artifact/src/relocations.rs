@@ -3,7 +3,7 @@
 
 use object::elf;
 
-use crate::module::{Module, Relocation, Section, SymbolPlace};
+use crate::module::{Module, Relocation, Section, Symbol, SymbolPlace};
 use crate::violation::Violation;
 
 /// The types that the kernel linker applies to a relocatable module.
@@ -48,10 +48,15 @@ fn wrong(module: &Module<'_>, section: &Section<'_>, relocation: &Relocation) ->
     if relocation.offset.checked_add(width).is_none_or(|end| end > section.size) {
         return Some(format!("{} reaches over the end of the section", name(kind)));
     }
-    match module.symbols.get(relocation.symbol) {
-        None => Some(format!("{} against symbol {}, which is not there", name(kind), relocation.symbol)),
+    against(&module.symbols, relocation, &name(kind))
+}
+
+/// What is wrong with the symbol of a relocation, which is one of `symbols`.
+pub(crate) fn against(symbols: &[Symbol<'_>], relocation: &Relocation, name: &str) -> Option<String> {
+    match symbols.get(relocation.symbol) {
+        None => Some(format!("{name} against symbol {}, which is not there", relocation.symbol)),
         Some(symbol) if symbol.place == SymbolPlace::Undefined && symbol.bind == elf::STB_LOCAL => {
-            Some(format!("{} against an undefined local symbol", name(kind)))
+            Some(format!("{name} against an undefined local symbol"))
         }
         Some(_) => None,
     }

@@ -8,11 +8,6 @@ use crate::symbols::entry;
 use crate::violation::Violation;
 use crate::{layout, shared_dynamic, shared_segments};
 
-/// Sections that only another loader makes use of, each with all that begins
-/// with its name and a dot.
-const FORBIDDEN: [&str; 6] =
-    [".ctors", ".dtors", ".eh_frame_hdr", ".fini_array", ".init_array", ".preinit_array"];
-
 /// Checks the headers, the dynamic table, the section table and the exported
 /// names of a shared object.
 pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
@@ -23,7 +18,7 @@ pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
     }
     violations.extend(shared_segments::check(module));
     violations.extend(shared_dynamic::check(module));
-    violations.extend(layout::contents(module, &FORBIDDEN));
+    violations.extend(layout::contents(module, &[]));
     violations.extend(sets(module));
     violations.extend(names(module));
     violations

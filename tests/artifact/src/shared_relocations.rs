@@ -3,7 +3,8 @@
 
 use object::elf;
 
-use crate::module::{Module, Relocation, Section, SymbolPlace};
+use crate::module::{Module, Relocation, Section};
+use crate::relocations::against;
 use crate::violation::Violation;
 
 /// The types that a module is made of. The kernel linker also knows
@@ -51,14 +52,10 @@ fn wrong(module: &Module<'_>, section: &Section<'_>, relocation: &Relocation) ->
     if kind == elf::R_AARCH64_RELATIVE {
         return None;
     }
-    match module.dynamic_symbols.get(relocation.symbol) {
-        Some(_) if relocation.symbol == 0 => Some(format!("{} against no symbol", name(kind))),
-        None => Some(format!("{} against symbol {}, which is not there", name(kind), relocation.symbol)),
-        Some(symbol) if symbol.place == SymbolPlace::Undefined && symbol.bind == elf::STB_LOCAL => {
-            Some(format!("{} against an undefined local symbol", name(kind)))
-        }
-        Some(_) => None,
+    if relocation.symbol == 0 {
+        return Some(format!("{} against no symbol", name(kind)));
     }
+    against(&module.dynamic_symbols, relocation, &name(kind))
 }
 
 /// The name of a relocation type, as far as a linker leaves it in a shared object.
