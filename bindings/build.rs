@@ -164,6 +164,7 @@ const VARIABLES: &[&str] = &[
 fn main() {
     println!("cargo::rerun-if-changed=wrapper.h");
     println!("cargo::rerun-if-changed=../kmod/shims/shims.h");
+    println!("cargo::rerun-if-changed=../kmod/src/release");
     println!("cargo::rerun-if-env-changed=KERNEL_CFLAGS");
     let cflags = env::var("KERNEL_CFLAGS")
         .expect("KERNEL_CFLAGS: not set; build the module with make, which finds the headers");

@@ -37,11 +37,7 @@
 #include <machine/md_var.h>
 #include <machine/pcb.h>
 
-#if __FreeBSD_version >= 1500000
-#define EXTERR_CATEGORY EXTERR_KTRACE
-#include <sys/exterrvar.h>
-#endif
-
+#include "../kmod/src/release/release.h"
 #include "shims.h"
 
 /* The release of the headers, which may come from the command line. */

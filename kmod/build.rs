@@ -4,7 +4,9 @@ use std::env;
 use std::path::Path;
 
 fn main() {
-    println!("cargo::rerun-if-changed=shims");
+    for directory in ["shims", "src/machine", "src/release"] {
+        println!("cargo::rerun-if-changed={directory}");
+    }
     println!("cargo::rerun-if-env-changed=KERNEL_CFLAGS");
     println!("cargo::rerun-if-env-changed=KERNEL_CC");
     let cflags = env::var("KERNEL_CFLAGS")

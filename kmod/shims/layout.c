@@ -29,11 +29,7 @@
 #include "../src/machine/amd64.h"
 #endif
 
-#if __FreeBSD_version >= 1500000
-#include "../src/release/freebsd15.h"
-#else
-#include "../src/release/freebsd14.h"
-#endif
+#include "../src/release/release.h"
 
 FIELD(proc, p_list, 0);
 FIELD(proc, p_threads, 16);

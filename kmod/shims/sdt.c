@@ -15,14 +15,11 @@
 #include <sys/systm.h>
 #include <sys/sdt.h>
 
+#include "../src/release/release.h"
 #include "shims.h"
 
-#pragma weak sdt_probes_enabled
-#if __FreeBSD_version >= 1500000
-#pragma weak sdt_probe
-#else
-#pragma weak sdt_probe_func
-#endif
+extern __typeof(sdt_probes_enabled) sdt_probes_enabled __weak_symbol;
+extern __typeof(SDT_PROBE_CALLS) SDT_PROBE_CALLS __weak_symbol;
 
 SDT_PROVIDER_DEFINE(ktrace_rs);
 SDT_PROBE_DEFINE3(ktrace_rs, , , made, "int", "size_t", "bool");

@@ -1,10 +1,17 @@
 /*-
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Where FreeBSD 14 has the fields that the module touches and that other
- * releases have elsewhere.  The same numbers stand in freebsd14.rs.
+ * FreeBSD 14, for C.
  */
 
+/* What a probe of sys/sdt.h calls. */
+#define SDT_PROBE_CALLS sdt_probe_func
+
+/*
+ * Where it has the fields that the module touches and that other releases
+ * have elsewhere.  The same numbers stand in freebsd14.rs.
+ */
+#ifdef FIELD
 SIZE(sysentvec, 392);
 
 FIELD(thread, td_ucred, 384);
@@ -26,4 +33,5 @@ SIZE(proc, 1376);
 SIZE(thread, 1776);
 FIELD(thread, td_oncpu, 1740);
 FIELD(thread, td_ktr_io_lim, 1768);
+#endif
 #endif

@@ -1,10 +1,21 @@
 /*-
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Where FreeBSD 15 has the fields that the module touches and that other
- * releases have elsewhere.  The same numbers stand in freebsd15.rs.
+ * FreeBSD 15, for C.
  */
 
+/* This header wants to know who reads it. */
+#define EXTERR_CATEGORY EXTERR_KTRACE
+#include <sys/exterrvar.h>
+
+/* What a probe of sys/sdt.h calls. */
+#define SDT_PROBE_CALLS sdt_probe
+
+/*
+ * Where it has the fields that the module touches and that other releases
+ * have elsewhere.  The same numbers stand in freebsd15.rs.
+ */
+#ifdef FIELD
 SIZE(sysentvec, 416);
 
 FIELD(thread, td_ucred, 392);
@@ -26,4 +37,5 @@ SIZE(proc, 1368);
 SIZE(thread, 1824);
 FIELD(thread, td_oncpu, 1788);
 FIELD(thread, td_ktr_io_lim, 1816);
+#endif
 #endif
