@@ -3,6 +3,7 @@
 # KERNEL=14, KERNEL=15             major release of FreeBSD to build for
 # KERNEL_HEADERS=DIR OSRELDATE=N   headers of another release
 # MACHINE=arm64 FEATURES=arm64      for arm64, on which it has not run
+# SYSROOT=DIR                      a FreeBSD's files, for static programs
 # IMAGE=PATH                       FreeBSD disk image for the VM tier
 # ONLY=GLOB                        run only these tests, or benches, of the VM tier
 # SECONDS=N                        how long stress-standin runs; a minute
