@@ -11,7 +11,6 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use ktrace_engine::{Counter as _, Errno, LATENCY_MAX, Platform as _};
 
-use crate::entry::counted;
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::kproc::Worker;
 use crate::kernel::proc::gather_traced;
@@ -57,9 +56,10 @@ pub(crate) fn wake() {
 /// Milliseconds since the oldest record was made that is not written yet; zero if all are. May
 /// sleep.
 pub(crate) fn oldest(may_sleep: MaySleep) -> u64 {
-    let now = Kernel::now();
-    let times = traced(may_sleep).into_iter().filter_map(|Traced { trace, .. }| trace.since());
-    times.min().map_or(0, |oldest| now.since(oldest) / 1_000_000)
+    let oldest = module::with_engine(|_| {
+        traced(may_sleep).into_iter().filter_map(|Traced { trace, .. }| trace.since()).min()
+    });
+    oldest.flatten().map_or(0, |oldest| Kernel::now().since(oldest) / 1_000_000)
 }
 
 /// The looks so far; zero is none.
@@ -68,10 +68,7 @@ static LOOKS: AtomicU32 = AtomicU32::new(0);
 /// Writes whatever is overdue, and returns when to look again. While nobody is traced that is
 /// seldom: whoever begins to trace wakes it.
 fn work(may_sleep: MaySleep) -> Option<u32> {
-    // The module does not leave while this thread is counted; where it is about to, there is
-    // no engine.
-    counted(|| {
-        let engine = module::engine()?;
+    module::with_engine(|engine| {
         let _inside = InKtrace::enter()?;
         if engine.stats.queued.fetch() != 0 {
             write_overdue(may_sleep);
@@ -84,6 +81,7 @@ fn work(may_sleep: MaySleep) -> Option<u32> {
             (engine.settings.latency().saturating_mul(2) / 5).max(1)
         })
     })
+    .flatten()
 }
 
 /// Writes for those that do not get to it.
@@ -102,7 +100,7 @@ struct Traced {
     trace: Arc<Trace>,
 }
 
-/// All of them. No process is locked any more, so that one may take one's time to look at them.
+/// All of them, for [`module::with_engine`]. No process is locked any more, so that one may take one's time to look at them.
 fn traced(may_sleep: MaySleep) -> Vec<Traced> {
     gather_traced(may_sleep, |p, give| {
         // A reference that is not kept is not the last one: the process has another.

@@ -1,5 +1,5 @@
 //! What is traced now, as text: a line for each process, and for each trace file, as ps(1) would
-//! show them to whoever asks.
+//! show them to whoever asks. For [`with_engine`](crate::module::with_engine).
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -84,7 +84,7 @@ fn seen(may_sleep: MaySleep) -> Vec<Seen> {
 
 /// The name of a file, or a dash where it has none (any more) that may be told.
 fn path(text: &mut String, file: &File, is_open: bool) {
-    match file.storage().path().filter(|_| is_open) {
+    match is_open.then(|| file.storage().path()).flatten() {
         Some(path) => word(text, &path),
         None => text.push('-'),
     }

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
 
-use crate::entry::{AST_HANDLER, count_with};
+use crate::entry::{AST_HANDLER, count_with, counted};
 use crate::helper::{self, Helper};
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::counter::CpuCounter;
@@ -65,6 +65,13 @@ pub(crate) fn engine() -> Option<Arc<Engine>> {
         Arc::increment_strong_count(engine);
         Some(Arc::from_raw(engine))
     }
+}
+
+/// Runs `work`, which looks at what hangs on processes, with the thread counted as one inside the module;
+/// `None`, and it is not run, where that may be the stock backend's: before this one has taken over, and from
+/// when it is about to leave.
+pub(crate) fn with_engine<R>(work: impl FnOnce(&Engine) -> R) -> Option<R> {
+    counted(|| engine().map(|engine| work(&engine)))
 }
 
 /// Whether the module is about to leave.

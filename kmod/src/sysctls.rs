@@ -15,6 +15,7 @@ use ktrace_format::Kind;
 use crate::helper;
 use crate::kernel::context::MaySleep;
 use crate::listing;
+use crate::module;
 use crate::platform::{Engine, Kernel};
 use crate::release;
 
@@ -468,7 +469,8 @@ unsafe extern "C" fn print_list(
     let list = usize::try_from(arg2).ok().and_then(|number| LISTS.get(number));
     let Some(list) = list else { return ENOENT };
     // SAFETY: a handler of sysctl(9) may sleep.
-    let text = (list.print)(unsafe { MaySleep::new() });
+    let may_sleep = unsafe { MaySleep::new() };
+    let text = module::with_engine(|_| (list.print)(may_sleep)).unwrap_or_default();
     // Words have no NUL.
     let text = CString::new(text).unwrap_or_default();
     // SAFETY: hands out the string, which is not written to.
