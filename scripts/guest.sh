@@ -2,15 +2,18 @@
 # Prepares target/guest: the programs, tests and modules that the VM tier needs in the guest.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/env.sh
 
 guest=target/guest
 
 sh scripts/progs.sh "$guest/bin"
 
-# What a refused load looks like: the module built for another release, and under another
-# name, to find the entries redirected already. And one that has a thread inside a function that
+# What a refused load looks like: the module for the other release, where its headers are at hand, and under
+# another name, to find the entries redirected already. And one that has a thread inside a function that
 # is redirected.
-sh scripts/module.sh -f test-other-release -o "$guest/ktrace_rs_other.ko"
+if [ "$(uname -s)" != FreeBSD ] && [ -z "${KERNEL_HEADERS:-}" ]; then
+	(kernel_headers && KERNEL=$((14 + 15 - KERNEL)) OSRELDATE= sh scripts/module.sh -o "$guest/ktrace_rs_other.ko")
+fi
 sh scripts/module.sh -f test-other-name -o "$guest/ktrace_rs_twin.ko"
 sh scripts/module.sh -f test-park -o "$guest/ktrace_rs_park.ko"
 
@@ -18,9 +21,14 @@ sh scripts/userland.sh "$guest/bin"
 
 sh scripts/install.sh package >/dev/null
 
-rm -rf "$guest/tests" "$guest/bench" "$guest/atf" "$guest/package"
+rm -rf "$guest/tests" "$guest/bench" "$guest/atf" "$guest/package" "$guest/tree"
 cp -R tests/vm/guest/tests "$guest/tests"
 cp -R tests/vm/guest/bench "$guest/bench"
 cp -R tests/atf "$guest/atf"
 cp -R target/package "$guest/package"
+# What make install is, but for what it installs.
+mkdir -p "$guest/tree/scripts" "$guest/tree/packaging/port"
+cp -R Cargo.toml share "$guest/tree"
+cp scripts/env.sh scripts/install.sh "$guest/tree/scripts"
+cp packaging/port/pkg-descr "$guest/tree/packaging/port"
 cp share/man/man4/ktrace_rs.4 "$guest"

@@ -9,7 +9,15 @@
 
 #include "shims.h"
 
-static MALLOC_DEFINE(M_KTRACE_RS, "ktrace_rs", "ktrace_rs records and state");
+/*
+ * MALLOC_DEFINE() would have malloc_init() called before the module can say
+ * that it is for another release, where the version of a type is another one,
+ * and the kernel panics.
+ */
+static struct malloc_type M_KTRACE_RS[1] = {{
+    .ks_version = M_VERSION,
+    .ks_shortdesc = "ktrace_rs",
+}};
 
 void
 ktrace_rs_free(void *memory)
@@ -28,4 +36,16 @@ void *
 ktrace_rs_malloc(size_t size, int flags)
 {
 	return (malloc(size, M_KTRACE_RS, flags));
+}
+
+void
+ktrace_rs_malloc_init(void)
+{
+	malloc_init(M_KTRACE_RS);
+}
+
+void
+ktrace_rs_malloc_uninit(void)
+{
+	malloc_uninit(M_KTRACE_RS);
 }

@@ -30,6 +30,8 @@ eventhandler_tag ktrace_rs_register_process_exit(
 void ktrace_rs_free(void *memory);
 void ktrace_rs_free_iov(void *uio);
 void *ktrace_rs_malloc(size_t size, int flags);
+void ktrace_rs_malloc_init(void);
+void ktrace_rs_malloc_uninit(void);
 
 /* module.c; the handler is in Rust. */
 extern moduledata_t ktrace_rs_module;

@@ -16,6 +16,7 @@ use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
 use crate::kernel::log;
+use crate::kernel::memory;
 use crate::kernel::proc::all_processes;
 use crate::kernel::sdt;
 use crate::life::process_exit;
@@ -32,7 +33,7 @@ const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_V
 };
 
 /// `__FreeBSD_version` of the headers that the module was built with.
-const TARGET: u32 = sys::KTRACE_RS_TARGET + if cfg!(feature = "test-other-release") { 100_000 } else { 0 };
+const TARGET: u32 = sys::KTRACE_RS_TARGET;
 
 /// A major release in units of `__FreeBSD_version`.
 const MAJOR: u32 = 100_000;
@@ -115,6 +116,11 @@ struct Loaded {
 
 fn load(may_sleep: MaySleep) -> Result<(), Errno> {
     check_release()?;
+    memory::register(may_sleep);
+    take_over(may_sleep).inspect_err(|_| memory::deregister(may_sleep))
+}
+
+fn take_over(may_sleep: MaySleep) -> Result<(), Errno> {
     sdt::init();
     if !settings::find() {
         log::print(format_args!("this kernel has no ktrace: use one built with options KTRACE"));
@@ -152,7 +158,7 @@ fn load(may_sleep: MaySleep) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The offsets in kernel structures are those of one major release.
+/// The offsets in kernel structures are those of one major release, and so is the version of malloc(9)'s types.
 fn check_release() -> Result<(), Errno> {
     // SAFETY: the kernel's own version, which does not change.
     let running = unsafe { sys::osreldate }.cast_unsigned();
@@ -219,6 +225,7 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
             LOADED.store(core::ptr::null_mut(), Ordering::Release);
             ENGINE.store(core::ptr::null_mut(), Ordering::Release);
             drop(loaded);
+            memory::deregister(may_sleep);
             log::print(format_args!("unloaded: the kernel traces by itself again"));
             Ok(())
         }

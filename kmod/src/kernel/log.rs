@@ -1,21 +1,36 @@
 //! Lines for dmesg(8) and syslog(3).
 
-use alloc::ffi::CString;
-use alloc::string::String;
 use core::fmt::{self, Write};
 
 use kernel_sys as sys;
 
-/// Prints `ktrace_rs: `, the text and a newline to the console and the message buffer.
-///
-/// Allocates, and so may sleep.
+/// Bytes of the longest line, and the NUL at its end.
+const LINE_LEN: usize = 256;
+
+/// Prints `ktrace_rs: `, the text and a newline to the console and the message buffer; of a text that is
+/// too long, what there is room for. Does not allocate.
+#[inline(never)]
 pub(crate) fn print(text: fmt::Arguments<'_>) {
-    let mut line = String::new();
-    // Writing to a String does not fail.
+    let mut line = Line { bytes: [0; LINE_LEN], len: 0 };
+    // What was written is printed.
     let _ = line.write_fmt(text);
-    if let Ok(line) = CString::new(line) {
-        // SAFETY: the format asks for one string, which ends with a NUL.
-        unsafe { sys::printf(c"ktrace_rs: %s\n".as_ptr(), line.as_ptr()) };
+    // SAFETY: the format asks for one string, and at least the last byte is still a NUL.
+    unsafe { sys::printf(c"ktrace_rs: %s\n".as_ptr(), line.bytes.as_ptr()) };
+}
+
+/// A line as it is written: text, and zeros behind it.
+struct Line {
+    bytes: [u8; LINE_LEN],
+    len: usize,
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len.saturating_add(text.len());
+        let room = self.bytes.get_mut(self.len..end).filter(|_| end < LINE_LEN).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
     }
 }
 

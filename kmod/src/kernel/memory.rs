@@ -7,8 +7,22 @@ use core::ffi::c_int;
 use kernel_sys as sys;
 use ktrace_engine::Errno;
 
+use super::context::MaySleep;
+
 /// Alignment that malloc(9) gives for any size.
 const MALLOC_ALIGN: usize = 16;
+
+/// Registers the module's type of memory, before anything is allocated. May sleep.
+pub(crate) fn register(_: MaySleep) {
+    // SAFETY: it is not registered.
+    unsafe { sys::ktrace_rs_malloc_init() };
+}
+
+/// Takes it back, when everything is freed; the kernel prints what is not. May sleep.
+pub(crate) fn deregister(_: MaySleep) {
+    // SAFETY: register() was called, and nobody allocates any more.
+    unsafe { sys::ktrace_rs_malloc_uninit() };
+}
 
 /// Allocates with `M_WAITOK`: never fails, and may sleep. Nothing is allocated or freed
 /// where sleeping is not allowed.

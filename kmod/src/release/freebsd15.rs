@@ -1,5 +1,6 @@
 //! FreeBSD 15: records of what a program is executed with, and of extended errors.
 
+use core::arch::global_asm;
 use core::ffi::{c_int, c_void};
 use core::mem::offset_of;
 
@@ -25,6 +26,9 @@ entries! {
     ktrdata / enter_data => ktrdata;
     ktrexterr / enter_exterr => ktrexterr;
 }
+
+// Other releases have not: their linker would refuse the module before it can say why it does not load.
+global_asm!(".weak exterr_to_ue");
 
 /// Arguments or environment of a program that is executed. May sleep.
 ///

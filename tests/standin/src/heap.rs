@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kernel_sys as sys;
 
 use crate::host::{HostLock, current, current_opt, violation};
+use crate::kvar;
 use crate::low::{PAGE, Region, pages, protect, retire};
 use crate::machine;
 use crate::sched::point;
@@ -183,6 +184,10 @@ pub(crate) unsafe extern "C" fn free(memory: *mut c_void, kind: *mut sys::malloc
 }
 
 pub(crate) unsafe extern "C" fn malloc_init(kind: *mut sys::malloc_type) {
+    // SAFETY: nobody changes the release while a module is loaded.
+    if unsafe { (*kvar::variables()).osreldate } != sys::KTRACE_RS_TARGET.cast_signed() {
+        violation!(Call, "malloc_init() of another release's type: the kernel panics");
+    }
     // SAFETY: the caller's.
     let name = unsafe { name_of(kind) };
     HEAP.lock().types.entry(name).or_default();
