@@ -11,7 +11,6 @@
 
 #include <sys/param.h>
 #include <sys/counter.h>
-#include <sys/eventhandler.h>
 #include <sys/module.h>
 #include <sys/vnode.h>
 
@@ -20,11 +19,6 @@ struct pgrp;
 struct proc;
 struct sx;
 struct thread;
-
-/* eventhandler.c */
-void ktrace_rs_deregister_process_exit(eventhandler_tag tag);
-eventhandler_tag ktrace_rs_register_process_exit(
-    void (*handler)(void *, struct proc *));
 
 /* malloc.c */
 void ktrace_rs_free(void *memory);

@@ -1,7 +1,7 @@
 //! A traced process's life: fork, exec, return to user mode, exit.
 
 use alloc::sync::Arc;
-use core::ffi::{c_int, c_void};
+use core::ffi::c_int;
 
 use kernel_sys as sys;
 use ktrace_engine::Synchronous;
@@ -167,22 +167,13 @@ pub(crate) unsafe extern "C" fn ast_drain(_: *mut sys::thread, _: c_int) {
     drain_current();
 }
 
-/// The process begins to exit (`process_exit` of EVENTHANDLER(9)). May sleep.
-///
-/// # Safety
-///
-/// `p` is the current process.
-pub(crate) unsafe extern "C" fn process_exit(_: *mut c_void, _: *mut sys::proc_) {
-    drain_current();
-}
-
 /// Writes what the current process has queued; and closes its file, if tracing ended where
 /// that could not be done.
 fn drain_current() {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace() else { return };
     let p = inside.thread().proc();
-    // SAFETY: on the way to user mode, and on exit, threads may sleep.
+    // SAFETY: on the way to user mode threads may sleep.
     let may_sleep = unsafe { MaySleep::new() };
     match end_if_cleared(p) {
         Some(file) => write_failed(trace.flush(may_sleep, p.queue_room(), &file)),

@@ -19,7 +19,6 @@ use crate::kernel::log;
 use crate::kernel::memory;
 use crate::kernel::proc::all_processes;
 use crate::kernel::sdt;
-use crate::life::process_exit;
 use crate::platform::Engine;
 use crate::points::write_failed;
 use crate::settings;
@@ -105,7 +104,7 @@ unsafe extern "C" fn ktrace_rs_modevent(_: *mut sys::module, what: c_int, _: *mu
 /// Everything that there is while the module is loaded, in the order in which it goes.
 struct Loaded {
     take_over: TakeOver,
-    handlers: Option<Handlers>,
+    ast_handler: Option<AstHandler>,
     #[cfg(feature = "test-park")]
     parked: crate::park::Parked,
     _sysctls: Sysctls,
@@ -139,13 +138,13 @@ fn take_over(may_sleep: MaySleep) -> Result<(), Errno> {
     take_over.install(may_sleep)?;
     #[cfg(feature = "test-park")]
     parked.report("load");
-    // Only now: they take what hangs on a process for a trace of this backend.
-    let handlers = Some(Handlers::register());
+    // Only now: it takes what hangs on a process for a trace of this backend.
+    let ast_handler = Some(AstHandler::register());
     ENGINE.store(Arc::as_ptr(&engine).cast_mut(), Ordering::Release);
     LEAVING.store(false, Ordering::Release);
     let loaded = Box::new(Loaded {
         take_over,
-        handlers,
+        ast_handler,
         #[cfg(feature = "test-park")]
         parked,
         _sysctls: sysctls,
@@ -204,9 +203,8 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
     // SAFETY: the pointer is from load(), and the linker has one event handled at a time.
     let mut loaded = unsafe { Box::from_raw(loaded) };
     LEAVING.store(true, Ordering::Release);
-    // Deregister what is registered, so that no new thread comes in that way; then wait for
-    // those that are inside.
-    loaded.handlers = None;
+    // No new thread comes in that way; then wait for those that are inside.
+    loaded.ast_handler = None;
     match loaded.take_over.remove(may_sleep, &loaded.inside) {
         Ok(traces) => {
             #[cfg(feature = "test-park")]
@@ -230,7 +228,7 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
             Ok(())
         }
         Err(errno) => {
-            loaded.handlers = Some(Handlers::register());
+            loaded.ast_handler = Some(AstHandler::register());
             LEAVING.store(false, Ordering::Release);
             LOADED.store(Box::into_raw(loaded), Ordering::Release);
             helper::wake();
@@ -239,17 +237,14 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
     }
 }
 
-/// What is registered with the kernel's own interfaces: ast(9) and EVENTHANDLER(9).
+/// The handler for `TDA_MOD1` of ast(9), while it is registered.
 ///
-/// Dropping it waits for the handlers of EVENTHANDLER(9), but not for those of ast(9):
-/// their threads are counted. May sleep.
-struct Handlers {
-    process_exit: sys::eventhandler_tag,
-}
+/// Dropping it does not wait for threads that run it: they are counted.
+struct AstHandler;
 
-impl Handlers {
+impl AstHandler {
     fn register() -> Self {
-        // SAFETY: the handlers have the types asked for, and are deregistered before they go.
+        // SAFETY: the handler has the type asked for, and is deregistered before it goes.
         unsafe {
             sys::ast_register(
                 sys::TDA_MOD1.cast_signed(),
@@ -257,17 +252,14 @@ impl Handlers {
                 0,
                 Some(AST_HANDLER),
             );
-            Handlers { process_exit: sys::ktrace_rs_register_process_exit(Some(process_exit)) }
         }
+        AstHandler
     }
 }
 
-impl Drop for Handlers {
+impl Drop for AstHandler {
     fn drop(&mut self) {
         // SAFETY: registered by register().
-        unsafe {
-            sys::ktrace_rs_deregister_process_exit(self.process_exit);
-            sys::ast_deregister(sys::TDA_MOD1.cast_signed());
-        }
+        unsafe { sys::ast_deregister(sys::TDA_MOD1.cast_signed()) };
     }
 }

@@ -27,7 +27,6 @@ impl Balance {
         all.insert("references to vnodes".to_owned(), references);
         all.insert("vnodes open for writing".to_owned(), writers);
         all.insert("counters".to_owned(), counter::live());
-        all.insert("event handlers".to_owned(), event::handlers());
         all.insert("handlers of ast(9)".to_owned(), event::asts());
         all.insert("sysctls".to_owned(), sysctl::count());
         all.insert("references to credentials".to_owned(), cred::references());

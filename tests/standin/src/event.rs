@@ -1,96 +1,13 @@
-//! EVENTHANDLER(9) of `process_exit`, and ast(9).
+//! ast(9).
 
-use std::ffi::{c_char, c_int, c_void};
-use std::ptr::null_mut;
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernel_sys as sys;
 
-use crate::host::{HostLock, current, violation};
-use crate::sched::{Sleep, point};
-use crate::thread::{Kt, text_of};
-use crate::witness;
-
-/// What there is of a handler.
-struct Handler {
-    number: usize,
-    function: usize,
-    argument: usize,
-}
-
-static HANDLERS: HostLock<Vec<Handler>> = HostLock::new(Vec::new());
-static NUMBERS: AtomicUsize = AtomicUsize::new(1);
-/// Threads that are inside handlers.
-static INSIDE: AtomicUsize = AtomicUsize::new(0);
-
-/// Handlers that are registered.
-pub(crate) fn handlers() -> i64 {
-    HANDLERS.lock().len() as i64
-}
-
-pub(crate) unsafe extern "C" fn eventhandler_register(
-    _: *mut c_void,
-    name: *const c_char,
-    function: *mut c_void,
-    argument: *mut c_void,
-    _: c_int,
-) -> sys::eventhandler_tag {
-    witness::may_sleep(current(), format_args!("eventhandler_register()"));
-    point();
-    // SAFETY: the caller's.
-    let name = unsafe { text_of(name) };
-    if name != "process_exit" {
-        violation!(Call, "the stand-in has no event {name}");
-    }
-    let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-    HANDLERS.lock().push(Handler { number, function: function as usize, argument: argument as usize });
-    number as sys::eventhandler_tag
-}
-
-pub(crate) unsafe extern "C" fn eventhandler_find_list(name: *const c_char) -> *mut c_void {
-    // SAFETY: the caller's.
-    if unsafe { text_of(name) } == "process_exit" {
-        (&raw const HANDLERS).cast_mut().cast()
-    } else {
-        null_mut()
-    }
-}
-
-/// Waits until no thread is inside a handler any more.
-pub(crate) unsafe extern "C" fn eventhandler_deregister(_: *mut c_void, tag: sys::eventhandler_tag) {
-    witness::may_sleep(current(), format_args!("eventhandler_deregister()"));
-    point();
-    let before = handlers();
-    HANDLERS.lock().retain(|handler| handler.number != tag as usize);
-    if handlers() == before {
-        violation!(Call, "a handler is deregistered that is not registered");
-    }
-    while INSIDE.load(Ordering::Acquire) != 0 {
-        let sleep = Sleep::prepare();
-        if INSIDE.load(Ordering::Acquire) != 0 {
-            sleep.on((&raw const INSIDE) as usize, c"evhrun".as_ptr(), sys::TDI_SLEEPING, Some(1_000_000));
-        }
-    }
-}
-
-/// Calls the handlers of `process_exit`.
-pub(crate) fn process_exit(p: *mut sys::proc_) {
-    INSIDE.fetch_add(1, Ordering::AcqRel);
-    let all: Vec<(usize, usize)> =
-        HANDLERS.lock().iter().map(|handler| (handler.function, handler.argument)).collect();
-    for (function, argument) in all {
-        point();
-        // SAFETY: what was registered for this event has this type, and is not deregistered before this returns.
-        let function: unsafe extern "C" fn(*mut c_void, *mut sys::proc_) =
-            unsafe { std::mem::transmute(function) };
-        crate::user::checked("a handler of process_exit", || {
-            // SAFETY: as above.
-            unsafe { function(argument as *mut c_void, p) }
-        });
-    }
-    INSIDE.fetch_sub(1, Ordering::AcqRel);
-    crate::sched::wake((&raw const INSIDE) as usize);
-}
+use crate::host::{current, violation};
+use crate::sched::point;
+use crate::thread::Kt;
 
 /// The handlers of ast(9), by number.
 static ASTS: [AtomicUsize; 32] = [const { AtomicUsize::new(0) }; 32];

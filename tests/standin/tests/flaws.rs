@@ -153,7 +153,6 @@ fn what_is_left_behind() {
         "crfree:1",
         "_mtx_destroy:2",
         "sx_destroy:1",
-        "eventhandler_deregister:1",
         "ast_deregister:1",
         "sysctl_ctx_free:1",
     ] {
