@@ -12,6 +12,10 @@ use super::proc::Thread;
 
 const OPEN_FLAGS: u32 = sys::FREAD | sys::FWRITE;
 
+/// Most bytes that all file systems write at once: of more, one that sends them somewhere in several parts
+/// (NFS, FUSE) may say that it has failed and keep the first parts.
+const WRITTEN_AT_ONCE: usize = 512;
+
 /// `RLIM_INFINITY`.
 const UNLIMITED: i64 = i64::MAX;
 
@@ -152,27 +156,34 @@ impl TraceVnode {
         // missing: look first.
         let past_limit =
             |size: i64| size.checked_add_unsigned(bytes.len() as u64).is_none_or(|end| end > self.limit);
-        if self.limit != UNLIMITED && past_limit(self.size()?) {
+        let before = match self.limit {
+            UNLIMITED if bytes.len() <= WRITTEN_AT_ONCE => None,
+            // The write says what is wrong.
+            UNLIMITED => self.size().ok(),
+            _ => Some(self.size()?),
+        };
+        if self.limit != UNLIMITED && before.is_some_and(past_limit) {
             return Err(EFBIG);
         }
         let mut rest = bytes;
         while !rest.is_empty() {
-            match self.write(rest) {
-                Ok(written) if written > 0 => rest = rest.get(written..).unwrap_or_default(),
+            let (moved, result) = self.write(rest);
+            if moved == 0 || result.is_err() {
                 // Some file systems write a part although IO_UNIT asks for all or nothing:
-                // take that back.
-                failed => {
-                    self.take_back(bytes.len().saturating_sub(rest.len()))?;
-                    return Err(failed.err().unwrap_or(EIO));
-                }
+                // take that back. Where that fails, too, the first reason is the one to tell.
+                let written = bytes.len().saturating_sub(rest.len());
+                let _ = self.take_back(written, before.map(|size| (size, moved)));
+                return Err(result.err().unwrap_or(EIO));
             }
+            rest = rest.get(moved..).unwrap_or_default();
         }
         Ok(())
     }
 
-    /// Appends as much of `bytes` as the file system takes, and returns how much that is.
-    fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        let len = c_int::try_from(bytes.len()).map_err(|_| EFBIG)?;
+    /// Appends as much of `bytes` as the file system takes, and returns how much it says that was. If that
+    /// fails it may be more than is in the file.
+    fn write(&self, bytes: &[u8]) -> (usize, Result<(), Errno>) {
+        let Ok(len) = c_int::try_from(bytes.len()) else { return (0, Err(EFBIG)) };
         let td = Thread::current().as_ptr();
         let mut resid = 0;
         // SAFETY: td is the current thread, and TDP_INKTRACE has the file system look at
@@ -194,20 +205,27 @@ impl TraceVnode {
                 td,
             )
         };
-        match error {
-            0 => Ok(bytes.len().saturating_sub(usize::try_from(resid).unwrap_or(0))),
-            error => Err(Errno(error)),
-        }
+        (bytes.len().saturating_sub(usize::try_from(resid).unwrap_or(0)), check(error))
     }
 
-    /// Cuts the last `len` bytes off the file. The vnode is locked.
-    fn take_back(&self, len: usize) -> Result<(), Errno> {
-        if len == 0 {
+    /// Cuts off the file what this append has put there: `written` bytes, and of what failed then, if the size
+    /// before is known, no more than was moved, and no more than there is. (Others may have written to it on
+    /// another machine.) The vnode is locked.
+    fn take_back(&self, written: usize, failed: Option<(i64, usize)>) -> Result<(), Errno> {
+        let moved = failed.map_or(0, |(_, moved)| moved);
+        let most = i64::try_from(written.saturating_add(moved)).unwrap_or(i64::MAX);
+        if most == 0 {
             return Ok(());
         }
-        let size = self.size()?.saturating_sub_unsigned(len as u64);
-        // SAFETY: vnode and credential are referenced, and the vnode is locked.
-        check(unsafe { sys::vn_truncate_locked(self.vp, size, false, self.cred) })
+        let now = self.size()?;
+        let grown = failed.map_or(most, |(before, _)| now.saturating_sub(before).max(0));
+        match grown.min(most) {
+            0 => Ok(()),
+            cut => {
+                // SAFETY: vnode and credential are referenced, and the vnode is locked.
+                check(unsafe { sys::vn_truncate_locked(self.vp, now.saturating_sub(cut), false, self.cred) })
+            }
+        }
     }
 
     /// Size of the file in bytes. The vnode is locked.

@@ -26,6 +26,9 @@ const EISDIR: c_int = sys::EISDIR.cast_signed();
 const EMLINK: c_int = sys::EMLINK.cast_signed();
 const EWOULDBLOCK: c_int = sys::EWOULDBLOCK.cast_signed();
 
+/// Bytes that any disk writes at once.
+const PART: usize = 512;
+
 /// A disk and its file system, as it behaves.
 #[derive(Debug)]
 pub struct Disk {
@@ -427,7 +430,9 @@ impl Vnode {
         if disk.dead.load(Ordering::Relaxed) {
             return Err(EIO);
         }
-        if current().random(100) < disk.failing.load(Ordering::Relaxed) {
+        // What is sent in several parts may fail with the first one written: see ncl_write() in the kernel.
+        let fails = current().random(100) < disk.failing.load(Ordering::Relaxed);
+        if fails && bytes.len() <= PART {
             return Err(EIO);
         }
         let rate = disk.rate.load(Ordering::Relaxed);
@@ -443,6 +448,9 @@ impl Vnode {
         // What fits below the limit is written, without a word: see vn_rlimit_fsizex() in the kernel.
         take = take.min(usize::try_from(limit - size).unwrap_or(usize::MAX));
         let silently_cut = bytes.len() - take;
+        if fails {
+            take = take.min(PART);
+        }
         let room = usize::try_from(disk.room.load(Ordering::Relaxed)).unwrap_or(0);
         if take > room {
             if room == 0 || !disk.partial.load(Ordering::Relaxed) {
@@ -467,6 +475,9 @@ impl Vnode {
         disk.room.fetch_sub(take as i64, Ordering::Relaxed);
         disk.writes.fetch_add(1, Ordering::Relaxed);
         disk.bytes.fetch_add(take as u64, Ordering::Relaxed);
+        if fails {
+            return Err(EIO);
+        }
         Ok(bytes.len() - take - silently_cut)
     }
 }
