@@ -379,10 +379,10 @@ pub(crate) fn write_failed(failures: Failures) {
             continue;
         }
         let goes_on = trace.is_some_and(Trace::is_traced);
-        if let Some(p) = &locked {
-            if abandoned == Some(Abandoned::Now(())) {
-                p.set_traceflag(0);
-            }
+        if let Some(p) = &locked
+            && abandoned == Some(Abandoned::Now(()))
+        {
+            p.set_traceflag(0);
             if errno == sys::EFBIG.cast_signed() && filesize_limit_signal() {
                 p.signal(sys::SIGXFSZ);
             }
