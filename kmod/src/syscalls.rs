@@ -246,12 +246,25 @@ impl Change {
         result
     }
 
+    /// Does something with each process; several times, where what has ended needs more room. Nothing is
+    /// allocated under the lock: who has to free memory may need the list.
     fn for_all(&mut self, mut work: impl FnMut(&mut Self, &ProcLocked)) {
-        let _allproc = SxShared::allproc(self.may_sleep);
-        // SAFETY: the list is locked.
-        for p in unsafe { all_processes() } {
-            self.prepare(false);
-            work(self, &p.lock());
+        loop {
+            self.ended.reserve(1);
+            let lacks_room = {
+                let _allproc = SxShared::allproc(self.may_sleep);
+                // SAFETY: the list is locked.
+                unsafe { all_processes() }.any(|p| {
+                    let lacks_room = self.ended.len() == self.ended.capacity();
+                    if !lacks_room {
+                        work(self, &p.lock());
+                    }
+                    lacks_room
+                })
+            };
+            if !lacks_room {
+                return;
+            }
         }
     }
 

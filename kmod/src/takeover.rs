@@ -4,11 +4,9 @@
 //! runs with a mix of both backends. The switch waits for a moment when no thread is
 //! inside the backend that is left.
 
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use core::fmt::Write;
 
 use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
@@ -18,8 +16,8 @@ use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
 use crate::kernel::log;
-use crate::kernel::proc::Proc;
-use crate::kernel::stop::{Addresses, Stopped, stop_machine};
+use crate::kernel::proc::{Proc, all_processes};
+use crate::kernel::stop::{Addresses, Stacks, Stopped, stop_machine};
 use crate::kernel::text::{Function, Place};
 use crate::kernel::underway::Underway;
 use crate::machine::{JUMP_LEN, MEETS_PROBES_OF, Opening};
@@ -121,11 +119,12 @@ impl TakeOver {
     /// Replaces the stock backend; or changes nothing, prints why, and returns `EBUSY` if a
     /// process is traced, or threads do not leave the stock functions.
     pub(crate) fn install(&self, may_sleep: MaySleep) -> Result<(), Errno> {
+        let mut stacks = Stacks::new(may_sleep);
         for _ in 0..TRIES {
             let mut pids = Pids::default();
             let done = {
                 let _allproc = SxShared::allproc(may_sleep);
-                stop_machine(|stopped| {
+                stop_machine(&mut stacks, |stopped| {
                     for p in stopped.processes().filter(|p| p.traceflag() != 0 || p.has_trace()) {
                         pids.push(p.pid());
                     }
@@ -162,7 +161,7 @@ impl TakeOver {
     /// The stock functions lie side by side, with the static ones among them. What they do in
     /// `TDP_INKTRACE` they may do in a function that lies behind, or that was jumped to, so that
     /// no return address tells.
-    fn stock_is_in_use(&self, stopped: &Stopped) -> bool {
+    fn stock_is_in_use(&self, stopped: &Stopped<'_>) -> bool {
         let start = self.redirects.iter().map(|redirect| redirect.function.inside().start).min();
         let end = self.redirects.iter().map(|redirect| redirect.function.inside().end).max();
         let stock = start.unwrap_or(0)..end.unwrap_or(0);
@@ -184,6 +183,8 @@ impl TakeOver {
     /// No new trace must begin, and the handler for ast(9) be deregistered. `EBUSY`, with
     /// nothing changed but that all tracing has ended, if threads do not leave.
     pub(crate) fn remove(&self, may_sleep: MaySleep, inside: &CpuCounter) -> Result<Vec<Arc<Trace>>, Errno> {
+        let mut stacks = Stacks::new(may_sleep);
+        let mut traces = Vec::new();
         let mut underway = None;
         for _ in 0..TRIES {
             // A ktrace(2) or fork(2) that had begun before may have begun another trace.
@@ -192,18 +193,22 @@ impl TakeOver {
             }
             let underway = &*underway.get_or_insert_with(|| Underway::note(may_sleep));
             underway.switch_from(may_sleep);
-            let mut traces = Vec::new();
-            let done = {
+            // Not under the lock: who has to free memory may need the list. Some more for those that are born meanwhile.
+            let count = {
                 let _allproc = SxShared::allproc(may_sleep);
                 // SAFETY: the list of processes is locked.
-                let count = unsafe { crate::kernel::proc::all_processes() }.count();
-                traces.reserve_exact(count);
-                stop_machine(|stopped| {
+                unsafe { all_processes() }.count()
+            };
+            traces.reserve(count.saturating_add(count / 4).saturating_add(16));
+            let done = {
+                let _allproc = SxShared::allproc(may_sleep);
+                stop_machine(&mut stacks, |stopped| {
                     let traced = stopped.processes().any(|p| p.traceflag() != 0);
                     let overwritten =
                         self.redirects.iter().any(|redirect| redirect.place.read() != redirect.jump);
                     if traced
                         || overwritten
+                        || stopped.processes().count() > traces.capacity()
                         || inside.fetch() != 0
                         || self.module_is_in_use(stopped)
                         || underway.is_left(stopped)
@@ -218,7 +223,7 @@ impl TakeOver {
                     for p in stopped.processes() {
                         // SAFETY: nothing else runs, and no thread is inside the module.
                         if let Some(trace) = unsafe { p.take_trace() } {
-                            // There is one slot for each process: this does not allocate.
+                            // There is room for one of each process: this does not allocate.
                             traces.push(trace);
                         }
                     }
@@ -238,7 +243,7 @@ impl TakeOver {
 
     /// Whether a thread was interrupted in a jump or in an entry, where the count misses it. Threads that
     /// wait are counted.
-    fn module_is_in_use(&self, stopped: &Stopped) -> bool {
+    fn module_is_in_use(&self, stopped: &Stopped<'_>) -> bool {
         stopped.threads().any(|thread| match thread.addresses() {
             Addresses::None | Addresses::Unknown | Addresses::Returns(_) => false,
             Addresses::Words(mut words) => words.any(|address| {
@@ -285,15 +290,14 @@ impl Pids {
 impl core::fmt::Display for Pids {
     /// `pid 7 is`, or `pids 7, 8, 9 are`.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let mut list = String::new();
+        f.write_str(if self.count == 1 { "pid" } else { "pids" })?;
         for (index, pid) in self.first.iter().take(self.count).enumerate() {
-            write!(list, "{}{pid}", if index == 0 { "" } else { ", " })?;
+            write!(f, "{}{pid}", if index == 0 { " " } else { ", " })?;
         }
-        let more = self.count.saturating_sub(PIDS);
-        match (self.count, more) {
-            (1, _) => write!(f, "pid {list} is"),
-            (_, 0) => write!(f, "pids {list} are"),
-            _ => write!(f, "pids {list} and {more} more are"),
+        match (self.count, self.count.saturating_sub(PIDS)) {
+            (1, _) => f.write_str(" is"),
+            (_, 0) => f.write_str(" are"),
+            (_, more) => write!(f, " and {more} more are"),
         }
     }
 }

@@ -6,16 +6,29 @@ use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use kernel_sys as sys;
 
+use super::context::MaySleep;
 use super::proc::{Proc, Thread, all_processes, threads};
 use crate::machine::{self, code_address, cpuid, saved_frame, saved_stack, stack_pointer};
 
 const WORD: usize = size_of::<usize>();
 const PAGE_SIZE: usize = sys::PAGE_SIZE as usize;
 
+/// A place for the stack pointer of each CPU.
+pub(crate) struct Stacks(Vec<AtomicUsize>);
+
+impl Stacks {
+    /// May sleep.
+    pub(crate) fn new(_: MaySleep) -> Self {
+        // SAFETY: mp_maxid does not change after boot.
+        let cpus = usize::try_from(unsafe { sys::mp_maxid }).unwrap_or(0).saturating_add(1);
+        Stacks((0..cpus).map(|_| AtomicUsize::new(0)).collect())
+    }
+}
+
 /// All CPUs but this one spin in an interrupt, and nothing else runs.
-pub(crate) struct Stopped {
+pub(crate) struct Stopped<'a> {
     /// Stack pointer of each CPU at the stop; 0 where there is none.
-    stacks: Vec<AtomicUsize>,
+    stacks: &'a [AtomicUsize],
     /// The thread that has stopped the others.
     caller: Thread,
 }
@@ -39,10 +52,10 @@ pub(crate) enum Addresses {
 /// `work` runs with interrupts off: it must not lock, sleep, allocate or free. It sees all that the other CPUs have
 /// done, and they what it has: smp_rendezvous(9) counts who has come, but orders nothing else.
 ///
-/// May sleep before it stops the CPUs.
-pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
-    struct Call<F, R> {
-        stopped: Stopped,
+/// Neither sleeps nor allocates, so that locks may be held.
+pub(crate) fn stop_machine<R>(stacks: &mut Stacks, work: impl FnOnce(&Stopped<'_>) -> R) -> R {
+    struct Call<'a, F, R> {
+        stopped: Stopped<'a>,
         work: Option<F>,
         result: Option<R>,
     }
@@ -50,15 +63,15 @@ pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
     unsafe extern "C" fn note_stack<F, R>(arg: *mut c_void) {
         // SAFETY: arg is the Call of stop_machine(), which waits for this; all CPUs only
         // read it now, but for the atomics.
-        let call = unsafe { &*arg.cast::<Call<F, R>>() };
+        let call = unsafe { &*arg.cast::<Call<'_, F, R>>() };
         if let Some(slot) = usize::try_from(cpuid()).ok().and_then(|cpu| call.stopped.stacks.get(cpu)) {
             slot.store(stack_pointer(), Ordering::Relaxed);
         }
         fence(Ordering::Release);
     }
 
-    unsafe extern "C" fn run<F: FnOnce(&Stopped) -> R, R>(arg: *mut c_void) {
-        let call = arg.cast::<Call<F, R>>();
+    unsafe extern "C" fn run<F: FnOnce(&Stopped<'_>) -> R, R>(arg: *mut c_void) {
+        let call = arg.cast::<Call<'_, F, R>>();
         // SAFETY: as above; only the caller's own CPU takes a mutable reference, while the
         // others wait for it in the rendezvous.
         unsafe {
@@ -79,7 +92,7 @@ pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
         machine::serialise();
     }
 
-    fn start<F: FnOnce(&Stopped) -> R, R>(call: &mut Call<F, R>) {
+    fn start<F: FnOnce(&Stopped<'_>) -> R, R>(call: &mut Call<'_, F, R>) {
         // SAFETY: the functions have the type that smp_rendezvous(9) asks for, and call stays
         // until it returns.
         unsafe {
@@ -92,10 +105,10 @@ pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
         }
     }
 
-    // SAFETY: mp_maxid does not change after boot.
-    let cpus = usize::try_from(unsafe { sys::mp_maxid }).unwrap_or(0).saturating_add(1);
-    let stacks = (0..cpus).map(|_| AtomicUsize::new(0)).collect();
-    let stopped = Stopped { stacks, caller: Thread::current() };
+    for stack in &mut stacks.0 {
+        *stack.get_mut() = 0;
+    }
+    let stopped = Stopped { stacks: &stacks.0, caller: Thread::current() };
     let mut call = Call { stopped, work: Some(work), result: None };
     start(&mut call);
     match call.result {
@@ -104,7 +117,7 @@ pub(crate) fn stop_machine<R>(work: impl FnOnce(&Stopped) -> R) -> R {
     }
 }
 
-impl Stopped {
+impl Stopped<'_> {
     /// All processes.
     pub(crate) fn processes(&self) -> impl Iterator<Item = Proc> {
         // SAFETY: nothing else runs. A CPU may have been stopped while it changed the list:
@@ -126,7 +139,7 @@ impl Stopped {
 
 /// A thread while nothing else runs.
 pub(crate) struct StoppedThread<'a> {
-    stopped: &'a Stopped,
+    stopped: &'a Stopped<'a>,
     td: &'a sys::thread,
 }
 

@@ -61,7 +61,7 @@ impl Underway {
     }
 
     /// Whether one of them may not be past its call.
-    pub(crate) fn is_left(&self, stopped: &Stopped) -> bool {
+    pub(crate) fn is_left(&self, stopped: &Stopped<'_>) -> bool {
         stopped.threads().map(|stopped| stopped.thread()).filter(|td| !td.waits()).any(|td| {
             let index = self.threads.binary_search_by_key(&td.tid(), |seen| seen.tid).ok();
             let seen = index.and_then(|index| self.threads.get(index));
