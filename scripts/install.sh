@@ -73,6 +73,10 @@ json() {
 # other kernel modules do, so that a package for the next release is an upgrade.
 manifest() {
 	kernel_headers
+	case $MACHINE in
+	amd64) abi=amd64 arch=x86:64 ;;
+	arm64) abi=aarch64 arch=aarch64:64 ;;
+	esac
 	cat <<-END
 	{
 	"name": "ktrace_rs-kmod",
@@ -82,8 +86,8 @@ manifest() {
 	"categories": ["sysutils"],
 	"maintainer": "ports@FreeBSD.org",
 	"www": "https://www.freebsd.org/cgi/man.cgi?query=ktrace",
-	"abi": "FreeBSD:$((OSRELDATE / 100000)):amd64",
-	"arch": "freebsd:$((OSRELDATE / 100000)):x86:64",
+	"abi": "FreeBSD:$((OSRELDATE / 100000)):$abi",
+	"arch": "freebsd:$((OSRELDATE / 100000)):$arch",
 	"prefix": "$PREFIX",
 	"licenselogic": "single",
 	"licenses": ["BSD2CLAUSE"],

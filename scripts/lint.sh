@@ -15,6 +15,10 @@ format=$(tool clang-format) || die "no clang-format: run make setup"
 man=$(mandoc -T lint share/man/man*/* 2>&1 |
     grep -v -e 'referenced manual not found' -e 'outdated mandoc.db') || true
 [ -z "$man" ] || die "$man"
+backspace=$(printf '\b')
+for page in share/man/man*/*; do
+	mandoc -T utf8 "$page" | sed "s/.$backspace//g" | grep -q '^SEE ALSO$' || die "$page: not rendered to its end"
+done
 
 # lint_module FILE: the sources with the headers of this KERNEL and MACHINE, and FILE, which was made of them.
 lint_module() {

@@ -2,7 +2,7 @@
 # A reboot in the middle, and the module at boot. The system goes down while processes are traced that fork,
 # execute, sleep, write and fault: it does so in order, which is for the runner to see, and the trace
 # files are whole. The next system has the module from loader(8), before any process runs; and, unloaded
-# again, from rc(8).
+# again, from rc(8); and the one after that from rc(8) at boot.
 # timeout: 120
 # boots
 . "$KT/lib.sh"
@@ -27,6 +27,15 @@ if [ "$KT_DOWNS" -eq 0 ]; then
 	done
 	check_ge "$(ktrace_rs_stat procs)" 26 "traced processes"
 	exec reboot
+fi
+if [ "$KT_DOWNS" -eq 2 ]; then
+	note "rc.conf at boot"
+	module_announce
+	check_ok module_is_loaded
+	ktrace -t c -f out /usr/bin/true || fail "ktrace: status $?"
+	check_ok has out '^SYSCALL '
+	module_unload
+	exit
 fi
 
 module_announce
@@ -54,3 +63,5 @@ check_ok module_is_loaded
 ktrace -t c -f out /usr/bin/true || fail "ktrace: status $?"
 check_ok has out '^SYSCALL '
 module_unload
+sed -i '' /ktrace_rs/d /boot/loader.conf
+exec reboot

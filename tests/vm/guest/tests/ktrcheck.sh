@@ -18,6 +18,20 @@ for file in stock.out module.out; do
 done
 "$ktrcheck" -o module.out >said || fail "module.out is not in the order of its times: $(cat said)"
 
+# Records of context switches are in order with all others, too, where nothing had to be queued.
+in_order() {
+	module_unload
+	module_load
+	sysctl -q kern.ktrace_rs.batch_bytes=1048576 || fail "batch_bytes"
+	rm -f switches.out
+	ktrace -i -t+wf -f switches.out "$KT_BIN/crowd" pingpong 4 500 made || fail "crowd: status $?"
+	wait_for 5 idle
+	[ "$(ktrace_rs_stat queued_max)" -eq 0 ]
+}
+wait_for 60 in_order
+check_ge "$(records switches.out '^CSW ')" 1000 "context switches"
+"$ktrcheck" -o switches.out >said || fail "switches.out is not in the order of its times: $(cat said)"
+
 head -c $(($(stat -f %z module.out) - 7)) module.out >cut.out
 check_status 1 "$ktrcheck" cut.out >said
 check_has said '^cut.out: byte [0-9]+: the file ends inside this record$'

@@ -51,6 +51,15 @@ check_has json "\"file\":\"$PWD/a b.out\",\"processes\":2,\"records\":$(records 
 note "as another user"
 su -m nobody -c "$ktrstat -1" >table || fail "status $?"
 check_has table "^ *$tick tick +cu .* -$"
+spawn "$KT_BIN/ktr_call" -u "$(id -u nobody)" exec /bin/sleep 1000
+wait_for 10 sleeps "$spawned"
+: >own.out
+chmod 666 own.out
+check_eq "$("$KT_BIN/ktr_call" -u "$(id -u nobody)" ktrace "$PWD/own.out" set 0x6 "$spawned")" ok "ktrace of nobody's"
+su -m nobody -c "$ktrstat -1" >table || fail "status $?"
+check_has table "^ *$spawned sleep +c .* $PWD/own.out$"
+kill "$spawned"
+wait "$spawned" || :
 
 note "on a terminal: each display in the place of the last"
 script -q terminal.out "$ktrstat" -s 0.3 -d 3 </dev/null >/dev/null || fail "status $?"

@@ -35,17 +35,20 @@ check_eq "$(sysctl -n kern.ktrace_rs.at_once)" cnw at_once
 setting at_once=
 
 note "records of a write"
-# per_write POLICY: how many records of a hundred writes, of a program that makes two with each
-# system call.
+# per_write POLICY [COMMAND...]: how many records of a hundred writes, of a program that makes two with each
+# system call, or of another one.
 per_write() {
 	setting "policy=$1"
+	_policy=$1
+	shift
+	[ $# -ne 0 ] || set -- -t c -f out "$KT_BIN/steady" $calls
 	_records=$(ktrace_rs_stat records) _commits=$(ktrace_rs_stat commits)
-	ktrace -t c -f out "$KT_BIN/steady" $calls >said || fail "steady: status $?"
+	ktrace "$@" >said || fail "$*: status $?"
 	_records=$(($(ktrace_rs_stat records) - _records)) _commits=$(($(ktrace_rs_stat commits) - _commits))
-	check_eq "$(records out)" $_records "records under $1"
-	check_ge $_records $((2 * calls)) "records under $1"
+	check_eq "$(records out)" $_records "records under $_policy"
+	check_ge $_records $((2 * calls)) "records under $_policy"
 	per_write=$((100 * _records / _commits))
-	echo "$1: $_records records, $_commits writes"
+	echo "$_policy: $_records records, $_commits writes"
 }
 per_write record
 # Less one or two, where tracing begins.
@@ -53,6 +56,10 @@ check_le $per_write 101 "records of a hundred writes"
 per_write return
 check_ge $per_write 190 "records of a hundred writes"
 check_le $per_write 220 "records of a hundred writes"
+# SYSCALL, NAMEI and SYSRET of open(2), two of close(2).
+per_write return -i -t cn -f out "$KT_BIN/bench" -m 3000 open
+check_ge $per_write 240 "records of a hundred writes of opens and closes"
+check_le $per_write 260 "records of a hundred writes of opens and closes"
 per_write batch
 check_ge $per_write 20000 "records of a hundred writes"
 setting batch_records=10
@@ -78,6 +85,16 @@ check_eq "$(tail -1 raw.out | cut -d ' ' -f 1)" USER "last record"
 untrace "$spawned"
 setting at_once=
 
+note "a policy holds for traces that there are, from the next record on"
+spawn ktrace -t u -f goes_on.out "$KT_BIN/tick"
+wait_for 10 is_traced "$spawned"
+sleep 1
+check_eq "$(records goes_on.out '^USER ')" 0 "records of a batch"
+setting policy=record
+wait_for 3 has goes_on.out '^USER .*data=tick'
+untrace "$spawned"
+setting policy=batch
+
 note "records wait for as long as they may, and no longer"
 spawn ktrace -t c -f waits.out sleep 1000
 wait_for 20 sleeps "$spawned"
@@ -95,11 +112,11 @@ note "a process that stops, one that never leaves user mode, and one that is kil
 setting latency=10000
 spawn ktrace -t cs -f stops.out sh -c 'kill -STOP $$; :'
 wait_for 5 has stops.out '^SYSRET .* code=37 '
-setting latency=50
 kill -KILL "$spawned"
 wait "$spawned" || :
 check_eq "$(records stops.out '^PSIG .* signo=9 ')" 1 "PSIG of the kill"
 check_eq "$(tail -1 raw.out | cut -d ' ' -f 1)" PROCDTOR "last record"
+setting latency=50
 spawn ktrace -t c -f spins.out awk 'BEGIN { system("true"); while (1) i++ }'
 # fork(2) in system(3) is the last but some that it makes.
 wait_for 5 has spins.out '^SYSRET .* code=7 '

@@ -36,6 +36,7 @@ seconds() {
 alone=$(seconds fast/alone.out)
 
 note "$processes programs of $calls calls each"
+is_stock || waited=$(ktrace_rs_stat waited)
 start=$(date +%s)
 pids=
 for i in $(jot "$processes"); do
@@ -75,6 +76,7 @@ done
 took=$(($(date +%s) - start))
 bytes=$(cat slow/*.out | wc -c)
 note "$((bytes)) bytes in $took s; elsewhere $alone s alone, $beside s beside"
+is_stock || check_ge $(($(ktrace_rs_stat waited) - waited)) $((took * 1000000 / 2)) "microseconds of waiting"
 # Some of it may be in memory still, and the disk may take a little at once.
 check_ge $((took + 2)) $(((bytes - 1048576) / rate)) "seconds"
 for i in $(jot "$processes"); do

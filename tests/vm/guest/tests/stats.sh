@@ -32,6 +32,10 @@ check_eq "$(delta bytes)" "$(stat -f %z out)" "bytes"
 check_eq "$(delta dropped)" 0 "dropped"
 check_ge "$(delta commits)" 1 "commits"
 check_le "$(delta commits)" "$(delta records)" "commits"
+commits=$(ktrace_rs_stat commits)
+check_eq "$(ktrace_rs_stat records_per_commit)" $(($(ktrace_rs_stat records) / commits)) "records of a commit"
+check_eq "$(ktrace_rs_stat bytes_per_commit)" $(($(ktrace_rs_stat bytes) / commits)) "bytes of a commit"
+check_ge "$(delta waited)" 1 "microseconds of writes"
 for type in $types; do
 	name=$(echo "$type" | tr a-z A-Z)
 	check_eq "$(delta "type.$type.records")" "$(awk -v t="$name" '$2 == t { n += $3 } END { print n + 0 }' counts)" "$name records"

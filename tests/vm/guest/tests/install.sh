@@ -1,0 +1,52 @@
+#!/bin/sh
+# What make install, make package and make uninstall do on the system that runs: the module is found by its
+# name, programs and suite run from where they are installed, and nothing is left.
+# timeout: 240
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+installed=/boot/modules/ktrace_rs.ko
+[ ! -e "$installed" ] || skip "$installed is there already"
+
+# A checkout after make build.
+cp -R "$KT/tree" tree
+mkdir -p tree/target/guest tree/tests
+cp "$KT_MODULE" tree/target/ktrace_rs.ko
+ln -s "$KT_BIN" tree/target/guest/bin
+ln -s "$KT_ATF" tree/tests/atf
+install_sh() {
+	(cd tree && sh scripts/install.sh "$1")
+}
+# But for the linker's hints, which kldxref(8) keeps.
+there() {
+	find /boot/modules /usr/local -type f ! -name linker.hints 2>/dev/null | sort
+}
+there >before
+
+note "install"
+at_exit 'install_sh uninstall'
+install_sh install || fail "install: status $?"
+check_ok cmp "$KT_MODULE" "$installed"
+check_ok grep -q ktrace_rs /boot/modules/linker.hints
+kldload ktrace_rs || fail "kldload: status $?"
+module_announce
+check_eq "$(kldstat -v -n ktrace_rs.ko | sed -n 's/.*ktrace_rs\.ko (\(.*\))$/\1/p')" "$installed" "file that was loaded"
+ktrace -i -t c -f out /usr/bin/true || fail "ktrace: status $?"
+/usr/local/bin/ktrcheck out || fail "ktrcheck: status $?"
+/usr/local/bin/ktrstat -1 || fail "ktrstat: status $?"
+! command -v kyua >/dev/null ||
+    kyua test -k /usr/local/tests/ktrace_rs/Kyuafile bad_input_test || fail "kyua: status $?"
+module_unload
+
+note "package"
+# The program of this name in /usr/sbin only fetches it.
+if [ -x /usr/local/sbin/pkg ] && [ -f /usr/include/sys/param.h ]; then
+	(PATH=/usr/local/sbin:$PATH install_sh package) || fail "package: status $?"
+	/usr/local/sbin/pkg info -R -F tree/target/package/*.pkg >manifest || fail "pkg info: status $?"
+	check_has manifest '^name *: *"?ktrace_rs-kmod'
+fi
+
+note "uninstall"
+install_sh uninstall || fail "uninstall: status $?"
+there | diff before - || fail "something is left"
+check_fails "can't load ktrace_rs" kldload ktrace_rs
