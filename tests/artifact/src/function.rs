@@ -156,11 +156,10 @@ fn target(module: &Module<'_>, section: usize, jump: &Instruction, all: &[Instru
 mod tests {
     use super::*;
     use crate::elf_builder::ElfBuilder;
+    use crate::violation;
 
     fn messages(elf: &ElfBuilder) -> Vec<String> {
-        let file = elf.build();
-        let (_, violations) = functions(&Module::parse(&file).unwrap());
-        violations.into_iter().map(|violation| violation.message).collect()
+        violation::messages(&elf.build(), |module| functions(module).1)
     }
 
     #[test]

@@ -101,10 +101,10 @@ fn forbidden(section: &Section<'_>, no_place: &[&str]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::elf_builder::ElfBuilder;
+    use crate::violation;
 
     fn messages(elf: &ElfBuilder) -> Vec<String> {
-        let file = elf.build();
-        check(&Module::parse(&file).unwrap()).into_iter().map(|violation| violation.message).collect()
+        violation::messages(&elf.build(), check)
     }
 
     #[test]

@@ -18,8 +18,17 @@ const LOADED: [u32; 5] =
 /// Checks the relocations of the sections that are loaded. Those of debug
 /// information and the like are never applied.
 pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
+    check_each(module, module.loaded(), wrong)
+}
+
+/// Looks with `wrong` at each relocation of some sections, which come with their index.
+pub(crate) fn check_each<'m>(
+    module: &'m Module<'m>,
+    sections: impl Iterator<Item = (usize, &'m Section<'m>)>,
+    wrong: impl Fn(&Module<'_>, &Section<'_>, &Relocation) -> Option<String>,
+) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for (index, section) in module.loaded() {
+    for (index, section) in sections {
         for relocation in &section.relocations {
             if let Some(message) = wrong(module, section, relocation) {
                 violations.push(Violation::at(module, index, relocation.offset, message));
@@ -93,6 +102,7 @@ fn name(kind: u32) -> String {
 mod tests {
     use super::*;
     use crate::elf_builder::ElfBuilder;
+    use crate::violation;
 
     /// The messages for a module with one relocation in `section`.
     fn messages(section: &str, offset: u64, kind: u32, symbol: &str) -> Vec<String> {
@@ -102,8 +112,7 @@ mod tests {
         elf.section(".note.x", elf::SHT_NOTE, elf::SHF_ALLOC, &[0; 16]);
         elf.local("local");
         elf.relocate(section, offset, kind, symbol, -4);
-        let file = elf.build();
-        check(&Module::parse(&file).unwrap()).into_iter().map(|violation| violation.message).collect()
+        violation::messages(&elf.build(), check)
     }
 
     #[test]

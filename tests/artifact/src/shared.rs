@@ -73,10 +73,10 @@ mod tests {
     use super::*;
     use crate::elf_builder::ElfBuilder;
     use crate::shared_builder::SharedBuilder;
+    use crate::violation;
 
     fn messages(elf: &SharedBuilder) -> Vec<String> {
-        let file = elf.build();
-        check(&Module::parse(&file).unwrap()).into_iter().map(|violation| violation.message).collect()
+        violation::messages(&elf.build(), check)
     }
 
     #[test]

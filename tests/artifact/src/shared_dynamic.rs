@@ -103,10 +103,10 @@ fn relocations(module: &Module<'_>) -> Vec<(u64, u64)> {
 mod tests {
     use super::*;
     use crate::shared_builder::SharedBuilder;
+    use crate::violation;
 
     fn messages(elf: &SharedBuilder) -> Vec<String> {
-        let file = elf.build();
-        check(&Module::parse(&file).unwrap()).into_iter().map(|violation| violation.message).collect()
+        violation::messages(&elf.build(), check)
     }
 
     #[test]

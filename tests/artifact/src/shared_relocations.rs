@@ -4,7 +4,7 @@
 use object::elf;
 
 use crate::module::{Module, Relocation, Section};
-use crate::relocations::against;
+use crate::relocations::{against, check_each};
 use crate::violation::Violation;
 
 /// The types that a module is made of. The kernel linker also knows
@@ -22,15 +22,7 @@ const WIDTH: u64 = 8;
 
 /// Checks all relocations.
 pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
-    let mut violations = Vec::new();
-    for (index, section) in module.sections.iter().enumerate() {
-        for relocation in &section.relocations {
-            if let Some(message) = wrong(module, section, relocation) {
-                violations.push(Violation::at(module, index, relocation.offset, message));
-            }
-        }
-    }
-    violations
+    check_each(module, module.sections.iter().enumerate(), wrong)
 }
 
 /// What is wrong with one relocation.
@@ -84,14 +76,14 @@ fn name(kind: u32) -> String {
 mod tests {
     use super::*;
     use crate::shared_builder::{DATA, SharedBuilder, TEXT};
+    use crate::violation;
 
     /// The messages for a module with one more relocation.
     fn messages(address: u64, kind: u32, symbol: u32) -> Vec<String> {
         let mut elf = SharedBuilder::module();
         elf.undefined("free");
         elf.relocate(address, kind, symbol);
-        let file = elf.build();
-        check(&Module::parse(&file).unwrap()).into_iter().map(|violation| violation.message).collect()
+        violation::messages(&elf.build(), check)
     }
 
     #[test]

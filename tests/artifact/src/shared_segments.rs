@@ -79,10 +79,10 @@ pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
 mod tests {
     use super::*;
     use crate::shared_builder::{Segment, SharedBuilder};
+    use crate::violation;
 
     fn messages(elf: &SharedBuilder) -> Vec<String> {
-        let file = elf.build();
-        check(&Module::parse(&file).unwrap()).into_iter().map(|violation| violation.message).collect()
+        violation::messages(&elf.build(), check)
     }
 
     /// The messages for a module with one program header changed, or one more.

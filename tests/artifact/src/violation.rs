@@ -74,6 +74,12 @@ impl Violation {
     }
 }
 
+/// The messages of what `check` finds in the module that `file` is.
+#[cfg(test)]
+pub(crate) fn messages(file: &[u8], check: impl Fn(&Module<'_>) -> Vec<Violation>) -> Vec<String> {
+    check(&Module::parse(file).unwrap()).into_iter().map(|violation| violation.message).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
