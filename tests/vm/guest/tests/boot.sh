@@ -32,8 +32,7 @@ if [ "$KT_DOWNS" -eq 2 ]; then
 	note "rc.conf at boot"
 	module_announce
 	check_ok module_is_loaded
-	ktrace -t c -f out /usr/bin/true || fail "ktrace: status $?"
-	check_ok has out '^SYSCALL '
+	trace_works
 	module_unload
 	exit
 fi
@@ -51,8 +50,7 @@ check_eq "$(kldstat -n ktrace_rs | awk 'NR == 2 { print $5 }')" ktrace_rs.ko "fi
 helper=$(ps -ax -o pid= -o comm= | awk '$2 == "ktrace_rs" { print $1 }')
 check_le "$helper" 50 "pid of the helper"
 check_eq "$(ktrace_rs_stat records)" 0 "records"
-ktrace -t c -f out /usr/bin/true || fail "ktrace: status $?"
-check_ok has out '^SYSCALL '
+trace_works
 wait_for 5 idle
 
 note "rc.conf"
@@ -60,8 +58,7 @@ module_unload
 sysrc -q kld_list=ktrace_rs >/dev/null || fail "sysrc"
 service kld start || fail "service kld start: status $?"
 check_ok module_is_loaded
-ktrace -t c -f out /usr/bin/true || fail "ktrace: status $?"
-check_ok has out '^SYSCALL '
+trace_works
 module_unload
 sed -i '' /ktrace_rs/d /boot/loader.conf
 exec reboot

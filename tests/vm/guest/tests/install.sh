@@ -28,12 +28,7 @@ at_exit 'install_sh uninstall'
 install_sh install || fail "install: status $?"
 check_ok cmp "$KT_MODULE" "$installed"
 check_ok grep -q ktrace_rs /boot/modules/linker.hints
-kldload ktrace_rs || fail "kldload: status $?"
-module_announce
-check_eq "$(kldstat -v -n ktrace_rs.ko | sed -n 's/.*ktrace_rs\.ko (\(.*\))$/\1/p')" "$installed" "file that was loaded"
-ktrace -i -t c -f out /usr/bin/true || fail "ktrace: status $?"
-/usr/local/bin/ktrcheck out || fail "ktrcheck: status $?"
-/usr/local/bin/ktrstat -1 || fail "ktrstat: status $?"
+load_installed
 ! command -v kyua >/dev/null ||
     kyua test -k /usr/local/tests/ktrace_rs/Kyuafile bad_input_test || fail "kyua: status $?"
 module_unload

@@ -51,11 +51,7 @@ check_has json "\"file\":\"$PWD/a b.out\",\"processes\":2,\"records\":$(records 
 note "as another user"
 su -m nobody -c "$ktrstat -1" >table || fail "status $?"
 check_has table "^ *$tick tick +cu .* -$"
-spawn "$KT_BIN/ktr_call" -u "$(id -u nobody)" exec /bin/sleep 1000
-wait_for 10 sleeps "$spawned"
-: >own.out
-chmod 666 own.out
-check_eq "$("$KT_BIN/ktr_call" -u "$(id -u nobody)" ktrace "$PWD/own.out" set 0x6 "$spawned")" ok "ktrace of nobody's"
+spawn_nobodys own.out
 su -m nobody -c "$ktrstat -1" >table || fail "status $?"
 check_has table "^ *$spawned sleep +c .* $PWD/own.out$"
 kill "$spawned"

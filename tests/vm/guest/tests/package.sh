@@ -46,13 +46,7 @@ check_ok cmp "$package/root$installed" "$installed"
 check_ok grep -q ktrace_rs /boot/modules/linker.hints
 
 note "what is in it"
-kldload ktrace_rs || fail "kldload: status $?"
-module_announce
-check_eq "$(kldstat -v -n ktrace_rs.ko | sed -n 's/.*ktrace_rs\.ko (\(.*\))$/\1/p')" "$installed" "file that was loaded"
-ktrace -i -t c -f out /usr/bin/true || fail "ktrace: status $?"
-check_ok has out '^SYSCALL '
-/usr/local/bin/ktrcheck -q out || fail "ktrcheck: status $?"
-/usr/local/bin/ktrstat -1 >/dev/null || fail "ktrstat: status $?"
+load_installed
 module_unload
 
 note "no more"
