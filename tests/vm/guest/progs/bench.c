@@ -1,6 +1,6 @@
 /*
- * What system calls cost: processes that each do the same again and again, and
- *how often they get to it in a given time.
+ * What system calls cost: processes that each do the same again and again,
+ * and how often they get to it in a given time.
  *
  *	bench [-o] [-f FILE] [-m MS] [-n N] [-t TYPES] [-z BYTES] LOAD [FILE]
  *
@@ -22,12 +22,12 @@
  *	-o		each of them to a file of its own: FILE.0, FILE.1 ...
  *	-t TYPES	of records, some of cintw, as ktrace(1) has them
  *	-z BYTES	size of the trace file to begin with, of which nothing
- *is on the disk
+ *			is on the disk
  *
  * Prints how often all of them did it, and in how many nanoseconds. That is
- *seen from outside, by a process that is not traced. Where a process ends or
- *its tracing ends before the time is up, bench fails. No trace file is left
- *behind.
+ * seen from outside, by a process that is not traced. Where a process ends or
+ * its tracing ends before the time is up, bench fails. No trace file is left
+ * behind.
  *
  * late-sleep and late-spin print how many records there were, and how many
  * nanoseconds all of them took from when they were made until they were in the
