@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::machine::Clock;
 use crate::marker::System;
-use crate::samples::{HEADER, Samples};
+use crate::samples::{Measured, Samples};
 use crate::suite::Test;
 use crate::{figures, plot, tables};
 
@@ -24,30 +25,56 @@ pub const BEGIN: &str = "<!-- bench -->";
 /// Behind it.
 pub const END: &str = "<!-- /bench -->";
 
-/// The lines of samples that `benches` have left in the results directory `dir`.
-pub fn take(benches: &[Test], dir: &Path) -> Result<String> {
-    let mut text = String::new();
-    for bench in benches {
-        let path = dir.join(&bench.name).join("samples.csv");
-        if path.is_file() {
-            text.push_str(&fs::read_to_string(&path).with_context(|| path.display().to_string())?);
+/// The lines of samples that benches have left, by what the clock went by.
+#[derive(Debug, Clone, Default)]
+pub struct Lines {
+    time: String,
+    instructions: String,
+}
+
+impl Lines {
+    /// Adds those that `benches` have left in the results directory `dir`.
+    pub fn take(&mut self, clock: Clock, benches: &[Test], dir: &Path) -> Result<()> {
+        let text = match clock {
+            Clock::Time => &mut self.time,
+            Clock::Instructions => &mut self.instructions,
+        };
+        for bench in benches {
+            let path = dir.join(&bench.name).join("samples.csv");
+            if path.is_file() {
+                text.push_str(&fs::read_to_string(&path).with_context(|| path.display().to_string())?);
+            }
         }
+        Ok(())
     }
-    Ok(text)
+
+    /// What the lines say; nothing if there are none.
+    pub fn measured(&self) -> Result<Option<Measured>> {
+        let measured =
+            Measured { time: Samples::parse(&self.time)?, instructions: Samples::parse(&self.instructions)? };
+        Ok((!measured.time.is_empty() || !measured.instructions.is_empty()).then_some(measured))
+    }
+
+    fn csv(&self) -> String {
+        let mut text = String::from("clock,load,n,backend,policy,sample,count,ns\n");
+        for (clock, lines) in [("time", &self.time), ("instructions", &self.instructions)] {
+            text.extend(lines.lines().map(|line| format!("{clock},{line}\n")));
+        }
+        text
+    }
 }
 
 /// Writes all of it.
-pub fn write(files: &Files, system: &System, lines: &str) -> Result<()> {
-    let samples = Samples::parse(lines)?;
+pub fn write(files: &Files, system: &System, lines: &Lines, measured: &Measured) -> Result<()> {
     let readme = fs::read_to_string(&files.readme)
         .with_context(|| format!("cannot read {}", files.readme.display()))?;
     let readme = figures::replace(&readme, BEGIN, END, &shown(&files.dir))
         .with_context(|| format!("cannot use {}", files.readme.display()))?;
     fs::create_dir_all(&files.dir)?;
     for (path, text) in [
-        (files.dir.join("results.csv"), format!("{HEADER}{lines}")),
-        (files.dir.join("RESULTS.md"), tables::document(system, &samples)),
-        (files.dir.join("plot.svg"), plot::svg(&samples)?),
+        (files.dir.join("results.csv"), lines.csv()),
+        (files.dir.join("RESULTS.md"), tables::document(system, measured)),
+        (files.dir.join("plot.svg"), plot::svg(&measured.time)?),
         (files.readme.clone(), readme),
     ] {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -80,7 +107,13 @@ mod tests {
             fs::create_dir(dir.path().join(name)).unwrap();
             fs::write(dir.path().join(name).join("samples.csv"), format!("{name}\n")).unwrap();
         }
-        assert_eq!(take(&[bench("a"), bench("b"), bench("c")], dir.path()).unwrap(), "a\nb\n");
+        let mut lines = Lines::default();
+        assert!(lines.measured().unwrap().is_none());
+        lines.take(Clock::Time, &[bench("a"), bench("b"), bench("c")], dir.path()).unwrap();
+        lines.take(Clock::Instructions, &[bench("b")], dir.path()).unwrap();
+        let csv = lines.csv();
+        assert_eq!(csv.lines().skip(1).collect::<Vec<_>>(), ["time,a", "time,b", "instructions,b"]);
+        assert!(lines.measured().is_err(), "these are no samples");
     }
 
     #[test]
@@ -88,17 +121,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = Files { dir: dir.path().join("bench"), readme: dir.path().join("README.md") };
         let system = System { release: "14.2".into(), ident: "GENERIC".into(), witness: false };
-        let line = "getppid-tmpfs,1,stock,-,1,1000,4000000\n";
+        let lines = Lines { time: "getppid-tmpfs,1,stock,-,1,1000,4000000\n".into(), ..Lines::default() };
+        let measured = lines.measured().unwrap().unwrap();
         fs::write(&files.readme, "no marks\n").unwrap();
-        assert!(write(&files, &system, line).is_err());
+        assert!(write(&files, &system, &lines, &measured).is_err());
         assert!(!files.dir.exists(), "nothing is written by halves");
         fs::write(&files.readme, format!("a\n{BEGIN}\n{END}\nz\n")).unwrap();
-        write(&files, &system, line).unwrap();
+        write(&files, &system, &lines, &measured).unwrap();
         let readme = fs::read_to_string(&files.readme).unwrap();
         assert!(readme.contains("/plot.svg)\n") && readme.ends_with("-->\nz\n"), "{readme}");
         assert_eq!(
             fs::read_to_string(files.dir.join("results.csv")).unwrap(),
-            "load,n,backend,policy,sample,count,ns\ngetppid-tmpfs,1,stock,-,1,1000,4000000\n"
+            "clock,load,n,backend,policy,sample,count,ns\ntime,getppid-tmpfs,1,stock,-,1,1000,4000000\n"
         );
         assert!(fs::read_to_string(files.dir.join("plot.svg")).unwrap().starts_with("<svg"));
     }

@@ -11,17 +11,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-use crate::bench;
+use crate::bench::{self, Lines};
 use crate::complaint::{Complaint, Judge};
 use crate::crash;
 use crate::figures;
 use crate::guest::{Ended, Guest, Limits, Trouble};
 use crate::image::Image;
-use crate::machine::Machine;
+use crate::machine::{Clock, Machine};
 use crate::marker::{self, Marker, System};
 use crate::payload::Payload;
 use crate::report::{Report, Verdict, tail};
-use crate::samples::Samples;
 use crate::suite::Test;
 use crate::tables;
 
@@ -60,28 +59,68 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
-        let run = ImageRun {
-            options,
-            image,
-            dir,
-            report: &report,
-            queue: Mutex::new(options.tests.iter().cloned().collect()),
-            judge: Mutex::default(),
-            stock_complaints: Mutex::default(),
-            passed: Mutex::default(),
-            system: Mutex::default(),
-            boots: AtomicUsize::new(0),
-        };
-        run.all()?;
+        let by_instructions = options.tests.iter().filter(|test| test.instructions).cloned().collect();
+        let mut measured = Vec::new();
+        for (clock, tests, dir) in [
+            (Clock::Time, options.tests.clone(), dir.clone()),
+            (Clock::Instructions, by_instructions, dir.join("instructions")),
+        ] {
+            let run = ImageRun {
+                options,
+                image,
+                clock,
+                dir,
+                report: &report,
+                queue: Mutex::new(tests.iter().cloned().collect()),
+                tests,
+                judge: Mutex::default(),
+                stock_complaints: Mutex::default(),
+                passed: Mutex::default(),
+                system: Mutex::default(),
+                boots: AtomicUsize::new(0),
+            };
+            run.all()?;
+            measured.push(run);
+        }
+        benchmarks(options, &measured, &report)?;
     }
     let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(report.finish()?)
 }
 
-/// The tests on one image. Locks: one at a time.
+/// The tables of what benches have measured on an image, which go into the files if none has failed. A kernel
+/// that checks itself is not what they are about.
+fn benchmarks<W: Write>(
+    options: &Options,
+    runs: &[ImageRun<'_, W>],
+    report: &Mutex<Report<W>>,
+) -> Result<()> {
+    let Some(system) = runs.iter().find_map(|run| lock(&run.system).clone()) else { return Ok(()) };
+    let mut lines = Lines::default();
+    for run in runs {
+        lines.take(run.clock, &run.tests, &run.dir)?;
+    }
+    let Some(measured) = lines.measured()?.filter(|_| !system.witness) else { return Ok(()) };
+    let mut report = lock(report);
+    report.say(tables::all(&measured).trim_end())?;
+    let missed = tables::missed(&measured.instructions);
+    if !missed.is_empty() {
+        report.verdict("goals", Duration::ZERO, &Verdict::Fail(missed))?;
+    }
+    let Some(files) = &options.bench else { return Ok(()) };
+    if runs.iter().all(|run| lock(&run.passed).len() == run.tests.len()) {
+        return bench::write(files, &system, &lines, &measured);
+    }
+    Ok(report.say(&format!("{} stays as it was: a bench has failed", files.dir.display()))?)
+}
+
+/// Tests on one image. Locks: one at a time.
 struct ImageRun<'a, W> {
     options: &'a Options,
     image: &'a Image,
+    /// What the machines' clocks go by.
+    clock: Clock,
+    tests: Vec<Test>,
     dir: PathBuf,
     report: &'a Mutex<Report<W>>,
     queue: Mutex<VecDeque<Test>>,
@@ -110,7 +149,7 @@ const MOST_DOWNS: u32 = 4;
 
 impl<W: Write + Send> ImageRun<'_, W> {
     fn all(&self) -> Result<()> {
-        let jobs = self.options.jobs.clamp(1, self.options.tests.len().max(1));
+        let jobs = self.options.jobs.clamp(1, self.tests.len().max(1));
         thread::scope(|scope| {
             let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| self.work())).collect();
             workers
@@ -123,8 +162,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
             report.say("complaints of the stock kernel, not counted:")?;
             complaints.iter().try_for_each(|line| report.say(&format!("    {line}")))?;
         }
-        self.figures()?;
-        self.benchmarks()
+        self.figures()
     }
 
     /// The table of what the loads have measured; of all of them, it goes into the files too. A
@@ -152,29 +190,6 @@ impl<W: Write + Send> ImageRun<'_, W> {
                 files.results.display(),
                 missing.join(", ")
             ))?,
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// The tables of what benches have measured, which go into the files if none has failed. Again,
-    /// not of a kernel that checks itself.
-    fn benchmarks(&self) -> Result<()> {
-        let system = lock(&self.system);
-        let Some(system) = system.as_ref().filter(|system| !system.witness) else { return Ok(()) };
-        let lines = bench::take(&self.options.tests, &self.dir)?;
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let mut report = lock(self.report);
-        report.say(tables::all(&Samples::parse(&lines)?).trim_end())?;
-        match &self.options.bench {
-            Some(files) if lock(&self.passed).len() == self.options.tests.len() => {
-                bench::write(files, system, &lines)?;
-            }
-            Some(files) => {
-                report.say(&format!("{} stays as it was: a bench has failed", files.dir.display()))?;
-            }
             None => {}
         }
         Ok(())
@@ -246,19 +261,23 @@ impl<W: Write + Send> ImageRun<'_, W> {
         let log = self.dir.join(format!("console-{count}.log"));
         let begun = Instant::now();
         let machine = match again {
-            None => Machine::start(self.image, &self.options.payload, &log)?,
+            None => Machine::start(self.image, &self.options.payload, self.clock, &log)?,
             Some((guest, root)) => {
                 let anew = (root == Root::Anew).then_some(self.image);
                 guest.into_machine().start_again(anew, &log)?
             }
         };
-        match Guest::boot(machine, self.options.limits) {
+        let mut limits = self.options.limits;
+        // The guest's seconds take longer than the host's.
+        limits.patience *= if self.clock == Clock::Instructions { 3 } else { 1 };
+        match Guest::boot(machine, limits) {
             Ok(guest) => {
                 self.judge_console("boot", &guest.boot_messages(), &guest);
                 let system = guest.system();
                 let kind = if system.witness { " (WITNESS)" } else { "" };
+                let clock = if self.clock == Clock::Instructions { ", by instructions" } else { "" };
                 lock(self.report).say(&format!(
-                    "== {}: FreeBSD {} {}{kind}, up after {:.0} s",
+                    "== {}: FreeBSD {} {}{kind}, up after {:.0} s{clock}",
                     self.image.path.display(),
                     system.release,
                     system.ident,

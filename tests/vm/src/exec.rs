@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::guest::{Guest, Limits, Trouble};
 use crate::image::Image;
-use crate::machine::Machine;
+use crate::machine::{Clock, Machine};
 use crate::payload::Payload;
 use crate::suite::Test;
 
@@ -31,7 +31,7 @@ pub fn run(
     let mut payload = payload.clone();
     payload.scripts.push((NAME.into(), command));
     let out = out.join("exec");
-    let machine = Machine::start(image, &payload, &out.join("console.log"))?;
+    let machine = Machine::start(image, &payload, Clock::Time, &out.join("console.log"))?;
     let mut guest = match Guest::boot(machine, limits) {
         Ok(guest) => guest,
         Err(failure) => {

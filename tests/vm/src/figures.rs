@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::machine;
+use crate::machine::{self, Clock};
 use crate::marker::System;
 use crate::suite::Test;
 
@@ -104,7 +104,7 @@ fn results(system: &System, table: &str) -> String {
          that divided by the processes traced at once.\n",
         system.release,
         system.ident,
-        machine::hardware().join(" "),
+        machine::hardware(Clock::Time).join(" "),
     )
 }
 

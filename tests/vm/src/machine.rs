@@ -17,6 +17,7 @@ use crate::results;
 /// A machine that runs until it is dropped, or its system powers off or reboots.
 #[derive(Debug)]
 pub struct Machine {
+    clock: Clock,
     power: Power,
     input: ChildStdin,
     console: Console,
@@ -35,32 +36,32 @@ struct Power {
 impl Machine {
     /// Switches a machine on that boots `image`. The copy of its console goes to the
     /// file `console_log`.
-    pub fn start(image: &Image, payload: &Payload, console_log: &Path) -> Result<Self> {
+    pub fn start(image: &Image, payload: &Payload, clock: Clock, console_log: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("ktrace-vm-").tempdir()?;
         create_root(image, dir.path())?;
         payload.write(&dir.path().join(PAYLOAD))?;
         results::create_disk(&dir.path().join(RESULTS))?;
         File::create(dir.path().join(SLOW))?.set_len(SLOW_SIZE)?;
         File::create(dir.path().join(KEPT))?.set_len(KEPT_SIZE)?;
-        Self::switch_on(dir, console_log)
+        Self::switch_on(dir, clock, console_log)
     }
 
     /// Switches the machine off, and on again. What the guest has written to the disks that were made
     /// for the machine is there again; and what it has written to that of the image, unless this
     /// is `image` anew.
     pub fn start_again(self, anew: Option<&Image>, console_log: &Path) -> Result<Self> {
-        let Self { power, dir, .. } = self;
+        let Self { clock, power, dir, .. } = self;
         drop(power);
         if let Some(image) = anew {
             create_root(image, dir.path())?;
         }
-        Self::switch_on(dir, console_log)
+        Self::switch_on(dir, clock, console_log)
     }
 
-    fn switch_on(dir: TempDir, console_log: &Path) -> Result<Self> {
+    fn switch_on(dir: TempDir, clock: Clock, console_log: &Path) -> Result<Self> {
         let log = create(console_log).with_context(|| format!("cannot write {}", console_log.display()))?;
         let (reader, writer) = std::io::pipe()?;
-        let mut command = qemu(dir.path());
+        let mut command = qemu(dir.path(), clock);
         // What QEMU itself has to say belongs to the console's story.
         command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
         let program = command.get_program().to_string_lossy().into_owned();
@@ -71,7 +72,8 @@ impl Machine {
         let input = qemu.stdin.take().context("QEMU has no input")?;
         let watchdog = watchdog(qemu.id(), dir.path())?;
         let console = Console::start(reader, log);
-        Ok(Self { power: Power { qemu, watchdog }, input, console, console_log: console_log.into(), dir })
+        let power = Power { qemu, watchdog };
+        Ok(Self { clock, power, input, console, console_log: console_log.into(), dir })
     }
 
     /// The machine's console.
@@ -128,15 +130,31 @@ const KEPT_SIZE: u64 = 256 << 20;
 /// Bytes a second that the slow disk reads and writes; `slow_disk.sh` counts on it.
 const SLOW_RATE: u64 = 256 << 10;
 
+/// What the clock of a machine goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// Time. There are two processors, which work at the same time.
+    Time,
+    /// Instructions that the guest executes, [`INSTRUCTION_NS`] each: what the host does besides makes no
+    /// difference. There is one processor.
+    Instructions,
+}
+
+/// Nanoseconds that an instruction takes where the clock goes by these.
+pub const INSTRUCTION_NS: u64 = 8;
+
 /// What the machine is made of, as QEMU's options. Always the same, so that figures and
-/// races compare between hosts; only `KTRACE_VM_ACCEL=kvm` leaves emulation. Without "fast
-/// string" instructions the kernel copies memory in the way that emulation is good at.
-pub fn hardware() -> [&'static str; 8] {
-    let accel = match env::var_os("KTRACE_VM_ACCEL") {
-        Some(accel) if accel == "kvm" => "kvm",
-        _ => "tcg,thread=multi",
+/// races compare between hosts; only `KTRACE_VM_ACCEL=kvm` leaves emulation, where the clock goes by
+/// time. Without "fast string" instructions the kernel copies memory in the way that emulation is
+/// good at.
+pub fn hardware(clock: Clock) -> Vec<&'static str> {
+    let processors: &[_] = match (clock, env::var_os("KTRACE_VM_ACCEL")) {
+        // A shift of 3: INSTRUCTION_NS.
+        (Clock::Instructions, _) => &["-accel", "tcg,thread=single", "-icount", "shift=3", "-smp", "1"],
+        (Clock::Time, Some(accel)) if accel == "kvm" => &["-accel", "kvm", "-smp", "2"],
+        (Clock::Time, _) => &["-accel", "tcg,thread=multi", "-smp", "2"],
     };
-    ["-accel", accel, "-cpu", "max,-erms,-fsrm", "-smp", "2", "-m", "2048"]
+    [processors, &["-cpu", "max,-erms,-fsrm", "-m", "2048"]].concat()
 }
 
 /// Makes the disk that the guest boots from: what it writes, over the image, which stays as it is.
@@ -151,10 +169,10 @@ fn create_root(image: &Image, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn qemu(dir: &Path) -> Command {
+fn qemu(dir: &Path, clock: Clock) -> Command {
     let program = env::var_os("KTRACE_VM_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into());
     let mut qemu = Command::new(program);
-    qemu.args(hardware())
+    qemu.args(hardware(clock))
         .args(["-display", "none", "-monitor", "none", "-no-reboot", "-net", "none"])
         .args(["-serial", "stdio", "-serial"])
         .arg(format!("file:{}", dir.join(LIVE).display()))
@@ -207,7 +225,7 @@ mod tests {
         let file = dir.path().join("a,b.img");
         fs::write(&file, [7; 4096]).unwrap();
         create_root(&Image { path: file.clone(), format: Format::Raw }, dir.path()).unwrap();
-        let command = qemu(dir.path());
+        let command = qemu(dir.path(), Clock::Time);
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
         assert!(args.iter().all(|arg| !arg.contains("b.img")));
         let disks: Vec<_> = args.iter().filter(|arg| arg.starts_with("if=virtio")).collect();

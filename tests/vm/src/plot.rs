@@ -6,7 +6,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 use crate::samples::{STOCK, Samples};
-use crate::tables::{LOADS, record_time};
+use crate::tables::{CPUS, LOADS, record_time};
 
 /// A part of the plot.
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -149,7 +149,7 @@ fn processes(area: &Area<'_>, samples: &Samples) -> Result<()> {
     let load = "getppid-tmpfs";
     let sizes = samples.sizes(load);
     let line = |tracer: &str| -> Vec<(f64, f64)> {
-        let point = |n: &u64| Some((*n as f64, record_time(samples, load, *n, tracer)?));
+        let point = |n: &u64| Some((*n as f64, record_time(samples, load, *n, tracer, CPUS)?));
         sizes.iter().filter_map(point).collect()
     };
     let lines: Vec<_> = samples.tracers().into_iter().map(line).collect();

@@ -5,15 +5,21 @@
 
 use anyhow::{Context, Result, bail};
 
-/// What the columns of a line are.
-pub const HEADER: &str = "load,n,backend,policy,sample,count,ns\n";
-
 /// The name of the stock backend among [`Samples::tracers`].
 pub const STOCK: &str = "stock";
 /// The name of what was measured without either backend.
 pub const NONE: &str = "none";
 
-/// All samples of a run.
+/// What was measured on one system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measured {
+    /// By time.
+    pub time: Samples,
+    /// By instructions: each took [`INSTRUCTION_NS`](crate::machine::INSTRUCTION_NS).
+    pub instructions: Samples,
+}
+
+/// All samples that were measured by one clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Samples(Vec<Sample>);
 

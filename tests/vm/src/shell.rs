@@ -13,7 +13,7 @@ use crate::console::Waited;
 use crate::exec::complain;
 use crate::guest::{Guest, Limits};
 use crate::image::Image;
-use crate::machine::Machine;
+use crate::machine::{Clock, Machine};
 use crate::marker::{self, Marker};
 use crate::payload::Payload;
 
@@ -26,7 +26,7 @@ const END: u8 = 0x04;
 /// the user leaves. False if there was trouble.
 pub fn run(image: &Image, payload: &Payload, limits: Limits, out: &Path) -> Result<bool> {
     eprintln!("ktrace-vm: booting {}", image.path.display());
-    let machine = Machine::start(image, payload, &out.join("shell").join("console.log"))?;
+    let machine = Machine::start(image, payload, Clock::Time, &out.join("shell").join("console.log"))?;
     let mut guest = match Guest::boot(machine, limits) {
         Ok(guest) => guest,
         Err(failure) => {

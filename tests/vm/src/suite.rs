@@ -20,6 +20,8 @@ pub struct Test {
     pub panics: bool,
     /// As `panics`, with reboots; what it has written to the root file system is there again.
     pub boots: bool,
+    /// Whether it is to run where the clock goes by instructions, too.
+    pub instructions: bool,
 }
 
 /// How long a test may take that does not say.
@@ -65,8 +67,14 @@ pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
         if choice.has(&name, &text) {
             let limit = limit(&text, choice.full).with_context(|| path.display().to_string())?;
             let says = |key| header(&text, key).as_deref() == Some("");
-            let (panics, boots) = (says("panics"), says("boots"));
-            tests.push(Test { name, limit, load: header(&text, "load:"), panics, boots });
+            tests.push(Test {
+                name,
+                limit,
+                load: header(&text, "load:"),
+                panics: says("panics"),
+                boots: says("boots"),
+                instructions: says("instructions"),
+            });
         }
     }
     if tests.is_empty() {
@@ -141,6 +149,13 @@ mod tests {
         let found = find(dir.path(), Choice::default()).unwrap();
         let found: Vec<_> = found.iter().map(|test| test.load.as_deref()).collect();
         assert_eq!(found, [Some("10 processes"), None]);
+    }
+
+    #[test]
+    fn a_bench_may_count_instructions() {
+        let dir = tree(&[("a.sh", "# instructions\n"), ("b.sh", "")]);
+        let found = find(dir.path(), Choice::default()).unwrap();
+        assert_eq!(found.iter().map(|test| test.instructions).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

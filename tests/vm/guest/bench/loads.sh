@@ -1,6 +1,7 @@
 #!/bin/sh
 # What tracing costs, by what is traced and where the trace file is. (One process, and two with files
 # of their own, on tmpfs: see processes.sh.)
+# instructions
 # timeout: 600
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"

@@ -1,5 +1,6 @@
 #!/bin/sh
 # What a record costs when many processes make some, each for a file of its own.
+# instructions
 # timeout: 900
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What a record costs at the end of a file that is so large already. Nothing of what is before is on
 # the disk: that has no room for it.
+# instructions
 # timeout: 600
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"

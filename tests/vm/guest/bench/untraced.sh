@@ -1,5 +1,6 @@
 #!/bin/sh
 # What the module costs those who are not traced: the lines of backend stock are without it.
+# instructions
 # timeout: 400
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
