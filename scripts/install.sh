@@ -68,6 +68,11 @@ json() {
 	    END { print "\"," }'
 }
 
+# port_says VARIABLE: what the port's Makefile sets it to.
+port_says() {
+	sed -n "s/^$1=[[:space:]]*//p" packaging/port/Makefile
+}
+
 # A package is for one major release: the offsets in kernel structures are, and the abi is. pkg(8) also
 # compares FreeBSD_version, and does not install it on an older one. The version has it at its end, as those of
 # other kernel modules do, so that a package for the next release is an upgrade.
@@ -82,15 +87,15 @@ manifest() {
 	"name": "ktrace_rs-kmod",
 	"version": "$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1).$OSRELDATE",
 	"origin": "sysutils/ktrace_rs-kmod",
-	"comment": "Kernel tracing without lost records",
-	"categories": ["sysutils"],
-	"maintainer": "ports@FreeBSD.org",
-	"www": "https://www.freebsd.org/cgi/man.cgi?query=ktrace",
+	"comment": "$(port_says COMMENT)",
+	"categories": ["$(port_says CATEGORIES)"],
+	"maintainer": "$(port_says MAINTAINER)",
+	"www": "$(port_says WWW)",
 	"abi": "FreeBSD:$((OSRELDATE / 100000)):$abi",
 	"arch": "freebsd:$((OSRELDATE / 100000)):$arch",
 	"prefix": "$PREFIX",
 	"licenselogic": "single",
-	"licenses": ["BSD2CLAUSE"],
+	"licenses": ["$(port_says LICENSE)"],
 	"annotations": {"FreeBSD_version": "$OSRELDATE"},
 	END
 	json desc <packaging/port/pkg-descr

@@ -45,6 +45,13 @@ target = int(manifest["annotations"]["FreeBSD_version"])
 assert manifest["abi"] == f"FreeBSD:{target // 100000}:amd64", manifest["abi"]
 version = re.search('^version = "(.*)"', open("Cargo.toml").read(), re.M).group(1)
 assert manifest["version"] == f"{version}.{target}" and manifest["desc"].count("\n") > 3
+port = dict(re.findall("^([A-Z_]+)=\t+(.*)", open("packaging/port/Makefile").read(), re.M))
+assert port["DISTVERSION"] == version, port["DISTVERSION"]
+# What porters ask of a COMMENT: up to 70 characters, a capital letter, no article, no full stop.
+comment = manifest["comment"]
+assert re.fullmatch("(?!An? |The )[A-Z].{,68}[^.]", comment) and comment == port["COMMENT"], comment
+assert [manifest["www"], manifest["maintainer"]] == [port["WWW"], port["MAINTAINER"]]
+assert manifest["categories"] + manifest["licenses"] == [port["CATEGORIES"], port["LICENSE"]]
 END
 while read -r file; do
 	[ -f "target/package/root$file" ] || fail "$file of the list is not there"
