@@ -6,7 +6,7 @@
 //! [`Finding`] is what it does not like. [`cli`] is the program.
 //!
 //! Memory does not grow with the file: one buffer, a count for each process, of which there are no
-//! more than process ids, and a little for each of up to [`MAX_THREADS`] threads.
+//! more than process ids, and a little for each of up to [`MAX_THREADS`] threads: less than 100 megabytes in all.
 #![forbid(unsafe_code)]
 
 mod byte_order;

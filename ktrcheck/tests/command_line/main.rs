@@ -1,5 +1,7 @@
 //! The program `ktrcheck`, as a user sees it.
 
+mod memory;
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -8,8 +10,8 @@ use std::process::{Command, Output};
 use ktrace_format::{Header, Kind, Payload, Record, Syscall, Sysret, Timespec};
 use tempfile::TempDir;
 
-/// Kilobytes of address space that the program gets, whatever it reads.
-const MEMORY: u32 = 256 * 1024;
+/// Kilobytes of address space that the program gets, whatever it reads: the 100 megabytes of ktrcheck(1).
+const MEMORY: u32 = 96 * 1024;
 
 fn run(directory: &Path, arguments: &[&str]) -> Output {
     Command::new("sh")
@@ -30,14 +32,19 @@ fn directory() -> TempDir {
 
 /// A record of process 845, made at this microsecond.
 fn record(microsecond: i64, drop: bool, payload: Payload<'_>) -> Vec<u8> {
+    of_thread((845, 100_123), microsecond, drop, payload)
+}
+
+/// The same of another process and thread.
+fn of_thread((pid, tid): (i32, i64), microsecond: i64, drop: bool, payload: Payload<'_>) -> Vec<u8> {
     let header = Header {
         len: 0,
         kind: Kind::User,
         drop,
-        pid: 845,
+        pid,
         comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         time: Timespec { sec: 1, nsec: microsecond * 1000 },
-        tid: 100_123,
+        tid,
         cpu: 1,
     };
     let mut bytes = vec![0; Record::encoded_len(&payload)];
