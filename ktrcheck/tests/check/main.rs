@@ -2,6 +2,7 @@
 
 mod calls;
 mod damage;
+mod manual;
 mod memory;
 mod order;
 mod property;
