@@ -1,23 +1,28 @@
-//! The manual page says all that the module prints, and nothing that it does not.
+//! The manual page says all that the module prints, can be set to, and tells dtrace(1), and nothing that it does not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ktrace_engine::{
+    BATCH_BYTES_DEFAULT, BATCH_BYTES_MAX, BATCH_BYTES_MIN, BATCH_RECORDS_DEFAULT, BATCH_RECORDS_MAX,
+    LATENCY_DEFAULT, LATENCY_MAX, Policy, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX, QUEUE_LIMIT_MIN,
+};
+use ktrace_format::Kind;
+
 /// What begins each line of `kernel::log::print`.
 const PREFIX: &str = "ktrace_rs: ";
 
+/// What begins the name of each sysctl.
+const TREE: &str = "kern.ktrace_rs.";
+
 #[test]
 fn diagnostics_are_those_of_the_module() {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let page = fs::read_to_string(top.join("share/man/man4/ktrace_rs.4")).unwrap();
-    let (_, diagnostics) = page.split_once("\n.Sh DIAGNOSTICS\n").unwrap();
-    let (diagnostics, _) = diagnostics.split_once("\n.Sh ").unwrap();
     // \& is nothing: it keeps mandoc(1) from asking for a macro instead of a word.
-    let diagnostics = diagnostics.replace("\\&", "");
+    let diagnostics = section("DIAGNOSTICS").replace("\\&", "");
     let items: Vec<_> =
         diagnostics.lines().filter_map(|line| line.strip_prefix(".It \"")?.strip_suffix('"')).collect();
 
-    let messages = messages(&top.join("kmod/src"));
+    let messages = messages(&top().join("kmod/src"));
     assert!(messages.len() > 8, "{messages:?}");
     for message in &messages {
         assert!(items.iter().any(|item| is_one(item, message)), "the page lacks: {message}");
@@ -25,6 +30,131 @@ fn diagnostics_are_those_of_the_module() {
     for item in items {
         assert!(messages.iter().any(|message| is_one(item, message)), "nobody prints: {item}");
     }
+}
+
+#[test]
+fn a_load_is_refused_with_the_errno_of_the_page() {
+    let diagnostics = section("DIAGNOSTICS").replace("\\&", "");
+    let refused = between(&diagnostics, "\nA load that is refused", "\n.El");
+    let refusals = refusals(&top().join("kmod/src"));
+    // Lines of the page that share what is said of them.
+    let mut items = Vec::new();
+    let mut told = 0;
+    for line in refused.lines() {
+        if let Some(item) = line.strip_prefix(".It \"").and_then(|line| line.strip_suffix('"')) {
+            items.push(item);
+        } else if let Some(errno) = line.strip_prefix(".Pq Er ") {
+            for item in items.drain(..) {
+                let (.., of_module) = refusals.iter().find(|(message, _)| is_one(item, message)).unwrap();
+                // What starting a process fails with is the kernel's.
+                assert_eq!(errno, of_module.unwrap_or("ENOMEM , Er EAGAIN"), "{item}");
+                told += 1;
+            }
+        }
+    }
+    assert_eq!(items, [""; 0], "no errno");
+    assert!(told > 7, "{told}");
+}
+
+#[test]
+fn sysctls_are_those_of_the_module() {
+    let source = fs::read_to_string(top().join("kmod/src/sysctls.rs")).unwrap();
+    // The names in a table, or in calls, which they are the second argument of.
+    let table = |name: &str| {
+        let table = between(&source, &format!("static {name}: ["), "\n];");
+        literals(table, "name: c").collect::<Vec<_>>()
+    };
+    let calls = |call: &str| literals(&source, call).collect::<Vec<_>>();
+    let settings = [table("SETTINGS"), table("WORDS")].concat();
+    let mut others = [table("LISTS"), calls("tree.text(root, c")].concat();
+    others.extend(table("VALUES").iter().map(|name| format!("stats.{name}")));
+    others.extend(calls("tree.counter(node, c").iter().map(|name| format!("stats.type.*.{name}")));
+
+    let page = section("SYSCTL VARIABLES");
+    let (tunables, read_only) = page.split_once("\nThe following variables are read-only.\n").unwrap();
+    assert_eq!(variables(tunables), sorted(settings));
+    assert_eq!(variables(read_only), sorted(others));
+
+    let types = between(&page, "\nThe types are\n", "\n.El");
+    let types: Vec<_> =
+        types.lines().filter_map(|line| line.strip_prefix(".Va ")?.split(' ').next()).collect();
+    assert_eq!(types, Kind::ALL.map(Kind::name));
+}
+
+#[test]
+fn settings_have_the_bounds_and_defaults_of_the_module() {
+    let page = section("SYSCTL VARIABLES");
+    for (name, least, most, default) in [
+        ("latency", 1, LATENCY_MAX as usize, LATENCY_DEFAULT as usize),
+        ("batch_bytes", BATCH_BYTES_MIN, BATCH_BYTES_MAX, BATCH_BYTES_DEFAULT),
+        ("batch_records", 1, BATCH_RECORDS_MAX, BATCH_RECORDS_DEFAULT),
+        ("queue_limit", QUEUE_LIMIT_MIN, QUEUE_LIMIT_MAX, QUEUE_LIMIT_DEFAULT),
+    ] {
+        let text = between(&page, &format!("\n.It Va {TREE}{name}\n"), "\n.It ").replace('\n', " ");
+        assert!(text.contains(&format!("from {least} to {most}")), "{name}: {text}");
+        assert!(text.contains(&format!("The default is {default}.")), "{name}: {text}");
+    }
+    let policies = section("DESCRIPTION");
+    let policies: Vec<_> = policies.lines().filter_map(|line| line.strip_prefix(".It Cm ")).collect();
+    assert_eq!(policies, Policy::ALL.map(Policy::name));
+}
+
+#[test]
+fn probes_are_those_of_the_module() {
+    let page = section("DTRACE PROBES");
+    let page: Vec<_> =
+        page.lines().filter_map(|line| line.strip_prefix(".It Fn ")).map(str::to_owned).collect();
+
+    let source = fs::read_to_string(top().join("kmod/shims/sdt.c")).unwrap();
+    // Provider, module and function, of which the latter two are empty, name, and the rest.
+    let macros = |name: &str| -> Vec<Vec<String>> {
+        let calls = source.split(name).skip(1).filter_map(|call| call.split_once('(')?.1.split_once(");"));
+        calls
+            .map(|(arguments, _)| arguments.split(',').map(|word| word.trim().to_owned()).collect())
+            .collect()
+    };
+    let uses = macros("\tSDT_PROBE");
+    let mut probes = Vec::new();
+    for probe in macros("SDT_PROBE_DEFINE") {
+        let [provider, module, function, name, types @ ..] = probe.as_slice() else { panic!("{probe:?}") };
+        let used: Vec<_> = uses.iter().filter(|used| used[..4] == probe[..4]).collect();
+        let [used] = used.as_slice() else { panic!("{name} fires in {} places", used.len()) };
+        assert_eq!(types.len() + 4, used.len(), "{name}");
+        let mut line = format!("{provider}:{module}:{function}:{}", name.replace("__", "-"));
+        for (c_type, argument) in types.iter().zip(&used[4..]) {
+            let c_type = c_type.trim_matches('"');
+            let blank = if c_type.ends_with('*') { "" } else { " " };
+            line += &format!(" \"{c_type}{blank}{argument}\"");
+        }
+        probes.push(line);
+    }
+    assert_eq!(page, probes);
+}
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// What the page has below this heading.
+fn section(name: &str) -> String {
+    let page = fs::read_to_string(top().join("share/man/man4/ktrace_rs.4")).unwrap();
+    between(&page, &format!("\n.Sh {name}\n"), "\n.Sh ").to_owned()
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let (_, behind) = text.split_once(start).unwrap_or_else(|| panic!("there is no {start:?}"));
+    behind.split_once(end).unwrap_or_else(|| panic!("there is no {end:?}")).0
+}
+
+/// The variables that a part of the page has items for.
+fn variables(page: &str) -> Vec<String> {
+    let names = page.lines().filter_map(|line| line.strip_prefix(".It Va ")?.strip_prefix(TREE));
+    sorted(names.map(str::to_owned).collect())
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
 }
 
 /// The formats of all lines that the sources in `folder` print, as they get to dmesg(8).
@@ -38,6 +168,22 @@ fn messages(folder: &Path) -> Vec<String> {
         messages.extend(literals(&text, "sys::panic(c").map(|format| format!("panic: {format}")));
     }
     messages
+}
+
+/// What the module prints, and the errno that it fails with behind that, if it names one.
+fn refusals(folder: &Path) -> Vec<(String, Option<&'static str>)> {
+    const CALL: &str = "log::print(format_args!(";
+    let mut refusals = Vec::new();
+    for path in sources(folder) {
+        let text = fs::read_to_string(&path).unwrap();
+        let errnos = text.split(CALL).skip(1).map(|behind| {
+            let named = ["EBUSY", "ENOEXEC", "EOPNOTSUPP"].into_iter();
+            named.filter(|errno| behind.contains(errno)).min_by_key(|errno| behind.find(errno))
+        });
+        let messages = literals(&text, CALL).map(|format| format!("{PREFIX}{format}"));
+        refusals.extend(messages.zip(errnos));
+    }
+    refusals
 }
 
 /// All but what only test modules have.
