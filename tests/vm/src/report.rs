@@ -1,7 +1,7 @@
 //! What the user reads of a run: one line for each test, and the sums.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a test ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Report<W> {
     out: W,
+    begun: Instant,
     passed: usize,
     failed: usize,
     skipped: usize,
@@ -26,7 +27,7 @@ pub struct Report<W> {
 impl<W: Write> Report<W> {
     /// Nothing has run so far.
     pub fn new(out: W) -> Self {
-        Self { out, passed: 0, failed: 0, skipped: 0 }
+        Self { out, begun: Instant::now(), passed: 0, failed: 0, skipped: 0 }
     }
 
     /// A line that is about no single test.
@@ -57,11 +58,19 @@ impl<W: Write> Report<W> {
         self.out.flush()
     }
 
-    /// Prints the sums; true if nothing has failed.
+    /// Prints the sums, and how long it all took; true if nothing has failed.
     pub fn finish(mut self) -> io::Result<bool> {
         let Self { passed, failed, skipped, .. } = self;
-        self.say(&format!("{passed} passed, {failed} failed, {skipped} skipped"))?;
+        let took = minutes(self.begun.elapsed());
+        self.say(&format!("{passed} passed, {failed} failed, {skipped} skipped ({took})"))?;
         Ok(failed == 0)
+    }
+}
+
+fn minutes(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
     }
 }
 
@@ -92,8 +101,14 @@ mod tests {
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "ok a (1.2 s)\nskip b: no module\nFAIL c (1.2 s)\n    status 1\n\
-             1 passed, 1 failed, 1 skipped\n"
+             1 passed, 1 failed, 1 skipped (0 s)\n"
         );
+    }
+
+    #[test]
+    fn the_time_is_in_minutes() {
+        let said = [0, 59, 60, 500, 6001].map(|seconds| minutes(Duration::from_secs(seconds)));
+        assert_eq!(said, ["0 s", "59 s", "1 min 0 s", "8 min 20 s", "100 min 1 s"]);
     }
 
     #[test]
