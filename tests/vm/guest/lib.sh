@@ -6,7 +6,7 @@
 #	# panics                  (optional: where it sets debug.kdb.panic, the machine is
 #	                          started again, and the test as well; see KT_DOWNS)
 #	# boots                   (optional: as panics, with reboot(8), and with the root file
-#	                          system as the test has left it)
+#	                          system as the test has left it; at its end that is as it was)
 #	. "$KT/lib.sh"
 #
 # runs as root in a fresh directory, and ends with status 0 (ok), 77 (skipped,

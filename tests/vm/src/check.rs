@@ -21,7 +21,7 @@ use crate::machine::{Clock, Machine};
 use crate::marker::{self, Marker, System};
 use crate::payload::Payload;
 use crate::report::{Report, Verdict, tail};
-use crate::suite::Test;
+use crate::suite::{self, Test};
 use crate::tables;
 
 /// What to run, on what.
@@ -45,6 +45,17 @@ pub struct Options {
     pub table: Option<figures::Files>,
     /// Where the samples of benches go, if the tests are all of these.
     pub bench: Option<bench::Files>,
+}
+
+impl Options {
+    /// These tests in the order in which the machines take them.
+    fn queue(&self, tests: &[Test]) -> VecDeque<Test> {
+        let mut tests = tests.to_vec();
+        if self.jobs > 1 {
+            suite::longest_first(&mut tests);
+        }
+        tests.into()
+    }
 }
 
 /// Runs everything and prints the report; true if nothing has failed.
@@ -71,7 +82,7 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
                 clock,
                 dir,
                 report: &report,
-                queue: Mutex::new(tests.iter().cloned().collect()),
+                queue: Mutex::new(options.queue(&tests)),
                 tests,
                 judge: Mutex::default(),
                 stock_complaints: Mutex::default(),
@@ -339,8 +350,9 @@ impl<W: Write + Send> ImageRun<'_, W> {
         } else {
             Verdict::Ok
         };
-        // One that boots changes the root file system.
-        (verdict, !left("stuck") && !test.boots)
+        // One that boots changes the root file system, and has put it back if all is well.
+        let root_is_changed = test.boots && verdict != Verdict::Ok;
+        (verdict, !left("stuck") && !root_is_changed)
     }
 
     /// Whether a test that is to reboot the system has done that, and the system has nothing else to say.

@@ -1,5 +1,6 @@
 //! The guest tests: which there are, and how long each may take.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -49,8 +50,7 @@ impl Choice<'_> {
     }
 }
 
-/// The tests in `*.sh` in `dir`, in the order of their names, but those last that have a header
-/// line `# boots`.
+/// The tests in `*.sh` in `dir`, in the order of their names.
 pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
     let entries = fs::read_dir(dir).with_context(|| format!("no tests in {}", dir.display()))?;
     let mut tests = Vec::new();
@@ -80,8 +80,14 @@ pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
     if tests.is_empty() {
         bail!("no test in {} matches", dir.display());
     }
-    tests.sort_by(|a, b| (a.boots, &a.name).cmp(&(b.boots, &b.name)));
+    tests.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(tests)
+}
+
+/// Puts those first that may take longest: of several machines that share the tests, none has a long one left
+/// then when the others are done.
+pub fn longest_first(tests: &mut [Test]) {
+    tests.sort_by_key(|test| Reverse(test.limit));
 }
 
 /// Begins the header line of a test that has another form than that of `make check`.
@@ -130,6 +136,15 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_come_first() {
+        let dir = tree(&[("a.sh", ""), ("b.sh", "# timeout: 300\n"), ("c.sh", "# timeout: 300\n")]);
+        let mut found = find(dir.path(), Choice::default()).unwrap();
+        longest_first(&mut found);
+        let found: Vec<_> = found.iter().map(|test| test.name.as_str()).collect();
+        assert_eq!(found, ["b", "c", "a"]);
+    }
+
+    #[test]
     fn the_full_length_has_a_limit_of_its_own() {
         let dir = tree(&[("a.sh", "# timeout: 9\n# full timeout: 900\n"), ("b.sh", "# timeout: 8\n")]);
         let limits = |choice| {
@@ -159,19 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn what_boots_comes_last() {
-        let dir = tree(&[("a.sh", "# boots\n"), ("b.sh", ""), ("c.sh", "true\n# boots\n")]);
-        let found = find(dir.path(), Choice::default()).unwrap();
-        let found: Vec<_> = found.iter().map(|test| (test.name.as_str(), test.boots)).collect();
-        assert_eq!(found, [("b", false), ("c", false), ("a", true)]);
-    }
-
-    #[test]
-    fn what_panics_says_so() {
-        let dir = tree(&[("a.sh", "# panics\n"), ("b.sh", "# panics are no good\n")]);
-        let found = find(dir.path(), Choice::default()).unwrap();
-        let found: Vec<_> = found.iter().map(|test| test.panics).collect();
-        assert_eq!(found, [true, false]);
+    fn what_panics_or_boots_says_so() {
+        let scripts = [
+            ("a.sh", "# panics\n"),
+            ("b.sh", "# panics are no good\n"),
+            ("c.sh", "# boots\n"),
+            ("d.sh", "true\n# boots\n"),
+        ];
+        let found = find(tree(&scripts).path(), Choice::default()).unwrap();
+        let found: Vec<_> = found.iter().map(|test| (test.panics, test.boots)).collect();
+        assert_eq!(found, [(true, false), (false, false), (false, true), (false, false)]);
     }
 
     #[test]

@@ -10,9 +10,14 @@
 module_only "boot"
 [ -n "$KT_MODULE" ] || skip "no module given"
 traces=/var/tmp/ktrace_rs.boot
+settings="/boot/loader.conf /etc/rc.conf"
 
 if [ "$KT_DOWNS" -eq 0 ]; then
 	mkdir -p $traces /boot/modules
+	for file in $settings; do
+		touch "$file"
+		cp -p "$file" "$traces/${file##*/}.before" || fail "cp"
+	done
 	install -m 555 "$KT_MODULE" /boot/modules/ktrace_rs.ko || fail "install"
 	kldxref /boot/modules || fail "kldxref"
 	printf '%s\n' 'ktrace_rs_load="YES"' 'kern.ktrace_rs.policy="return"' >>/boot/loader.conf
@@ -34,6 +39,11 @@ if [ "$KT_DOWNS" -eq 2 ]; then
 	check_ok module_is_loaded
 	trace_works
 	module_unload
+	for file in $settings; do
+		cp -p "$traces/${file##*/}.before" "$file" || fail "cp"
+	done
+	rm -r /boot/modules/ktrace_rs.ko $traces
+	kldxref /boot/modules
 	exit
 fi
 
