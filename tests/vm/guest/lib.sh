@@ -166,9 +166,10 @@ check_lacks() {
 
 # wait_for SECONDS COMMAND...: runs COMMAND until it succeeds; fails after SECONDS.
 wait_for() {
-	_until=$(($(date +%s) + $1))
 	_waited=$1
 	shift
+	! "$@" || return 0
+	_until=$(($(date +%s) + _waited))
 	until "$@"; do
 		[ "$(date +%s)" -lt "$_until" ] || fail "not so after $_waited s: $*"
 		sleep 0.1

@@ -94,8 +94,9 @@ body() {
 	[ -f "$script" ] || script=$KT/bench/$1.sh
 	sh "$script"
 	echo $? >"$STATE/status"
-	ps -ax -o pid= -o ppid= -o args= |
-	    awk -v reaper="$PPID" -v self="$$" '$2 == reaper && $1 != self' >"$STATE/orphans"
+	ps -ax -o pid= -o ppid= -o args= | while read -r pid parent args; do
+		[ "$parent" -ne "$PPID" ] || [ "$pid" -eq $$ ] || echo "$pid $parent $args"
+	done >"$STATE/orphans"
 	[ -s "$STATE/orphans" ] || return 0
 	trap '' TERM
 	kill "$PPID"
@@ -118,11 +119,12 @@ watch_over() {
 verdict() {
 	if [ -e "$STATE/late" ]; then
 		echo 124
-	elif [ -s "$STATE/status" ]; then
-		cat "$STATE/status"
-	else
-		cat "$STATE/reaper-status"
+		return
 	fi
+	file=$STATE/status
+	[ -s "$file" ] || file=$STATE/reaper-status
+	read -r status <"$file"
+	echo "$status"
 }
 
 # Leaves the system as the next test wants it: nothing of this test's runs, is
@@ -133,19 +135,26 @@ tidy() {
 		cat "$STATE/orphans"
 		leave processes
 	fi
-	mounts=$(mount -p | awk -v dir="$work" 'index($2, dir) == 1 { print $2 }' | sort -r)
+	mount -p >"$STATE/mounts"
+	mounts=
+	while read -r _device dir _rest; do
+		case $dir in
+		"$work"/*) mounts="$dir $mounts" ;;
+		esac
+	done <"$STATE/mounts"
 	for dir in $mounts; do
 		echo "left mounted: $dir"
 		leave mounts
 		umount -f "$dir"
 	done
-	traced=$(ps -ax -o pid= -o ktrace= -o args= | awk '$2 != 0')
-	if [ -n "$traced" ]; then
+	# In hexadecimal.
+	case $(ps -ax -o ktrace=) in
+	*[1-9a-f]*)
 		echo "left traced:"
-		echo "$traced"
+		ps -ax -o pid= -o ktrace= -o args= | awk '$2 != 0'
 		leave traced
-		ktrace -C
-	fi
+		ktrace -C ;;
+	esac
 	if kldstat -q -m ktrace_rs || kldstat -q -n ktrace_rs.ko; then
 		leave module
 		kldunload ktrace_rs || kldunload -f ktrace_rs || leave stuck

@@ -69,15 +69,15 @@ fixed() {
 	proccontrol -m aslr -s disable "$@"
 }
 
-# trace N COMMAND: its records, normalised, on standard output. Wherever it runs it finds the
+mkdir -p files/sub/deep files/empty
+printf 'first line\nsecond line\nthree\n' | tee files/text files/same >files/sub/deep/file
+find files -exec touch -t 202001010000 {} +
+
+# trace COMMAND: its records, normalised, on standard output. Wherever it runs it finds the
 # same files.
 trace() {
 	rm -rf work out
-	mkdir -p work/sub/deep work/empty
-	printf 'first line\nsecond line\nthree\n' >work/text
-	cp work/text work/same
-	cp work/text work/sub/deep/file
-	find work -exec touch -t 202001010000 {} +
+	cp -Rp files work
 	(cd work && eval "fixed ktrace -i -t cniysut+ -f ../out $1" <../input >/dev/null 2>&1)
 	kdump -A -f out | normalise
 }

@@ -13,8 +13,9 @@ check_eq "$(sysctl -n kern.ktrace_rs.files | sed 1d)" "PROCS RECORDS COMMITS BYT
 # column LIST NAME VALUE COLUMN: that column of the line that has VALUE in the column NAME.
 column() {
 	# Not with -v, which takes a backslash for an escape.
-	sysctl -n "kern.ktrace_rs.$1" | sed 1d | name="$2" value="$3" column="$4" awk '
-	    NR == 1 { for (i = 1; i <= NF; i++) number[$i] = i; width = NF; next }
+	sysctl -n "kern.ktrace_rs.$1" | name="$2" value="$3" column="$4" awk '
+	    NR == 1 { next }
+	    NR == 2 { for (i = 1; i <= NF; i++) number[$i] = i; width = NF; next }
 	    NF != width { exit 1 }
 	    $number[ENVIRON["name"]] == ENVIRON["value"] { print $number[ENVIRON["column"]] }' ||
 	    echo "a line with other columns"
