@@ -13,7 +13,7 @@ module_only "policies"
 [ -n "$KT_MODULE" ] || skip "no module given"
 [ -c "$KT_KEPT_DISK" ] || fail "no disk that is kept"
 policies=$(scaled "batch" "record return batch")
-latency=50
+latency=50 milliseconds=$(scaled 1500 3000)
 
 # crash POLICY: makes records, and has the system panic.
 crash() {
@@ -24,7 +24,7 @@ crash() {
 		sysctl -iq "$_setting" || fail "sysctl $_setting"
 	done
 	dumpon off || fail "dumpon"
-	"$KT_BIN/doomed" "disk/$1" 3000
+	"$KT_BIN/doomed" "disk/$1" "$milliseconds"
 	fail "no panic: status $?"
 }
 

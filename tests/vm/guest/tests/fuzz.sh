@@ -10,7 +10,7 @@
 is_stock || need_module
 module_load
 processes=8
-calls=$(scaled 2500 5000)
+calls=$(scaled 3000 5000)
 mkdir files
 chmod 777 files
 
@@ -41,7 +41,7 @@ keep() {
 }
 
 made=0
-rounds $(scaled 2 25)
+rounds $(scaled 1 25)
 note "$all calls, $made records"
 check_ge "$made" "$all" "records"
 is_stock || wait_for 10 idle

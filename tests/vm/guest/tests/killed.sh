@@ -6,7 +6,7 @@
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
-rounds=$(scaled 3 30)
+rounds=$(scaled 2 30)
 uid=$(id -u tests)
 cp -R "$KT_BIN" bin
 chmod -R a+rx . bin

@@ -10,7 +10,7 @@
 . "$KT/tests/churn.subr"
 need_module
 churn_here
-rounds=$(scaled 8 500) processes=$(scaled 12 50)
+rounds=$(scaled 5 500) processes=$(scaled 12 50)
 
 note "once, for what is allocated once"
 # Twice as many: the kernel keeps the structures of the most processes that there ever were at a time.

@@ -7,7 +7,7 @@
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
-rounds=$(scaled 10 200)
+rounds=$(scaled 6 200)
 
 forks() {
 	echo $(($(sysctl -n vm.stats.vm.v_forks) + $(sysctl -n vm.stats.vm.v_vforks)))

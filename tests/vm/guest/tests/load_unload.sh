@@ -1,5 +1,5 @@
 #!/bin/sh
-# Load, unload, fifty times, with tracing in between; after each unload nothing of the module is
+# Load, unload, twenty times, with tracing in between; after each unload nothing of the module is
 # left, and at the end the stock backend works. Nothing that the module allocated stays
 # allocated, and dmesg(8) has a line for each load and unload, and no other.
 # timeout: 180
@@ -8,7 +8,7 @@
 need_module
 
 quiet
-for i in $(jot 50); do
+for i in $(jot 20); do
 	kldload "$KT_MODULE" || fail "load $i"
 	version=$(sysctl -n kern.ktrace_rs.version)
 	ktrace -t+ -f out true || fail "ktrace after load $i"
@@ -16,7 +16,7 @@ for i in $(jot 50); do
 done
 check_ge "$(records out)" 10 "records of the last"
 ! module_is_loaded || fail "still loaded"
-for i in $(jot 50); do
+for i in $(jot 20); do
 	echo "ktrace_rs: version $version traces from now on"
 	echo "ktrace_rs: unloaded: the kernel traces by itself again"
 done >said

@@ -8,7 +8,7 @@
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"
 module_load
-rounds=$(scaled 3 20)
+rounds=$(scaled 2 20)
 
 memory_mark
 is_stock || dropped=$(ktrace_rs_stat dropped)
