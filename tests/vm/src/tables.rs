@@ -314,10 +314,10 @@ fn counted(samples: &Samples) -> String {
         "Instructions",
         &format!(
             "Some of the above once more, with one processor, whose clock goes by the instructions that it\n\
-             executes, so that what the host does besides makes no difference (`{}`). In brackets: for traced loads,\n\
-             how often for once with the stock backend; for untraced calls, times that without the module. The\n\
-             goal of the latter is 1.00, within 0.02, and for most over least 1.20; `make bench` fails where the\n\
-             module misses one.",
+             executes, so that what the host does besides makes no difference (`{}`); medians of three. In\n\
+             brackets: for traced loads, how often for once with the stock backend; for untraced calls, times\n\
+             that without the module. The goal of the latter is 1.00, within 0.02, and for most over least 1.20;\n\
+             `make bench` fails where the module misses one.",
             machine::hardware(Clock::Instructions).join(" ")
         ),
         &head("instructions of", &tracers),
