@@ -10,7 +10,7 @@
 is_stock || need_module
 module_load
 processes=8
-calls=$(scaled 3000 5000)
+calls=$(scaled 2000 5000)
 mkdir files
 chmod 777 files
 
