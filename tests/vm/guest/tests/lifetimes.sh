@@ -10,12 +10,12 @@
 . "$KT/tests/churn.subr"
 need_module
 churn_here
-rounds=$(scaled 5 500) processes=$(scaled 8 50)
+rounds=$(scaled 8 500) processes=$(scaled 12 50)
 
 note "once, for what is allocated once"
 # Twice as many: the kernel keeps the structures of the most processes that there ever were at a time.
 churn_start -n $((2 * processes))
-churn_rounds "$(scaled 2 3)"
+churn_rounds 3
 churn_stop
 usage before.usage
 

@@ -8,11 +8,11 @@
 . "$KT/tests/churn.subr"
 need_module
 churn_here
-rounds=$(scaled 5 500) processes=$(scaled 8 50)
+rounds=$(scaled 5 500) processes=$(scaled 12 50)
 
 # Twice as many: see lifetimes.sh.
 churn_start -m -n $((2 * processes)) -u "$(id -u nobody)" -u "$(id -u tests)"
-churn_rounds "$(scaled 2 3)"
+churn_rounds 3
 churn_stop
 usage before.usage
 
