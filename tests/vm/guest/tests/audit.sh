@@ -27,13 +27,9 @@ in_vain() {
 	for fault; do
 		check_ok "$KT_BIN/ktr_damage" "$fault" "$number" $((which - 1)) out damaged
 		! said=$("$KT_BIN/ktr_audit" -m made damaged 2>&1) || fail "$type $fault is not found"
-		case $said in
-		*'violation at '* | *'record at byte '*': cut off'*) ;;
-		*)	fail "$type $fault: $said" ;;
-		esac
-		# The first line.
-		echo "$type $fault: ${said%%
-*}"
+		line=$(printf '%s\n' "$said" | grep -E -m 1 'violation at|record at byte [0-9]*: cut off') ||
+		    fail "$type $fault: $said"
+		echo "$type $fault: $line"
 		found=$((found + 1))
 	done
 }

@@ -2,9 +2,8 @@
 # A reboot in the middle, and the module at boot. The system goes down while processes are traced that fork,
 # execute, sleep, write and fault: it does so in order, which is for the runner to see, and the trace
 # files are whole. The next system has the module from loader(8), before any process runs; and, unloaded
-# again, from rc(8); and, at full length, the one after that from rc(8) at boot.
+# again, from rc(8); and the one after that from rc(8) at boot.
 # timeout: 120
-# full timeout: 180
 # boots
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -12,15 +11,6 @@ module_only "boot"
 [ -n "$KT_MODULE" ] || skip "no module given"
 traces=/var/tmp/ktrace_rs.boot
 settings="/boot/loader.conf /etc/rc.conf"
-
-# restore: the system is as before.
-restore() {
-	for file in $settings; do
-		cp -p "$traces/${file##*/}.before" "$file" || fail "cp"
-	done
-	rm -r /boot/modules/ktrace_rs.ko $traces
-	kldxref /boot/modules
-}
 
 if [ "$KT_DOWNS" -eq 0 ]; then
 	mkdir -p $traces /boot/modules
@@ -49,7 +39,11 @@ if [ "$KT_DOWNS" -eq 2 ]; then
 	check_ok module_is_loaded
 	trace_works
 	module_unload
-	restore
+	for file in $settings; do
+		cp -p "$traces/${file##*/}.before" "$file" || fail "cp"
+	done
+	rm -r /boot/modules/ktrace_rs.ko $traces
+	kldxref /boot/modules
 	exit
 fi
 
@@ -76,10 +70,5 @@ service kld start || fail "service kld start: status $?"
 check_ok module_is_loaded
 trace_works
 module_unload
-if [ "$(scaled short full)" = short ]; then
-	restore
-	kenv -q -u kern.ktrace_rs.policy
-	exit
-fi
 sed -i '' /ktrace_rs/d /boot/loader.conf
 exec reboot
