@@ -36,20 +36,25 @@ fn record(microsecond: i64, drop: bool, payload: Payload<'_>) -> Vec<u8> {
 }
 
 /// The same of another process and thread.
-fn of_thread((pid, tid): (i32, i64), microsecond: i64, drop: bool, payload: Payload<'_>) -> Vec<u8> {
-    let header = Header {
+fn of_thread(thread: (i32, i64), microsecond: i64, drop: bool, payload: Payload<'_>) -> Vec<u8> {
+    let header = Header { drop, ..header(thread, microsecond) };
+    let mut bytes = vec![0; Record::encoded_len(&payload)];
+    Record { header, payload }.encode(&mut bytes).expect("the record is small");
+    bytes
+}
+
+/// What all of these have in their headers.
+fn header((pid, tid): (i32, i64), microsecond: i64) -> Header {
+    Header {
         len: 0,
         kind: Kind::User,
-        drop,
+        drop: false,
         pid,
         comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         time: Timespec { sec: 1, nsec: microsecond * 1000 },
         tid,
         cpu: 1,
-    };
-    let mut bytes = vec![0; Record::encoded_len(&payload)];
-    Record { header, payload }.encode(&mut bytes).expect("the record is small");
-    bytes
+    }
 }
 
 /// A system call from this microsecond to the next.

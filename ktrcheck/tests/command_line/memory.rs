@@ -4,22 +4,17 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
 
-use ktrace_format::{Genio, Kind, Payload};
+use ktrace_format::{HEADER_LEN, Header, Kind, Payload, encode_header};
 
-use crate::{directory, of_thread, record, run, text};
+use crate::{directory, header, of_thread, record, run, text};
 
 /// Processes that a file can name (`PID_MAX`).
 const PROCESSES: i32 = 99_999;
 
-/// Length of `struct ktr_header`.
-const HEADER_LEN: u64 = 64;
-
 /// The header of a record of this type that claims to have so many bytes behind it.
-fn claims(kind: Kind, len: u64) -> Vec<u8> {
-    let mut bytes = record(1, false, Payload::Genio(Genio { fd: 0, rw: 0, data: b"" }));
-    bytes.truncate(HEADER_LEN as usize);
-    bytes[..4].copy_from_slice(&u32::try_from(len).expect("a length").to_ne_bytes());
-    bytes[4..6].copy_from_slice(&(kind as u16 | 0x4000).to_ne_bytes()); // KTR_VERSIONED
+fn claims(kind: Kind, len: u32) -> [u8; HEADER_LEN] {
+    let mut bytes = [0; HEADER_LEN];
+    encode_header(&Header { len, kind, ..header((845, 100_123), 1) }, &mut bytes).expect("it is a length");
     bytes
 }
 
@@ -64,14 +59,14 @@ fn something_wrong_in_every_record() {
 
 #[test]
 fn a_whole_trace_of_100_gib() {
-    const LEN: u64 = 64 << 20;
+    const LEN: u32 = 64 << 20;
     let directory = directory();
     let file = File::create(directory.path().join("long")).expect("the file can be made");
     file.set_len(100 << 30).expect("the file can have holes");
     // A descriptor, a direction, and data, all of them zero.
-    let header = claims(Kind::Genio, LEN - HEADER_LEN);
-    for number in 0..(100 << 30) / LEN {
-        file.write_all_at(&header, number * LEN).expect("the file can be written");
+    let header = claims(Kind::Genio, LEN - HEADER_LEN as u32);
+    for number in 0..(100 << 30) / u64::from(LEN) {
+        file.write_all_at(&header, number * u64::from(LEN)).expect("the file can be written");
     }
     let output = run(directory.path(), &["long"]);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
@@ -84,9 +79,9 @@ fn lengths_that_are_larger_than_the_file() {
         let directory = directory();
         let file = File::create(directory.path().join("lengths")).expect("the file can be made");
         file.set_len(1 << 30).expect("the file can have holes");
-        let header = claims(kind, i32::MAX as u64);
+        let header = claims(kind, i32::MAX.cast_unsigned());
         for number in 0..1000 {
-            file.write_all_at(&header, number * HEADER_LEN).expect("the file can be written");
+            file.write_all_at(&header, number * HEADER_LEN as u64).expect("the file can be written");
         }
         let output = run(directory.path(), &["lengths"]);
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), ""));
