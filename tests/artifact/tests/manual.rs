@@ -36,7 +36,7 @@ fn diagnostics_are_those_of_the_module() {
 fn a_load_is_refused_with_the_errno_of_the_page() {
     let diagnostics = section("DIAGNOSTICS").replace("\\&", "");
     let refused = between(&diagnostics, "\nA load that is refused", "\n.El");
-    let refusals = refusals(&top().join("kmod/src"));
+    let printed = printed(&top().join("kmod/src"));
     // Lines of the page that share what is said of them.
     let mut items = Vec::new();
     let mut told = 0;
@@ -45,7 +45,7 @@ fn a_load_is_refused_with_the_errno_of_the_page() {
             items.push(item);
         } else if let Some(errno) = line.strip_prefix(".Pq Er ") {
             for item in items.drain(..) {
-                let (.., of_module) = refusals.iter().find(|(message, _)| is_one(item, message)).unwrap();
+                let (.., of_module) = printed.iter().find(|(message, _)| is_one(item, message)).unwrap();
                 // What starting a process fails with is the kernel's.
                 assert_eq!(errno, of_module.unwrap_or("ENOMEM , Er EAGAIN"), "{item}");
                 told += 1;
@@ -159,11 +159,9 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
 
 /// The formats of all lines that the sources in `folder` print, as they get to dmesg(8).
 fn messages(folder: &Path) -> Vec<String> {
-    let mut messages = Vec::new();
+    let mut messages: Vec<_> = printed(folder).into_iter().map(|(message, _)| message).collect();
     for path in sources(folder) {
         let text = fs::read_to_string(&path).unwrap();
-        messages
-            .extend(literals(&text, "log::print(format_args!(").map(|format| format!("{PREFIX}{format}")));
         messages.extend(literals(&text, "=> c").map(|format| format.replace("\\n", "")));
         messages.extend(literals(&text, "sys::panic(c").map(|format| format!("panic: {format}")));
     }
@@ -171,9 +169,9 @@ fn messages(folder: &Path) -> Vec<String> {
 }
 
 /// What the module prints, and the errno that it fails with behind that, if it names one.
-fn refusals(folder: &Path) -> Vec<(String, Option<&'static str>)> {
+fn printed(folder: &Path) -> Vec<(String, Option<&'static str>)> {
     const CALL: &str = "log::print(format_args!(";
-    let mut refusals = Vec::new();
+    let mut printed = Vec::new();
     for path in sources(folder) {
         let text = fs::read_to_string(&path).unwrap();
         let errnos = text.split(CALL).skip(1).map(|behind| {
@@ -181,9 +179,9 @@ fn refusals(folder: &Path) -> Vec<(String, Option<&'static str>)> {
             named.filter(|errno| behind.contains(errno)).min_by_key(|errno| behind.find(errno))
         });
         let messages = literals(&text, CALL).map(|format| format!("{PREFIX}{format}"));
-        refusals.extend(messages.zip(errnos));
+        printed.extend(messages.zip(errnos));
     }
-    refusals
+    printed
 }
 
 /// All but what only test modules have.
