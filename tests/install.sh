@@ -20,7 +20,7 @@ list >"$root.list"
 trap 'rm -rf "$root" "$root.list"' EXIT
 sed -e 's,^/%%KMODDIR%%/,./boot/modules/,' -e '/^\./!s,^,./opt/ktrace/,' packaging/port/pkg-plist | sort |
     diff - "$root.list" || fail "the port's pkg-plist lists other files"
-for program in $(sed -n 's/.*name="\(.*\)".*/\1/p' tests/atf/Kyuafile); do
+for program in $(sed -n 's/.*name="\([^"]*\)".*/\1/p' tests/atf/Kyuafile); do
 	[ -x "$root/opt/ktrace/tests/ktrace_rs/$program" ] || fail "$program cannot be executed"
 done
 cmp target/ktrace_rs.ko "$root/boot/modules/ktrace_rs.ko"
