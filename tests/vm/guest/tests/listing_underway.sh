@@ -19,7 +19,7 @@ done
 
 note "loads that are refused"
 ktrace -t c -f stock.out -p "$traced" || fail "ktrace: status $?"
-for i in $(jot "$(scaled 20 200)"); do
+for i in $(jot "$(scaled 10 200)"); do
 	! kldload "$KT_MODULE" 2>/dev/null || fail "it loads although $traced is traced"
 done
 check_ok grows stock.out
@@ -31,7 +31,7 @@ while [ ! -e stop ]; do
 	ktrace -t c -f between.out -p "$traced"
 done >/dev/null 2>&1 &
 readers="$readers $!"
-loads=0 tries=0 least=$(scaled 20 200)
+loads=0 tries=0 least=$(scaled 10 200)
 # Most of the loads find that somebody traces.
 while [ $tries -lt "$least" ] || [ $loads -lt 1 ]; do
 	[ $tries -lt $((10 * least)) ] || fail "$loads loads in $tries tries"
