@@ -3,6 +3,8 @@
 //! A bench leaves lines of `load,n,backend,policy,sample,count,ns`; `guest/bench/bench.subr` says
 //! what they are.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
 
 /// The name of the stock backend among [`Samples::tracers`].
@@ -78,6 +80,21 @@ impl Samples {
         self.median(load, n, tracer, |sample| sample.count as f64)
     }
 
+    /// How far the samples of one load and tracer are apart: the longest time less the shortest, as a part of
+    /// the median. The median of that, over all that was measured more than once.
+    pub fn spread(&self) -> Option<f64> {
+        let mut times = BTreeMap::<_, Vec<_>>::new();
+        for Sample { load, n, tracer, count, ns } in self.0.iter().filter(|sample| sample.ns != 0) {
+            times.entry((load, n, tracer)).or_default().push(*ns as f64 / *count as f64);
+        }
+        let spread = |times: Vec<f64>| {
+            let most = times.iter().copied().reduce(f64::max)?;
+            let least = times.iter().copied().reduce(f64::min)?;
+            Some((most - least) / median(times)?)
+        };
+        median(times.into_values().filter(|times| times.len() > 1).filter_map(spread).collect())
+    }
+
     fn median(&self, load: &str, n: u64, tracer: &str, value: impl Fn(&Sample) -> f64) -> Option<f64> {
         let wanted = |sample: &&Sample| sample.load == load && sample.n == n && sample.tracer == tracer;
         median(self.0.iter().filter(wanted).map(value).collect())
@@ -138,6 +155,21 @@ mod tests {
         assert_eq!(samples.time("a", 1, "record"), Some(50.0));
         assert_eq!(samples.time("a", 1, "batch"), None);
         assert_eq!(samples.count("b", 1, NONE), Some(4096.0));
+    }
+
+    #[test]
+    fn the_spread_is_that_of_what_has_several_samples() {
+        let samples = Samples::parse(
+            "a,1,stock,-,1,10,1000\n\
+             a,1,stock,-,2,10,3000\n\
+             a,1,stock,-,3,10,2000\n\
+             a,2,stock,-,1,10,9000\n\
+             b,1,none,-,1,4096,0\n\
+             b,1,none,-,2,8192,0\n",
+        )
+        .unwrap();
+        assert_eq!(samples.spread(), Some(1.0));
+        assert_eq!(Samples::parse("").unwrap().spread(), None);
     }
 
     #[test]

@@ -69,14 +69,21 @@ pub fn document(system: &System, measured: &Measured) -> String {
          Written by `make bench`, not by hand.\n\
          \n\
          FreeBSD {} {}, QEMU with `{}`. Both backends in one run, in turns; medians of five.\n\
-         All samples are in `results.csv`, and `plot.svg` shows them.\n\
+         All samples are in `results.csv`, and `plot.svg` shows them. What the host does besides is in all\n\
+         times: samples of the same differ by {} of their median, and by {} where the clock goes by instructions.\n\
          \n\
          {}",
         system.release,
         system.ident,
         machine::hardware(Clock::Time).join(" "),
+        apart(&measured.time),
+        apart(&measured.instructions),
         all(measured),
     )
+}
+
+fn apart(samples: &Samples) -> String {
+    samples.spread().map_or_else(|| "-".to_owned(), |spread| format!("{:.1} %", 100.0 * spread))
 }
 
 /// All tables, each with what it says.
