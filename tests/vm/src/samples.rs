@@ -72,7 +72,7 @@ impl Samples {
 
     /// Nanoseconds that one of what is counted took: the median.
     pub fn time(&self, load: &str, n: u64, tracer: &str) -> Option<f64> {
-        self.median(load, n, tracer, |sample| sample.ns as f64 / sample.count as f64)
+        self.median(load, n, tracer, Sample::time)
     }
 
     /// How many were counted: the median.
@@ -84,8 +84,8 @@ impl Samples {
     /// the median. The median of that, over all that was measured more than once.
     pub fn spread(&self) -> Option<f64> {
         let mut times = BTreeMap::<_, Vec<_>>::new();
-        for Sample { load, n, tracer, count, ns } in self.0.iter().filter(|sample| sample.ns != 0) {
-            times.entry((load, n, tracer)).or_default().push(*ns as f64 / *count as f64);
+        for sample in self.0.iter().filter(|sample| sample.ns != 0) {
+            times.entry((&sample.load, sample.n, &sample.tracer)).or_default().push(sample.time());
         }
         let spread = |times: Vec<f64>| {
             let most = times.iter().copied().reduce(f64::max)?;
@@ -98,6 +98,13 @@ impl Samples {
     fn median(&self, load: &str, n: u64, tracer: &str, value: impl Fn(&Sample) -> f64) -> Option<f64> {
         let wanted = |sample: &&Sample| sample.load == load && sample.n == n && sample.tracer == tracer;
         median(self.0.iter().filter(wanted).map(value).collect())
+    }
+}
+
+impl Sample {
+    /// Nanoseconds that one of what is counted took.
+    fn time(&self) -> f64 {
+        self.ns as f64 / self.count as f64
     }
 }
 
