@@ -4,9 +4,8 @@
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
-ktrcheck() {
-	limits -v 96m "$KT_BIN/ktrcheck" "$@"
-}
+ktrcheck=$KT_BIN/ktrcheck
+ulimit -v $((96 * 1024)) || fail "ulimit"
 
 work() {
 	ktrace -i -t+ -f "$1" sh -c 'ls -l / >/dev/null; sleep 0.1; kill -0 $$; /usr/bin/true' || fail "ktrace: status $?"
@@ -15,10 +14,10 @@ with_stock work stock.out
 with_module work module.out
 wait_for 5 idle
 for file in stock.out module.out; do
-	ktrcheck "$file" >said || fail "$file: status $?: $(cat said)"
+	"$ktrcheck" "$file" >said || fail "$file: status $?: $(cat said)"
 	check_has said "^$file: records $("$KT_BIN/ktr_raw" "$file" 2>raw.err | grep -c .) processes [0-9]+ threads [0-9]+: whole\$"
 done
-ktrcheck -o module.out >said || fail "module.out is not in the order of its times: $(cat said)"
+"$ktrcheck" -o module.out >said || fail "module.out is not in the order of its times: $(cat said)"
 
 # Records of context switches are in order with all others, too, where nothing had to be queued.
 in_order() {
@@ -32,10 +31,10 @@ in_order() {
 }
 wait_for 60 in_order
 check_ge "$(records switches.out '^CSW ')" 1000 "context switches"
-ktrcheck -o switches.out >said || fail "switches.out is not in the order of its times: $(cat said)"
+"$ktrcheck" -o switches.out >said || fail "switches.out is not in the order of its times: $(cat said)"
 
 head -c $(($(stat -f %z module.out) - 7)) module.out >cut.out
-check_status 1 ktrcheck cut.out >said
+check_status 1 "$ktrcheck" cut.out >said
 check_has said '^cut.out: byte [0-9]+: the file ends inside this record$'
 # The second record lacks its first eight bytes: length, type and version. (Others may be such that what is left
 # of the header could be one.)
@@ -44,15 +43,15 @@ first=$((64 + $(raw module.out | awk 'NR == 1 { match($0, / len=[0-9]+/); print 
 	head -c $first module.out
 	tail -c +$((first + 9)) module.out
 } >lacks.out
-check_status 1 ktrcheck lacks.out >said
+check_status 1 "$ktrcheck" lacks.out >said
 cat said
 check_has said "^lacks.out: byte $first: "
 # A bar on a terminal, and nothing elsewhere.
-TERM=xterm script -q terminal.out "$KT_BIN/ktrcheck" module.out </dev/null >/dev/null || fail "status $?"
+TERM=xterm script -q terminal.out "$ktrcheck" module.out </dev/null >/dev/null || fail "status $?"
 check_has terminal.out 'module\.out .*[0-9] ?[KM]?i?B/[0-9.]+ ?[KM]?i?B'
-ktrcheck module.out 2>error >said || fail "status $?"
+"$ktrcheck" module.out 2>error >said || fail "status $?"
 check_eq "$(cat error)" "" "standard error where it is no terminal"
-check_status 2 ktrcheck none.out 2>said
+check_status 2 "$ktrcheck" none.out 2>said
 : >empty.out
-check_status 1 ktrcheck empty.out >said
+check_status 1 "$ktrcheck" empty.out >said
 module_unload
