@@ -33,7 +33,7 @@ done >/dev/null 2>&1 &
 readers="$readers $!"
 loads=0 tries=0 least=$(scaled 10 200)
 # Most of the loads find that somebody traces.
-while [ $tries -lt "$least" ] || [ $loads -lt 1 ]; do
+while [ $tries -lt "$least" ] || [ $loads -lt 2 ]; do
 	[ $tries -lt $((10 * least)) ] || fail "$loads loads in $tries tries"
 	tries=$((tries + 1))
 	! kldload "$KT_MODULE" 2>/dev/null || loads=$((loads + 1))
