@@ -1,8 +1,8 @@
 # For GNU make and for bmake alike: the work is in scripts/.
 #
-# KERNEL=14, KERNEL=15             major release of FreeBSD to build for
+# KERNEL=14, KERNEL=15             only the modules for this major release of FreeBSD
+# MACHINE=amd64, MACHINE=arm64     only the modules for this machine
 # KERNEL_HEADERS=DIR OSRELDATE=N   headers of another release
-# MACHINE=arm64 FEATURES=arm64      for arm64, on which it has not run
 # SYSROOT=DIR                      a FreeBSD's files, for static programs
 # IMAGE=PATH                       FreeBSD disk image for the VM tier
 # ONLY=GLOB                        run only these tests, or benches, of the VM tier
@@ -10,8 +10,12 @@
 
 .POSIX:
 
+# Targets share build directories; cargo uses all CPUs by itself.
+.NOTPARALLEL:
+
+# The module of each target in scripts/env.sh, as target/14-amd64/ktrace_rs.ko and so on.
 all: setup
-	@sh scripts/module.sh
+	@sh scripts/each.sh sh scripts/module.sh
 
 setup:
 	@sh scripts/setup.sh
@@ -20,24 +24,24 @@ setup:
 guest: all
 	@sh scripts/guest.sh
 
-# Formatting, lints, and the finished module.
+# Formatting, lints, and the finished modules.
 lint: all
 	@sh scripts/lint.sh
 
-# All that is installed.
+# All that is installed, for each target.
 build: all
-	@sh scripts/install.sh build
+	@sh scripts/each.sh sh scripts/install.sh build
 
-# DESTDIR and PREFIX are honoured.
+# DESTDIR and PREFIX are honoured. Of several targets the first one is installed.
 install: build
 	@sh scripts/install.sh install
 
 uninstall:
 	@sh scripts/install.sh uninstall
 
-# An archive for pkg(8), made on FreeBSD; elsewhere what that is made of.
+# An archive for pkg(8), made on FreeBSD; elsewhere what that is made of, for each target.
 package: build
-	@sh scripts/install.sh package
+	@sh scripts/each.sh sh scripts/install.sh package
 
 # What a newcomer sees: the module at work, on a real kernel or in the stand-in for one.
 demo: all
@@ -51,7 +55,7 @@ check-host: setup
 	@sh scripts/fuzz.sh
 	@sh scripts/miri.sh
 
-# The finished module in a stand-in for the kernel: on Linux only, no image is needed.
+# The finished modules in a stand-in for the kernel: on Linux only, no image is needed.
 check-standin: all
 	@sh scripts/standin.sh check
 
@@ -60,7 +64,7 @@ stress-standin: all
 	@sh scripts/standin.sh stress $(SECONDS)
 
 check-install: build
-	@sh tests/install.sh
+	@sh scripts/each.sh sh tests/install.sh
 
 check-vm: guest
 	@sh scripts/vm.sh check $(IMAGE)

@@ -4,21 +4,23 @@
 # the kernel (tests/standin).
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/env.sh
 
 image=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs/freebsd.img}
+target
 trace='ktrace -i -t+ -f ktrace.out sh -c "ls -l /; cat /etc/passwd; sleep 1" >/dev/null
 kdump -f ktrace.out | tail -n 25
 sysctl kern.ktrace_rs.stats.records kern.ktrace_rs.stats.commits kern.ktrace_rs.stats.dropped'
 
 if [ "$(uname -s)" = FreeBSD ] && [ "$(id -u)" = 0 ]; then
-	kldload ./target/ktrace_rs.ko
+	kldload "./$TARGET/ktrace_rs.ko"
 	trap 'kldunload ktrace_rs' EXIT
 	cd "$(mktemp -d)"
 	eval "$trace"
 elif [ -f "$image" ]; then
 	echo "ktrace_rs.ko in FreeBSD, from $image:"
-	mkdir -p target/guest
-	cargo run -q -p ktrace-vm -- exec --image "$image" -- \
+	mkdir -p "$TARGET/guest"
+	cargo run -q -p ktrace-vm -- exec --image "$image" --module "$TARGET/ktrace_rs.ko" --files "$TARGET/guest" -- \
 	    "kldload \$KT_MODULE && $trace; kldunload ktrace_rs"
 elif [ "$(uname -s)" = Linux ]; then
 	sh scripts/standin.sh demo

@@ -1,10 +1,15 @@
-# Sourced by the other scripts, from the top of the checkout: where the kernel
-# headers are, which tools build the module, and with what flags.
+# Sourced by the other scripts, from the top of the checkout: which releases and
+# machines there are, where the kernel headers are, which tools build the module,
+# and with what flags.
 #
 # KERNEL=N             major release of FreeBSD to build for: 14 or 15
+# MACHINE=NAME         machine to build for: amd64 or arm64
 # KERNEL_HEADERS=DIR   headers of another release (a /usr/include of FreeBSD)
 # OSRELDATE=N          __FreeBSD_version of these headers, where they do not say
-# MACHINE=NAME         amd64, or arm64, which needs the module's feature arm64
+
+# Releases and machines that make builds the module for. The first that KERNEL and
+# MACHINE allow is the default of each script. KERNEL=14 MACHINE=arm64 builds, too.
+TARGETS="14-amd64 15-amd64 15-arm64"
 
 # What has the headers of FreeBSD 14, and zig cc, and what those of FreeBSD 15.
 ZIGLANG_14=0.15.2
@@ -36,12 +41,67 @@ tool() {
 	return 1
 }
 
-# What compilers call the machine.
-machine() {
-	if [ -z "${MACHINE:-}" ]; then
-		MACHINE=amd64
-		[ "$(uname -s)" != FreeBSD ] || MACHINE=$(uname -m)
+# Prints the __FreeBSD_version of the headers in the directories.
+headers_date() {
+	for _dir do
+		[ ! -f "$_dir/sys/param.h" ] ||
+		    sed -n 's/^#define[[:space:]]*__FreeBSD_version[[:space:]]*\([0-9]*\).*/\1/p' \
+			"$_dir/sys/param.h"
+	done
+}
+
+# Succeeds where the headers decide which release the module is for.
+one_release() {
+	[ -n "${KERNEL_HEADERS:-}" ] || [ "$(uname -s)" = FreeBSD ]
+}
+
+# Prints the targets of TARGETS that KERNEL and MACHINE allow.
+allowed_targets() {
+	for _target in $TARGETS; do
+		case $_target in
+		${KERNEL:-*}-${MACHINE:-*}) echo "$_target" ;;
+		esac
+	done
+}
+
+# Sets KERNEL and MACHINE where they are not given, and TARGET, the directory of
+# all files that are for one release and machine.
+target() {
+	if one_release; then
+		_date=${OSRELDATE:-$(headers_date "${KERNEL_HEADERS:-/usr/include}")}
+		if [ "$(uname -s)" = FreeBSD ]; then
+			_date=${_date:-$(uname -U)}
+			: "${MACHINE:=$(uname -m)}"
+		fi
+		[ -n "$_date" ] ||
+		    die "the headers in $KERNEL_HEADERS do not say which release they are of: set OSRELDATE"
+		: "${MACHINE:=amd64}" "${KERNEL:=$((_date / 100000))}"
+	else
+		_target=$(allowed_targets | head -n 1)
+		_target=${_target:-${TARGETS%% *}}
+		: "${KERNEL:=${_target%-*}}" "${MACHINE:=${_target#*-}}"
 	fi
+	case $KERNEL-$MACHINE in
+	14-amd64 | 14-arm64 | 15-amd64 | 15-arm64) ;;
+	*) die "KERNEL=$KERNEL MACHINE=$MACHINE: there are 14 and 15, amd64 and arm64" ;;
+	esac
+	TARGET=target/$KERNEL-$MACHINE
+	export KERNEL MACHINE
+}
+
+# Prints the targets to build: those of TARGETS that KERNEL and MACHINE allow, or
+# the one that both of them, the headers or the running system name.
+targets() {
+	if one_release || [ -z "$(allowed_targets)" ]; then
+		(target && echo "$KERNEL-$MACHINE")
+	else
+		allowed_targets
+	fi
+}
+
+# The directories with the kernel headers, and the release they are of.
+kernel_headers() {
+	target
 	case $MACHINE in
 	amd64)
 		ARCH=x86_64
@@ -51,21 +111,12 @@ machine() {
 		ARCH=aarch64
 		MODULE_TARGET=aarch64-unknown-none-softfloat
 		;;
-	*) die "MACHINE=$MACHINE: there are amd64 and arm64" ;;
 	esac
-}
-
-# The directories with the kernel headers, and the release they are of.
-kernel_headers() {
-	machine
-	if [ -n "${KERNEL_HEADERS:-}" ]; then
-		_dirs=$KERNEL_HEADERS
-		_date=
-	elif [ "$(uname -s)" = FreeBSD ]; then
-		_dirs=/usr/include
-		_date=
+	if one_release; then
+		_dirs=${KERNEL_HEADERS:-/usr/include}
+		_date=$(headers_date "$_dirs")
 	else
-		case ${KERNEL:=14} in
+		case $KERNEL in
 		14)
 			_include=target/ziglang-$ZIGLANG_14
 			_date=1402000
@@ -74,20 +125,13 @@ kernel_headers() {
 			_include=target/ziglang-$ZIGLANG_15
 			_date=1500068
 			;;
-		*) die "KERNEL=$KERNEL: there are headers of 14 and 15" ;;
 		esac
 		_include=$_include/ziglang/lib/libc/include
 		_dirs="$_include/$ARCH-freebsd-none $_include/generic-freebsd"
 	fi
-	for _dir in $_dirs; do
-		if [ -f "$_dir/sys/param.h" ] && [ -z "$_date" ]; then
-			_date=$(sed -n 's/^#define[[:space:]]*__FreeBSD_version[[:space:]]*\([0-9]*\).*/\1/p' \
-			    "$_dir/sys/param.h")
-		fi
-	done
 	OSRELDATE=${OSRELDATE:-$_date}
-	[ -n "$OSRELDATE" ] || die "the headers in $_dirs do not say which release they are of: set OSRELDATE"
-	[ "${KERNEL:=$((OSRELDATE / 100000))}" = $((OSRELDATE / 100000)) ] ||
+	[ -n "$OSRELDATE" ] || die "there are no kernel headers in $_dirs"
+	[ "$KERNEL" = $((OSRELDATE / 100000)) ] ||
 	    die "KERNEL=$KERNEL, but the headers are of $((OSRELDATE / 100000)): set KERNEL_HEADERS"
 	# Headers that only a kernel build generates; nothing in them is used here.
 	mkdir -p "$GENERATED"
@@ -104,7 +148,7 @@ kernel_headers() {
 	done
 }
 
-# KERNEL_CFLAGS for the C compiler and for bindgen; and where what is built with them goes, BUILD.
+# KERNEL_CFLAGS for the C compiler and for bindgen; BUILD, cargo's directory for the module.
 kernel_flags() {
 	kernel_headers
 	case $MACHINE in
@@ -120,7 +164,6 @@ kernel_flags() {
 	fi
 	KERNEL_CFLAGS=$(echo $KERNEL_CFLAGS)
 	KERNEL_CC=$(tool clang) || die "no clang: run make setup"
-	BUILD=target/kmod-$KERNEL
-	[ "$MACHINE" = amd64 ] || BUILD=$BUILD-$MACHINE
+	BUILD=$TARGET/build
 	export KERNEL_CFLAGS KERNEL_CC OSRELDATE
 }

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Prepares target/guest: the programs, tests and modules that the VM tier needs in the guest.
+# Prepares target/KERNEL-MACHINE/guest: the programs, tests and modules that the VM tier needs in the guest.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 
-guest=target/guest
+target
+guest=$TARGET/guest
 
 sh scripts/progs.sh "$guest/bin"
 
@@ -12,7 +13,7 @@ sh scripts/progs.sh "$guest/bin"
 # another name, to find the entries redirected already. And one that has a thread inside a function that
 # is redirected.
 if [ "$(uname -s)" != FreeBSD ] && [ -z "${KERNEL_HEADERS:-}" ]; then
-	(kernel_headers && KERNEL=$((14 + 15 - KERNEL)) OSRELDATE= sh scripts/module.sh -o "$guest/ktrace_rs_other.ko")
+	(KERNEL=$((14 + 15 - KERNEL)) OSRELDATE= sh scripts/module.sh -o "$guest/ktrace_rs_other.ko")
 fi
 sh scripts/module.sh -f test-other-name -o "$guest/ktrace_rs_twin.ko"
 sh scripts/module.sh -f test-park -o "$guest/ktrace_rs_park.ko"
@@ -25,7 +26,7 @@ rm -rf "$guest/tests" "$guest/bench" "$guest/atf" "$guest/package" "$guest/tree"
 cp -R tests/vm/guest/tests "$guest/tests"
 cp -R tests/vm/guest/bench "$guest/bench"
 cp -R tests/atf "$guest/atf"
-cp -R target/package "$guest/package"
+cp -R "$TARGET/package" "$guest/package"
 # What make install is, but for what it installs.
 mkdir -p "$guest/tree/scripts" "$guest/tree/packaging/port"
 cp -R Cargo.toml share "$guest/tree"

@@ -2,6 +2,7 @@
 # install.sh build|install|uninstall|package: the module, ktrstat and ktrcheck, manual pages, and the kyua suite.
 # build makes all of it but the module.
 #
+# KERNEL, MACHINE   for which of the modules; default the running system, or the first of TARGETS
 # DESTDIR=DIR   put all of it below DIR; the system that runs is left alone
 # PREFIX=DIR    where all but the module goes; default /usr/local
 set -eu
@@ -18,18 +19,22 @@ esac
 if [ "$(uname -s)" != FreeBSD ] && [ -z "$DESTDIR" ] && [ "$command" != build ] && [ "$command" != package ]; then
 	die "this is no FreeBSD: set DESTDIR"
 fi
+target
+programs=$TARGET/guest/bin
+pages=target/install
+package=$TARGET/package
 modules=$DESTDIR/boot/modules
 suite=$PREFIX/tests/ktrace_rs
 suite_programs="ktr_call ktr_raw setid_exec tick"
 
 # What is installed, below DESTDIR: mode, source, destination.
 files() {
-	echo "555 target/ktrace_rs.ko /boot/modules/ktrace_rs.ko"
+	echo "555 $TARGET/ktrace_rs.ko /boot/modules/ktrace_rs.ko"
 	for page in share/man/man*/*; do
-		echo "444 target/install/${page##*/}.gz $PREFIX/$page.gz"
+		echo "444 $pages/${page##*/}.gz $PREFIX/$page.gz"
 	done
 	for program in ktrstat ktrcheck; do
-		echo "555 target/guest/bin/$program $PREFIX/bin/$program"
+		echo "555 $programs/$program $PREFIX/bin/$program"
 	done
 	for file in tests/atf/*; do
 		case $file in
@@ -39,7 +44,7 @@ files() {
 		echo "$mode $file $suite/${file##*/}"
 	done
 	for program in $suite_programs; do
-		echo "555 target/guest/bin/$program $suite/bin/$program"
+		echo "555 $programs/$program $suite/bin/$program"
 	done
 }
 
@@ -51,9 +56,9 @@ update_hints() {
 }
 
 install_files() {
-	mkdir -p target/install
+	mkdir -p "$pages"
 	for page in share/man/man*/*; do
-		gzip -cn "$page" >"target/install/${page##*/}.gz"
+		gzip -cn "$page" >"$pages/${page##*/}.gz"
 	done
 	files | while read -r mode source destination; do
 		mkdir -p "$DESTDIR${destination%/*}"
@@ -110,8 +115,8 @@ manifest() {
 
 case $command in
 build)
-	sh scripts/userland.sh target/guest/bin
-	sh scripts/progs.sh target/guest/bin $suite_programs
+	sh scripts/userland.sh "$programs"
+	sh scripts/progs.sh "$programs" $suite_programs
 	;;
 install)
 	install_files
@@ -127,21 +132,21 @@ uninstall)
 	update_hints
 	;;
 package)
-	DESTDIR=$PWD/target/package/root
+	DESTDIR=$PWD/$package/root
 	modules=$DESTDIR/boot/modules
-	rm -rf target/package
+	rm -rf "$package"
 	install_files
-	manifest >target/package/+MANIFEST
+	manifest >"$package/+MANIFEST"
 	files | while read -r _ _ destination; do
 		echo "$destination"
-	done >target/package/plist
+	done >"$package/plist"
 	# pkg(7), of the same name, would ask whether to fetch it.
 	if ! pkg -N >/dev/null 2>&1; then
-		echo "no pkg(8) here: what pkg create needs is in target/package"
+		echo "no pkg(8) here: what pkg create needs is in $package"
 		exit 0
 	fi
-	pkg create -M target/package/+MANIFEST -p target/package/plist -r "$DESTDIR" -o target/package
-	ls target/package/*.pkg
+	pkg create -M "$package/+MANIFEST" -p "$package/plist" -r "$DESTDIR" -o "$package"
+	ls "$package"/*.pkg
 	;;
 *)
 	exit 64

@@ -1,18 +1,20 @@
 #!/bin/sh
-# Builds target/ktrace_rs.ko.
+# Builds the module for KERNEL and MACHINE, as target/KERNEL-MACHINE/ktrace_rs.ko.
 #
-# module.sh [-f FEATURES] [-o FILE] [-d]: -d with debug assertions
+# module.sh [-f FEATURES] [-o FILE] [-d]
+#
+# -d   with debug assertions, as target/KERNEL-MACHINE/invariants/ktrace_rs.ko
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 
-features=${FEATURES:-}
-output=target/ktrace_rs.ko
+features=
+output=
 assertions=
 while getopts df:o: option; do
 	case $option in
 	d) assertions=-Cdebug-assertions=on ;;
-	f) features=$features,$OPTARG ;;
+	f) features=${features:+$features,}$OPTARG ;;
 	o) output=$OPTARG ;;
 	*) exit 64 ;;
 	esac
@@ -25,7 +27,13 @@ amd64) machine_flags="-Crelocation-model=static -Ccode-model=kernel" ;;
 arm64) machine_flags="-Crelocation-model=pic -Zfixed-x18 -Zbranch-protection=bti -Cforce-unwind-tables=no" ;;
 esac
 export RUSTFLAGS="$machine_flags -Crelro-level=off -Cforce-frame-pointers=yes $assertions"
-build=$BUILD${assertions:+-invariants}
+if [ -n "$assertions" ]; then
+	build=$TARGET/invariants/build
+	: "${output:=$TARGET/invariants/ktrace_rs.ko}"
+else
+	build=$BUILD
+	: "${output:=$TARGET/ktrace_rs.ko}"
+fi
 cargo build -q --release -p ktrace_rs --target "$MODULE_TARGET" -Zbuild-std=core,alloc --target-dir "$build" --features "$features"
 
 # Leave compiler_builtins out: the kernel has memcpy(9) and its like, chosen for the CPU.

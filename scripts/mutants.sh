@@ -10,7 +10,7 @@ missed=
 
 rm -rf "$copy"
 mkdir -p "$copy"
-cp -R Cargo.toml Cargo.lock bindings kmod ktrcheck ktrstat tests "$copy"
+cp -R Cargo.toml Cargo.lock build.rs bindings kmod ktrcheck ktrstat tests "$copy"
 
 # host TEST...: runs tests of the copy on the host.
 host() {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# standin.sh demo|check|stress [SECONDS]|COMMAND...: the finished module in its stand-in for the kernel; any other
-# COMMAND is one of cargo, with what tests/standin needs: the kernel's headers, and frame pointers, as its threads'
+# standin.sh demo|check|stress [SECONDS]|COMMAND...: the finished module in its stand-in for the kernel, and with check
+# the module of each target. Any other COMMAND is one of cargo, with what tests/standin needs: the kernel's headers, and frame pointers, as its threads'
 # stacks are searched as those of a kernel are.
 #
 #	standin.sh run -q -p ktrace-standin -- run policies --seed 7 --deterministic
@@ -13,8 +13,10 @@ if [ "$(uname -s)" != Linux ]; then
 	exit 0
 fi
 
+chosen=$(targets)
+given=${OSRELDATE:-}
 kernel_flags
-export MACHINE KERNEL
+export KTRACE_RS_MODULE="$TARGET/ktrace_rs.ko"
 export RUSTFLAGS="-Cforce-frame-pointers=yes" CARGO_TARGET_DIR=target/standin
 if [ "$MACHINE" = arm64 ]; then
 	# In an emulated process; nothing of it uses x18, its libc included.
@@ -28,22 +30,21 @@ fi
 case $1 in
 demo) cargo run -q -p ktrace-standin -- demo ;;
 check)
-	[ "$MACHINE" = amd64 ] || die "check: it runs on amd64, and has the module for arm64 among what it checks"
-	cargo test -q -p ktrace-standin
-	cargo run -q -p ktrace-standin -- check
-	# What make lint has built for the other release, and for arm64.
-	other=$((14 + 15 - KERNEL))
-	if [ -z "${KERNEL_HEADERS:-}" ] && [ -f "target/amd64-$other/ktrace_rs.ko" ]; then
-		echo "the module for FreeBSD $other:"
-		KERNEL=$other OSRELDATE= sh scripts/standin.sh run -q -p ktrace-standin -- \
-		    check --module "target/amd64-$other/ktrace_rs.ko"
-	fi
-	if [ -z "${KERNEL_HEADERS:-}" ] && [ -f "target/arm64-$KERNEL/ktrace_rs.ko" ]; then
-		echo "the module for arm64, in an emulated process:"
-		MACHINE=arm64 OSRELDATE= sh scripts/standin.sh run -q -p ktrace-standin -- \
-		    check --module "target/arm64-$KERNEL/ktrace_rs.ko" --emulator "$EMULATOR" \
+	[ "$MACHINE" = arm64 ] || cargo test -q -p ktrace-standin
+	for target in $chosen; do
+		echo "the module for $target:"
+		KERNEL=${target%-*} MACHINE=${target#*-} OSRELDATE=$given sh scripts/standin.sh check-module
+	done
+	;;
+check-module)
+	case $MACHINE in
+	amd64) cargo run -q -p ktrace-standin -- check ;;
+	# In an emulated process, which is slow.
+	arm64)
+		cargo run -q -p ktrace-standin -- check --emulator "$EMULATOR" \
 		    refused probes threads pingpong policies limit lifetimes
-	fi
+		;;
+	esac
 	;;
 stress) cargo run -q -p ktrace-standin -- stress --seconds "${2:-60}" ;;
 *) cargo "$@" ;;

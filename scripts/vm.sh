@@ -7,6 +7,9 @@
 # count, all others where the kernel checks itself.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/env.sh
+target
+module=$TARGET/ktrace_rs.ko
 
 command=$1
 image=${2:-}
@@ -26,6 +29,7 @@ if [ "$command" = stress ]; then
 fi
 
 run() {
+	[ "$command" = fetch ] || set -- --module "$module" --files "$TARGET/guest" "$@"
 	cargo run -q -p ktrace-vm -- "$command" $options "$@" ${ONLY:+--only "$ONLY"}
 }
 
@@ -35,10 +39,11 @@ elif [ ! -f "$cache/freebsd-debug.img" ]; then
 	run
 else
 	status=0
-	sh scripts/module.sh -d -o target/invariants/ktrace_rs.ko
+	sh scripts/module.sh -d
 	[ -f "$cache/freebsd.img" ] || not_on_debug=
-	run --image "$cache/freebsd-debug.img" --module target/invariants/ktrace_rs.ko \
-	    ${not_on_debug:+--skip "$not_on_debug"} || status=$?
+	module=$TARGET/invariants/ktrace_rs.ko
+	run --image "$cache/freebsd-debug.img" ${not_on_debug:+--skip "$not_on_debug"} || status=$?
+	module=$TARGET/ktrace_rs.ko
 	# Last, so that a stress run ends with its table.
 	[ ! -f "$cache/freebsd.img" ] ||
 	    run --image "$cache/freebsd.img" ${on_plain:+--only "$on_plain"} || status=$?

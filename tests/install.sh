@@ -3,6 +3,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+. scripts/env.sh
+target
+
 fail() {
 	echo "install.sh: $*" >&2
 	exit 1
@@ -23,7 +26,7 @@ sed -e 's,^/%%KMODDIR%%/,./boot/modules/,' -e '/^\./!s,^,./opt/ktrace/,' packagi
 for program in $(sed -n 's/.*name="\([^"]*\)".*/\1/p' tests/atf/Kyuafile); do
 	[ -x "$root/opt/ktrace/tests/ktrace_rs/$program" ] || fail "$program cannot be executed"
 done
-cmp target/ktrace_rs.ko "$root/boot/modules/ktrace_rs.ko"
+cmp "$TARGET/ktrace_rs.ko" "$root/boot/modules/ktrace_rs.ko"
 if [ "$(uname -s)" = FreeBSD ] || [ -n "${SYSROOT:-}" ]; then
 	for program in ktrstat ktrcheck; do
 		! grep -q /libexec/ld-elf "$root/opt/ktrace/bin/$program" || fail "$program is not static"
@@ -38,11 +41,15 @@ DESTDIR=$root PREFIX=/opt/ktrace sh scripts/install.sh uninstall
 
 # What pkg create is given: a manifest for this release, and a list of files that are all there.
 sh scripts/install.sh package >/dev/null
-python3 - <<'END' || fail "the manifest"
-import json, re
-manifest = json.load(open("target/package/+MANIFEST"))
+python3 - "$TARGET/package/+MANIFEST" "$KERNEL-$MACHINE" <<'END' || fail "the manifest"
+import json, re, sys
+manifest = json.load(open(sys.argv[1]))
+release, machine = sys.argv[2].split("-")
 target = int(manifest["annotations"]["FreeBSD_version"])
-assert manifest["abi"] == f"FreeBSD:{target // 100000}:amd64", manifest["abi"]
+assert target // 100000 == int(release), target
+abi, arch = {"amd64": ("amd64", "x86:64"), "arm64": ("aarch64", "aarch64:64")}[machine]
+assert manifest["abi"] == f"FreeBSD:{release}:{abi}", manifest["abi"]
+assert manifest["arch"] == f"freebsd:{release}:{arch}", manifest["arch"]
 version = re.search('^version = "(.*)"', open("Cargo.toml").read(), re.M).group(1)
 assert manifest["version"] == f"{version}.{target}" and manifest["desc"].count("\n") > 3
 port = dict(re.findall("^([A-Z_]+)=\t+(.*)", open("packaging/port/Makefile").read(), re.M))
@@ -54,8 +61,8 @@ assert [manifest["www"], manifest["maintainer"]] == [port["WWW"], port["MAINTAIN
 assert manifest["categories"] + manifest["licenses"] == [port["CATEGORIES"], port["LICENSE"]]
 END
 while read -r file; do
-	[ -f "target/package/root$file" ] || fail "$file of the list is not there"
-done <target/package/plist
+	[ -f "$TARGET/package/root$file" ] || fail "$file of the list is not there"
+done <"$TARGET/package/plist"
 
 # What the port has cargo fetch is what Cargo.lock names, and the standard library's.
 python3 - <<'END' || fail "the port's crates are others: run scripts/crates.sh"

@@ -17,8 +17,3 @@ pub(crate) fn byte(char: core::ffi::c_char) -> u8 {
     let [byte] = char.to_ne_bytes();
     byte
 }
-
-#[cfg(all(target_arch = "aarch64", not(feature = "arm64")))]
-compile_error!(
-    "the module for arm64 has not run on a kernel yet: to build it all the same, ask for the feature arm64"
-);

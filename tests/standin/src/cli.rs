@@ -19,7 +19,7 @@ use crate::{console, heap};
 #[command(name = "ktrace-standin", version)]
 struct Cli {
     /// The module.
-    #[arg(long, global = true, value_name = "FILE", default_value = "target/ktrace_rs.ko")]
+    #[arg(long, global = true, value_name = "FILE", default_value = env!("KTRACE_RS_MODULE"))]
     module: PathBuf,
     /// What everything that is random is made of.
     #[arg(long, global = true, default_value_t = 1)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 fn module() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/ktrace_rs.ko")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(env!("KTRACE_RS_MODULE"))
 }
 
 fn standin(arguments: &[&str]) -> Output {

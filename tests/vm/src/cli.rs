@@ -111,7 +111,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Common {
     /// The module.
-    #[arg(long, value_name = "PATH", default_value = "target/ktrace_rs.ko")]
+    #[arg(long, value_name = "PATH", default_value = "target/14-amd64/ktrace_rs.ko")]
     module: PathBuf,
     /// Hand no module in.
     #[arg(long, conflicts_with = "module")]
@@ -125,7 +125,7 @@ struct Common {
     #[arg(long)]
     full: bool,
     /// A tree to hand in, with tests/, bench/, bin/ and atf/.
-    #[arg(long, value_name = "DIR", default_value = "target/guest")]
+    #[arg(long, value_name = "DIR", default_value = "target/14-amd64/guest")]
     files: PathBuf,
     /// Where logs and results go.
     #[arg(long, value_name = "DIR", default_value = "target/vm")]

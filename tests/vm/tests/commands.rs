@@ -19,11 +19,11 @@ impl Place {
     fn new(tests: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = Self { dir };
-        fs::create_dir_all(place.path("target/guest/tests")).unwrap();
-        fs::write(place.path("target/ktrace_rs.ko"), "module").unwrap();
+        fs::create_dir_all(place.path("target/14-amd64/guest/tests")).unwrap();
+        fs::write(place.path("target/14-amd64/ktrace_rs.ko"), "module").unwrap();
         fs::write(place.path("my.img"), [0; 512]).unwrap();
         for test in tests {
-            let script = place.path(&format!("target/guest/tests/{test}.sh"));
+            let script = place.path(&format!("target/14-amd64/guest/tests/{test}.sh"));
             let panics = if test.contains("panics") { "# panics\n" } else { "" };
             let boots = if test.contains("boots") { "# boots\n" } else { "" };
             fs::write(script, format!("# timeout: 1\n{panics}{boots}")).unwrap();
@@ -99,7 +99,7 @@ fn loads_leave_a_table() {
     let place = Place::new(&["a-ok", "b-load", "c-load"]);
     for (test, load) in [("b-load", "much"), ("c-load", "more")] {
         let script = format!("# full timeout: 9\n# load: {load}\n");
-        fs::write(place.path(&format!("target/guest/tests/{test}.sh")), script).unwrap();
+        fs::write(place.path(&format!("target/14-amd64/guest/tests/{test}.sh")), script).unwrap();
     }
     let readme = place.path("README.md");
     fs::write(&readme, "# it\n<!-- results -->\n<!-- /results -->\n").unwrap();
@@ -201,11 +201,11 @@ fn no_qemu_survives_the_program() {
     // The guest has booted when the report says so.
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(left(), 4, "guest, vm, ktrace_rs.ko, and the machine's directory");
+    assert_eq!(left(), 3, "14-amd64, vm, and the machine's directory");
     child.kill().unwrap();
     child.wait().unwrap();
     for _ in 0..200 {
-        if left() == 3 {
+        if left() == 2 {
             return;
         }
         thread::sleep(Duration::from_millis(50));
@@ -333,9 +333,9 @@ fn what_is_missing_is_named() {
     place.run(&["check", "--image", "none.img"]).says("cannot open image none.img");
     place.run(&["check", "--image", "my.img", "--only", "x"]).says("no test in");
     place.run(&["shell"]).says("no image at ");
-    fs::remove_file(place.path("target/ktrace_rs.ko")).unwrap();
+    fs::remove_file(place.path("target/14-amd64/ktrace_rs.ko")).unwrap();
     let ran = place.check();
-    ran.says("no module at target/ktrace_rs.ko: build it (make), or say --no-module");
+    ran.says("no module at target/14-amd64/ktrace_rs.ko: build it (make), or say --no-module");
     assert_eq!(ran.status, 1);
     let output = place.command(&["check", "--image", "my.img", "--no-module"]).output().unwrap();
     assert_eq!(Ran::from(output).status, 0);

@@ -10,9 +10,10 @@ installed=/boot/modules/ktrace_rs.ko
 
 # A checkout after make build.
 cp -R "$KT/tree" tree
-mkdir -p tree/target/guest tree/tests
-cp "$KT_MODULE" tree/target/ktrace_rs.ko
-ln -s "$KT_BIN" tree/target/guest/bin
+target=tree/target/$(($(uname -U) / 100000))-$(uname -m)
+mkdir -p "$target/guest" tree/tests
+cp "$KT_MODULE" "$target/ktrace_rs.ko"
+ln -s "$KT_BIN" "$target/guest/bin"
 ln -s "$KT_ATF" tree/tests/atf
 install_sh() {
 	(cd tree && sh scripts/install.sh "$1")
@@ -39,7 +40,7 @@ note "package"
 # The program of this name in /usr/sbin only fetches it.
 if [ -x /usr/local/sbin/pkg ] && [ -f /usr/include/sys/param.h ]; then
 	(PATH=/usr/local/sbin:$PATH install_sh package) || fail "package: status $?"
-	/usr/local/sbin/pkg info -R -F tree/target/package/*.pkg >manifest || fail "pkg info: status $?"
+	/usr/local/sbin/pkg info -R -F "$target"/package/*.pkg >manifest || fail "pkg info: status $?"
 	check_has manifest '^name *: *"?ktrace_rs-kmod'
 fi
 

@@ -4,20 +4,20 @@ use std::env;
 use std::path::Path;
 
 fn main() {
-    for directory in ["shims", "src/machine", "src/release"] {
+    for directory in ["kmod/shims", "kmod/src/machine", "kmod/src/release"] {
         println!("cargo::rerun-if-changed={directory}");
     }
     println!("cargo::rerun-if-env-changed=KERNEL_CFLAGS");
     println!("cargo::rerun-if-env-changed=KERNEL_CC");
     let cflags = env::var("KERNEL_CFLAGS")
         .expect("KERNEL_CFLAGS: not set; build the module with make, which finds the headers");
-    // As src/release has them.
+    // As kmod/src/release has them.
     println!("cargo::rustc-check-cfg=cfg(freebsd, values(\"14\", \"15\"))");
     println!("cargo::rerun-if-env-changed=OSRELDATE");
     let date: u32 =
         env::var("OSRELDATE").ok().and_then(|date| date.parse().ok()).expect("OSRELDATE: not set");
     let release = date / 100_000;
-    assert!((14..=15).contains(&release), "FreeBSD {release}: src/release has 14 and 15");
+    assert!((14..=15).contains(&release), "FreeBSD {release}: kmod/src/release has 14 and 15");
     println!("cargo::rustc-cfg=freebsd=\"{release}\"");
     let compiler = env::var("KERNEL_CC").unwrap_or_else(|_| "clang".to_owned());
     let mut build = cc::Build::new();
@@ -31,8 +31,8 @@ fn main() {
     if env::var_os("CARGO_FEATURE_TEST_OTHER_NAME").is_some() {
         build.define("KTRACE_RS_NAME", "ktrace_rs_test");
     }
-    for entry in Path::new("shims").read_dir().expect("shims is a folder of this crate") {
-        let path = entry.expect("shims can be read").path();
+    for entry in Path::new("kmod/shims").read_dir().expect("kmod/shims is a folder of this crate") {
+        let path = entry.expect("kmod/shims can be read").path();
         if path.extension().is_some_and(|extension| extension == "c") {
             build.file(path);
         }
