@@ -1,10 +1,14 @@
-//! Compiles the shims with the compiler and the flags that `make` found.
+//! Writes the assertions of the kernel structures' layouts, and compiles the shims, with the compiler and the flags
+//! that `make` found.
 
 use std::env;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ktrace_layout::{Layout, TABLE};
 
 fn main() {
-    for directory in ["kmod/shims", "kmod/src/machine", "kmod/src/release"] {
+    for directory in ["kmod/shims", "kmod/src/release"] {
         println!("cargo::rerun-if-changed={directory}");
     }
     println!("cargo::rerun-if-env-changed=KERNEL_CFLAGS");
@@ -19,6 +23,16 @@ fn main() {
     let release = date / 100_000;
     assert!((14..=15).contains(&release), "FreeBSD {release}: kmod/src/release has 14 and 15");
     println!("cargo::rustc-cfg=freebsd=\"{release}\"");
+    let machine = match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
+        Ok("x86_64") => "amd64",
+        Ok("aarch64") => "arm64",
+        other => panic!("{other:?}: kmod/src/machine has amd64 and arm64"),
+    };
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("OUT_DIR is set by cargo"));
+    let layout = Layout::parse(TABLE, &format!("{release}-{machine}"))
+        .unwrap_or_else(|error| panic!("kmod/layout/table.txt: {error}"));
+    fs::write(out.join("layout.h"), layout.c()).expect("OUT_DIR is writable");
+    fs::write(out.join("layout.rs"), layout.rust()).expect("OUT_DIR is writable");
     let compiler = env::var("KERNEL_CC").unwrap_or_else(|_| "clang".to_owned());
     let mut build = cc::Build::new();
     build.compiler(compiler).no_default_flags(true).warnings(true).opt_level(2);
@@ -28,6 +42,7 @@ fn main() {
     for flag in ["-O2", "-std=gnu17", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"] {
         build.flag(flag);
     }
+    build.include(&out);
     if env::var_os("CARGO_FEATURE_TEST_OTHER_NAME").is_some() {
         build.define("KTRACE_RS_NAME", "ktrace_rs_test");
     }

@@ -9,7 +9,7 @@ cargo fmt --all --check
 cargo clippy -q --all-targets -- -D warnings
 sh scripts/standin.sh clippy -q -p ktrace-standin --all-targets -- -D warnings
 format=$(tool clang-format) || die "no clang-format: run make setup"
-"$format" --dry-run -Werror kmod/shims/*.c kmod/shims/*.h kmod/src/machine/*.h kmod/src/release/*.h
+"$format" --dry-run -Werror kmod/shims/*.c kmod/shims/*.h kmod/src/release/*.h
 
 # What else is installed here says nothing about FreeBSD's manual.
 man=$(mandoc -T lint share/man/man*/* 2>&1 |

@@ -10,8 +10,6 @@ use core::ops::{Range, RangeInclusive};
 
 use kernel_sys as sys;
 
-use crate::kernel::layout::layout;
-
 /// Length of what redirects a function: `jmp rel32`.
 pub(crate) const JUMP_LEN: usize = 5;
 
@@ -241,12 +239,4 @@ pub(crate) unsafe fn park(word: usize, arrived: *mut bool, parked: *mut bool) {
             parked = in(reg) parked,
         );
     }
-}
-
-layout! {
-    pcb: 320 {
-        pcb_rbp: 32,
-        pcb_rsp: 40,
-    }
-    pcpu: 4096 {}
 }

@@ -11,8 +11,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel_sys as sys;
 
-use crate::kernel::layout::layout;
-
 /// Length of what redirects a function: six instructions at the most. Nothing puts a module as near as a
 /// branch of one instruction reaches. There are no numbers among them that fbt could take for instructions.
 pub(crate) const JUMP_LEN: usize = 24;
@@ -341,15 +339,5 @@ pub(crate) unsafe fn park(word: usize, arrived: *mut bool, parked: *mut bool) {
             arrived = in(reg) arrived,
             parked = in(reg) parked,
         );
-    }
-}
-
-layout! {
-    pcb: 1248 {
-        pcb_x: 0,
-        pcb_sp: 96,
-    }
-    pcpu: 512 {
-        pc_zpcpu_offset: 176,
     }
 }

@@ -1,6 +1,5 @@
 //! What the processors that the module is built for differ in: one file for each. All else is the same
-//! source for all of them, but for the numbers of `struct proc` and `struct thread` in [`release`](crate::release),
-//! and of what is the machine's own in [`layout`](crate::kernel::layout).
+//! source for all of them, but for the numbers of kernel structures in `kmod/layout/table.txt`.
 
 #[cfg(target_arch = "x86_64")]
 mod amd64;

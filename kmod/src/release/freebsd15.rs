@@ -9,7 +9,6 @@ use ktrace_format::{EXTERR_LEN, EXTERR_MSG_LEN, Exterr, Kind, Payload};
 use static_assertions::const_assert_eq;
 
 use crate::entry::entries;
-use crate::kernel::layout::layout;
 use crate::kernel::proc::Thread;
 use crate::machine::byte;
 use crate::points::{asynchronous, kernel_bytes, synchronous};
@@ -75,45 +74,3 @@ unsafe extern "C" fn ktrexterr(td: *mut sys::thread) {
 
 const_assert_eq!(EXTERR_LEN, size_of::<sys::ktr_exterr>());
 const_assert_eq!(EXTERR_MSG_LEN, size_of::<sys::uexterror>() - offset_of!(sys::uexterror, msg));
-
-layout! {
-    thread {
-        td_ucred: 392,
-        td_generation: 684,
-        td_name: 732,
-        td_state: 1160,
-        td_sa: 1048,
-        td_pcb: 1152,
-        td_kstack: 1264,
-        td_kstack_pages: 1272,
-    }
-    sysentvec: 416 {}
-    uexterror: 200 {
-        ver: 0,
-        error: 4,
-        cat: 8,
-        src_line: 12,
-        flags: 16,
-        p1: 24,
-        p2: 32,
-        msg: 72,
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-layout! {
-    proc_: 1368 {}
-    thread: 1824 {
-        td_oncpu: 1788,
-        td_ktr_io_lim: 1816,
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-layout! {
-    proc_: 1360 {}
-    thread: 1560 {
-        td_oncpu: 1524,
-        td_ktr_io_lim: 1552,
-    }
-}

@@ -20,14 +20,6 @@ mod entry {
     pub(crate) static INSIDE: AtomicPtr<u64> = AtomicPtr::new(core::ptr::null_mut());
 }
 
-#[path = "../../../kmod/src/kernel/layout.rs"]
-mod layout;
-
-mod kernel {
-    //! What the module has of the same name.
-    pub(crate) use crate::layout;
-}
-
 #[expect(dead_code, reason = "what only the stop of all threads uses")]
 #[path = "../../../kmod/src/machine/mod.rs"]
 mod machine;
