@@ -16,6 +16,9 @@ ZIGLANG_14=0.15.2
 ZIGLANG_15=0.16.0
 ZIG_DIR=target/ziglang-$ZIGLANG_14
 GENERATED=target/headers
+# The system emulators, where setup could not install them.
+QEMU_DIR=target/qemu
+[ ! -d "$QEMU_DIR/bin" ] || PATH=$PWD/$QEMU_DIR/bin:$PATH
 # What runs programs for arm64.
 EMULATOR="qemu-aarch64 -cpu max"
 # A nightly that has Miri.

@@ -9,20 +9,71 @@ say() {
 }
 
 # need COMMAND PACKAGE: remembers the package if the command is missing.
-packages=
+packages= emulators=
 need() {
 	tool "$1" >/dev/null || packages="$packages $2"
 }
 
+# apt_install ARGUMENT...: apt-get, which removes no package.
+apt_install() {
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --no-remove "$@"
+}
+
 install_packages() {
-	[ -n "$packages" ] || return 0
-	say "installing$packages"
+	[ -n "$packages$emulators" ] || return 0
 	if [ "$(uname -s)" = FreeBSD ]; then
+		say "installing$packages"
 		pkg install -y $packages
-	else
-		apt-get update -q >/dev/null
-		DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages >/dev/null
+		return 0
 	fi
+	apt-get update -q >/dev/null
+	if [ -n "$packages" ]; then
+		say "installing$packages"
+		apt_install $packages >/dev/null
+	fi
+	if [ -n "$emulators" ]; then
+		if apt_install --simulate $emulators >/dev/null 2>&1; then
+			say "installing$emulators"
+			apt_install $emulators >/dev/null
+		else
+			unpack_emulators
+		fi
+	fi
+}
+
+# Unpacks the emulators into target/qemu, as some installed package conflicts with them.
+unpack_emulators() {
+	say "unpacking$emulators into $QEMU_DIR: apt cannot install them without removing packages"
+	# The emulators, and each missing package that they need.
+	_missing=$(DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --simulate $emulators \
+	    2>/dev/null | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+	_debs=$PWD/target/debs
+	_new=$PWD/$QEMU_DIR.new
+	rm -rf "$_debs" "$_new"
+	mkdir -p "$_debs" "$_new/bin"
+	(cd "$_debs" && apt-get download -q -o APT::Sandbox::User=root \
+	    $(printf '%s\n' $emulators qemu-system-common qemu-system-data $_missing | sort -u)) >/dev/null
+	for _deb in "$_debs"/*.deb; do
+		dpkg -x "$_deb" "$_new"
+	done
+	rm -rf "$_debs" "$QEMU_DIR"
+	cp "$_new/usr/share/qemu-efi-aarch64/QEMU_EFI.fd" "$_new"
+	for _program in qemu-system-x86_64 qemu-system-aarch64; do
+		cat >"$_new/bin/$_program" <<-'END'
+		#!/bin/sh
+		root=$(cd "$(dirname "$0")/.." && pwd)
+		for directory in "$root"/usr/lib/*-linux-gnu "$root"/lib/*-linux-gnu; do
+			LD_LIBRARY_PATH=$directory${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+			[ ! -d "$directory/qemu" ] || export QEMU_MODULE_DIR="$directory/qemu"
+		done
+		export LD_LIBRARY_PATH
+		exec "$root/usr/bin/${0##*/}" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" \
+		    -L "$root/usr/lib/ipxe/qemu" "$@"
+		END
+		chmod +x "$_new/bin/$_program"
+		"$_new/bin/$_program" --version >/dev/null || die "$_program, as it was unpacked, does not run"
+	done
+	mv "$_new" "$QEMU_DIR"
 }
 
 libclang() {
@@ -43,7 +94,11 @@ else
 	need bmake bmake
 	need mandoc mandoc
 	need python3 python3-pip
-	need qemu-system-x86_64 qemu-system-x86
+	# All of them or none, as one directory has those that are unpacked.
+	if ! have qemu-system-x86_64 || ! have qemu-system-aarch64 ||
+	    ! { [ -f /usr/share/qemu-efi-aarch64/QEMU_EFI.fd ] || [ -f "$QEMU_DIR/QEMU_EFI.fd" ]; }; then
+		emulators=" qemu-system-x86 qemu-system-arm qemu-efi-aarch64"
+	fi
 	need qemu-img qemu-utils
 	need qemu-aarch64 qemu-user
 	need xz xz-utils
