@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use ktrace_format::{Kind, MAXCOMLEN, Payload, PerKind, Timespec};
+use ktrace_format::{Csw, Kind, MAXCOMLEN, Payload, PerKind, Timespec};
 
 use crate::head::Head;
 use crate::reader::{Item, Reader};
@@ -23,7 +23,7 @@ use crate::{Class, Finding, Source, What};
 /// Which records have to be in the order in which they were made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// All of the trace, and so those of each thread.
+    /// All of the trace, and so those of each thread; but for those that the kernel dates back.
     #[default]
     File,
     /// Those of each thread.
@@ -110,7 +110,7 @@ impl<'a, S: Source + ?Sized> Check<'a, S> {
 struct State {
     summary: Summary,
     order: Order,
-    /// When the last record was made.
+    /// When the last record was made that the kernel has not dated back.
     last: Timespec,
     /// Threads that are followed now.
     followed: usize,
@@ -118,6 +118,12 @@ struct State {
     gaps: u64,
     /// Not told yet: no more than one record can have.
     findings: VecDeque<Finding>,
+}
+
+/// Returns whether a kernel may have made this record late, with the time of before: FreeBSD 15.1 makes
+/// both records of a sleep when that is over (`ktrcsw_out()` of sys/ktrace.h).
+fn is_dated_back(payload: Option<Payload<'_>>) -> bool {
+    matches!(payload, Some(Payload::Csw(Csw { out: true, user: false, .. })))
 }
 
 impl State {
@@ -153,10 +159,14 @@ impl State {
             }
             _ => {}
         }
-        if header.time < self.last && self.order == Order::File {
-            self.find(offset, thread, What::OlderInFile);
+        if header.time >= self.last {
+            self.last = header.time;
+        } else if !payload.is_some_and(|(_, payload)| is_dated_back(payload)) {
+            self.last = header.time;
+            if self.order == Order::File {
+                self.find(offset, thread, What::OlderInFile);
+            }
         }
-        self.last = header.time;
         for what in self.follow(head, payload.and_then(|(_, payload)| payload)).into_iter().flatten() {
             self.find(offset, thread, what);
         }

@@ -1,5 +1,6 @@
 //! Order in time.
 
+use ktrace_format::{Csw, Payload};
 use ktrcheck::{Order, What};
 
 use crate::trace::{Trace, check};
@@ -36,4 +37,38 @@ fn records_of_the_same_time_are_in_order() {
     trace.microseconds -= 1;
     trace.ret(ONE, 3);
     assert_eq!(trace.found(), []);
+}
+
+/// Adds the record of a context switch, made at `microseconds`.
+fn switch(trace: &mut Trace, thread: (i32, i64), out: bool, user: bool, microseconds: i64) {
+    trace.microseconds = microseconds;
+    trace.record(thread, Payload::Csw(Csw { out, user, wmesg: b"nanslp" }));
+}
+
+#[test]
+fn the_stop_of_a_sleep_may_be_older_than_what_others_did_meanwhile() {
+    let mut trace = Trace::new();
+    trace.microseconds = 5;
+    trace.call(ONE, 3);
+    trace.microseconds = 9;
+    trace.call(OTHER, 3);
+    switch(&mut trace, ONE, true, false, 7);
+    switch(&mut trace, ONE, false, false, 10);
+    assert_eq!(trace.found(), []);
+    // What follows is compared with the record before.
+    switch(&mut trace, ONE, true, false, 8);
+    trace.microseconds = 9;
+    trace.ret(OTHER, 3);
+    assert_eq!(trace.found(), [(4, What::OlderInThread), (5, What::OlderInFile)]);
+}
+
+#[test]
+fn no_other_context_switch_may_be_older() {
+    for (out, user) in [(false, false), (false, true), (true, true)] {
+        let mut trace = Trace::new();
+        trace.microseconds = 9;
+        trace.call(OTHER, 3);
+        switch(&mut trace, ONE, out, user, 7);
+        assert_eq!(trace.found(), [(1, What::OlderInFile)]);
+    }
 }
