@@ -87,7 +87,7 @@ pub(crate) fn queue_procctor(p: &ProcLocked) {
     }
     let (Some(trace), Some(thread)) = (p.trace(), p.first_thread()) else { return };
     let payload = Payload::ProcCtor(ProcCtor { sv_flags: p.proc().sv_flags() });
-    enqueue(trace, thread, &payload);
+    enqueue(trace, thread, None, &payload);
 }
 
 /// The process executes a set-id program: ends tracing, unless whoever began it is

@@ -12,8 +12,8 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use kernel_sys as sys;
 use ktrace_engine::{Abandoned, Errno, Pending, Synchronous, WriteFailed};
 use ktrace_format::{
-    CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Kind, Payload, Psig, Struct, StructArray,
-    Syscall, Sysret,
+    CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Kind, MAXPATHLEN, Payload, Psig, Struct,
+    StructArray, Syscall, Sysret, Timespec,
 };
 
 use crate::helper;
@@ -229,8 +229,18 @@ pub(crate) unsafe extern "C" fn ktrpsig(
 /// `wmesg` is null or a string.
 pub(crate) unsafe extern "C" fn ktrcsw(out: c_int, user: c_int, wmesg: *const c_char) {
     // SAFETY: the caller's.
-    let wmesg = if wmesg.is_null() { &[] } else { unsafe { CStr::from_ptr(wmesg) }.to_bytes() };
+    let wmesg = unsafe { wait_message(wmesg) };
     asynchronous(&Payload::Csw(Csw { out: out != 0, user: user != 0, wmesg }));
+}
+
+/// Returns the reason for a context switch as bytes.
+///
+/// # Safety
+///
+/// `wmesg` is null or a string that lives as long as the result is used.
+pub(crate) unsafe fn wait_message<'a>(wmesg: *const c_char) -> &'a [u8] {
+    // SAFETY: the caller's.
+    if wmesg.is_null() { &[] } else { unsafe { CStr::from_ptr(wmesg) }.to_bytes() }
 }
 
 /// A page fault. Vnodes may be locked.
@@ -254,16 +264,24 @@ pub(crate) unsafe extern "C" fn ktrcapfail(cap_type: sys::ktr_cap_violation, dat
     if cap_type != sys::CAPFAIL_SYSCALL && flags & sys::SYF_CAPENABLED == 0 {
         return;
     }
+    let mut path = [0; MAXPATHLEN];
     // SAFETY: the caller's.
-    let data = if data.is_null() { CapData::None } else { unsafe { cap_data(cap_type, data) } };
+    let data = if data.is_null() { CapData::None } else { unsafe { cap_data(cap_type, data, &mut path) } };
     let svflags = thread.proc().sv_flags();
     asynchronous(&Payload::CapFail(CapFail { cap_type, code: code as i16, svflags, data }));
 }
 
+/// Returns what a check was about. Copies a path to `path`, before a lock is taken: that of a program that is executed is in
+/// pageable memory.
+///
 /// # Safety
 ///
 /// `data` is what `cap_type` says (`union ktr_cap_data`).
-unsafe fn cap_data<'a>(cap_type: sys::ktr_cap_violation, data: *const c_void) -> CapData<'a> {
+unsafe fn cap_data(
+    cap_type: sys::ktr_cap_violation,
+    data: *const c_void,
+    path: &mut [u8; MAXPATHLEN],
+) -> CapData<'_> {
     // SAFETY: the caller's, in each case; an address is as long as its sa_len says.
     unsafe {
         match cap_type {
@@ -278,7 +296,15 @@ unsafe fn cap_data<'a>(cap_type: sys::ktr_cap_violation, data: *const c_void) ->
                 let len = usize::from(data.cast::<u8>().read()).min(size_of::<sys::sockaddr>());
                 CapData::Sockaddr(kernel_bytes(data, len))
             }
-            sys::CAPFAIL_NAMEI => CapData::Path(CStr::from_ptr(data.cast()).to_bytes()),
+            sys::CAPFAIL_NAMEI => {
+                let name = CStr::from_ptr(data.cast()).to_bytes();
+                let len = name.len().min(MAXPATHLEN - 1);
+                let (Some(copy), Some(name)) = (path.get_mut(..len), name.get(..len)) else {
+                    return CapData::None;
+                };
+                copy.copy_from_slice(name);
+                CapData::Path(copy)
+            }
             _ => CapData::None,
         }
     }
@@ -297,15 +323,20 @@ pub(crate) unsafe fn kernel_bytes<'a>(data: *const c_void, len: usize) -> &'a [u
 
 /// Adds a record of the current thread, which may not sleep.
 pub(crate) fn asynchronous(payload: &Payload<'_>) {
+    asynchronous_at(None, payload);
+}
+
+/// Adds a record as [`asynchronous`], for which the kernel may have noted a time.
+pub(crate) fn asynchronous_at(noted: Option<Timespec>, payload: &Payload<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace() else { return };
     let thread = inside.thread();
-    enqueue(trace, thread, payload);
+    enqueue(trace, thread, noted, payload);
 }
 
 /// Adds a record of a thread, and sees to it that it is written. May not sleep.
-pub(crate) fn enqueue(trace: &Trace, thread: Thread, payload: &Payload<'_>) {
-    match trace.enqueue(&thread.origin(), payload) {
+pub(crate) fn enqueue(trace: &Trace, thread: Thread, noted: Option<Timespec>, payload: &Payload<'_>) {
+    match trace.enqueue(&thread.origin(), noted, payload) {
         Pending::Nothing => {}
         Pending::Drain => thread.schedule_drain(),
         Pending::Help => {

@@ -42,6 +42,8 @@ pub struct Synchronous<'a> {
     pub(crate) kind: Kind,
     /// Length in bytes.
     pub(crate) len: usize,
+    /// The time that the kernel has noted for it; none where that is when it is made.
+    noted: Option<Timespec>,
     body: Body<'a>,
 }
 
@@ -143,7 +145,11 @@ impl<P: Platform> ProcTrace<P> {
     ///
     /// Where there is no room the record is counted as dropped, and the next one that gets
     /// through carries `KTR_DROP`. If the process is not traced nothing happens.
-    pub fn enqueue(&self, origin: &Origin, payload: &Payload<'_>) -> Pending {
+    ///
+    /// `noted` is a time that the kernel has noted for the record: that of FreeBSD 15.1's
+    /// `ktrcsw_out()`, which makes the record of a sleep after it. The record has it if it lies
+    /// between the beginning of tracing to the file and now; otherwise, and without one, now.
+    pub fn enqueue(&self, origin: &Origin, noted: Option<Timespec>, payload: &Payload<'_>) -> Pending {
         let mut record = Synchronous::payload(payload);
         let len = record.len;
         let mut header = header::<P>(origin, record.kind);
@@ -151,6 +157,7 @@ impl<P: Platform> ProcTrace<P> {
         let (stats, at_once) = (&self.engine.stats, self.is_at_once(header.kind));
         let added = self.queue.with(|queue| {
             let Some(file) = queue.file() else { return Err(NotQueued::NotTraced) };
+            record.noted = noted.filter(|noted| *noted >= queue.began());
             if queue.is_empty() {
                 header.drop = queue.has_drop_mark();
                 if let (Put::Done { due }, _) = file.put(&mut header, &mut record, false) {
@@ -162,7 +169,9 @@ impl<P: Platform> ProcTrace<P> {
                     return Ok((due || at_once, None));
                 }
             }
-            let pushed = queue.push(Record { header, payload: *payload }, P::now())?;
+            let now = P::now();
+            header.time = record.time(now);
+            let pushed = queue.push(Record { header, payload: *payload }, now)?;
             if at_once {
                 queue.want_flush();
             }
@@ -350,7 +359,7 @@ impl<P: Platform> ProcTrace<P> {
         self.queue.with(Queue::want_flush);
     }
 
-    /// When the oldest record was made that is not written yet, of those that are queued and those in
+    /// When the oldest record came in that is not written yet, of those that are queued and those in
     /// the stream. Takes the queue lock, and under it the stream lock.
     pub fn since(&self) -> Option<Timespec> {
         self.queue.with(|queue| {
@@ -590,12 +599,21 @@ impl<'a> Synchronous<'a> {
     #[inline]
     pub fn payload(payload: &'a Payload<'a>) -> Self {
         let len = Record::encoded_len(payload);
-        Synchronous { kind: payload.kind(), len, body: Body::Payload(payload) }
+        Synchronous { kind: payload.kind(), len, noted: None, body: Body::Payload(payload) }
     }
 
     /// A record that the caller has encoded, but for the header, for which the first 64 bytes are left.
     pub fn encoded(kind: Kind, record: &'a mut [u8]) -> Self {
-        Synchronous { kind, len: record.len(), body: Body::Encoded(record) }
+        Synchronous { kind, len: record.len(), noted: None, body: Body::Encoded(record) }
+    }
+
+    /// Returns the time of the record, which is made now.
+    #[inline(always)]
+    pub(crate) fn time(&self, now: Timespec) -> Timespec {
+        match self.noted {
+            Some(noted) if noted <= now => noted,
+            _ => now,
+        }
     }
 
     /// Writes the record to `out`, which is as long, and its length to `header`; `None` if the format has

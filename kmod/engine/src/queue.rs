@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use ktrace_format::{Record, Timespec, split_record};
+use ktrace_format::{Record, Timespec};
 
 use crate::segment::{SEGMENT_LEN, Segment, Stack};
 use crate::{Platform, TraceFile};
@@ -33,6 +33,8 @@ pub(crate) struct Queue<P: Platform> {
     balanced_for: Option<(usize, usize)>,
     /// A record was dropped since the last one that got through.
     dropped: bool,
+    /// When tracing to `file` began.
+    began: Timespec,
     /// What is queued was so when [`Queue::is_overdue`] was asked last.
     waited: bool,
     /// How often a drain was to write everything, whatever the policy is, and how often that is done.
@@ -98,6 +100,7 @@ impl<P: Platform> Queue<P> {
             peak: 0,
             balanced_for: None,
             dropped: false,
+            began: Timespec { sec: 0, nsec: 0 },
             waited: false,
             flush_wanted: 0,
             flush_done: 0,
@@ -116,6 +119,7 @@ impl<P: Platform> Queue<P> {
     pub(crate) fn set_file(&mut self, file: Option<Arc<TraceFile<P>>>) -> Option<Arc<TraceFile<P>>> {
         self.dropped = false;
         if file.is_some() {
+            self.began = P::now();
             self.abandoned = None;
         }
         core::mem::replace(&mut self.file, file)
@@ -185,10 +189,14 @@ impl<P: Platform> Queue<P> {
         (self.made, self.dropped_in_all)
     }
 
-    /// Adds a record with the time `now`.
+    /// When tracing to the file of now began.
+    pub(crate) fn began(&self) -> Timespec {
+        self.began
+    }
+
+    /// Adds a record, which has its time, at the time `now`.
     pub(crate) fn push(&mut self, mut record: Record<'_>, now: Timespec) -> Result<Pushed, NotQueued> {
         let Some(file) = &self.file else { return Err(NotQueued::NotTraced) };
-        record.header.time = now;
         record.header.drop = self.dropped;
         let len = Record::encoded_len(&record.payload);
         let pushed = self.last.as_mut().is_some_and(|last| last.push(file, &record));
@@ -198,7 +206,7 @@ impl<P: Platform> Queue<P> {
                 return Err(NotQueued::Full);
             };
             self.balanced_for = None;
-            segment.open(Arc::clone(file));
+            segment.open(Arc::clone(file), now);
             if !segment.push(file, &record) {
                 // Larger than a segment. The reference to the file is not the last one.
                 segment.reset();
@@ -245,10 +253,9 @@ impl<P: Platform> Queue<P> {
         self.in_use().last()?.file()
     }
 
-    /// When the oldest record was made.
+    /// When the oldest record was queued.
     pub(crate) fn since(&self) -> Option<Timespec> {
-        let (header, ..) = split_record(self.in_use().last()?.bytes())?;
-        Some(header.time)
+        Some(self.in_use().last()?.since())
     }
 
     /// How many segments hold records.

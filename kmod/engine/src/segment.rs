@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 
-use ktrace_format::Record;
+use ktrace_format::{Record, Timespec};
 
 use crate::{Platform, TraceFile};
 
@@ -20,18 +20,27 @@ pub(crate) struct Segment<P: Platform> {
     bytes: Box<[u8]>,
     len: usize,
     file: Option<Arc<TraceFile<P>>>,
+    /// When it was opened.
+    since: Timespec,
     below: Option<Box<Segment<P>>>,
 }
 
 impl<P: Platform> Segment<P> {
     /// An empty segment. Allocates, and so may sleep.
     pub(crate) fn new(_: P::MaySleep) -> Box<Self> {
-        Box::new(Segment { bytes: vec![0; SEGMENT_LEN].into_boxed_slice(), len: 0, file: None, below: None })
+        let bytes = vec![0; SEGMENT_LEN].into_boxed_slice();
+        Box::new(Segment { bytes, len: 0, file: None, since: Timespec::default(), below: None })
     }
 
-    /// Says which file the records are for.
-    pub(crate) fn open(&mut self, file: Arc<TraceFile<P>>) {
+    /// Says which file the records are for, the first of which comes now.
+    pub(crate) fn open(&mut self, file: Arc<TraceFile<P>>, now: Timespec) {
         self.file = Some(file);
+        self.since = now;
+    }
+
+    /// When the first record was added.
+    pub(crate) fn since(&self) -> Timespec {
+        self.since
     }
 
     /// The file that the records are for.

@@ -42,7 +42,7 @@ impl Stream {
         self.end
     }
 
-    /// Adds a record, with the time as it is now.
+    /// Adds a record. Its time is the one that the kernel has noted for it, or now.
     ///
     /// Whoever may sleep fills up a batch and no more: what is behind it is for those who may not.
     pub(crate) fn put<P: Platform>(
@@ -62,18 +62,19 @@ impl Stream {
             return Put::Full;
         }
         let Some(room) = buffer.bytes.get_mut(buffer.len..end) else { return Put::Full };
-        header.time = P::now();
+        let now = P::now();
+        header.time = record.time(now);
         if record.encode(header, room).is_none() {
             return Put::Unfit;
         }
         if buffer.len == 0 {
-            (buffer.since, buffer.due_at) = (header.time, settings.due_at(header.time));
+            (buffer.since, buffer.due_at) = (now, settings.due_at(now));
         }
         buffer.len = end;
         buffer.records = buffer.records.saturating_add(1);
         buffer.tally.add(header.kind);
         self.end = self.end.saturating_add(1);
-        Put::Done { due: self.is_due(header.time, settings) }
+        Put::Done { due: self.is_due(now, settings) }
     }
 
     /// Whether what is gathered is a batch: it is large, or so old that half of the latency is over;
@@ -83,7 +84,7 @@ impl Stream {
         len >= batch || records >= settings.batch_records() || len != 0 && now >= due_at
     }
 
-    /// When the oldest record that is gathered was made.
+    /// When the oldest record in the stream was added.
     pub(crate) fn since(&self) -> Option<Timespec> {
         (self.buffer.len != 0).then_some(self.buffer.since)
     }
@@ -123,7 +124,7 @@ pub(crate) struct Buffer {
     len: usize,
     records: usize,
     tally: Tally,
-    /// Time of the first record, and when half of the latency is over that was set then.
+    /// When the first record was added, and when half of the latency is over that was set then.
     since: Timespec,
     due_at: Timespec,
     /// The first look that found something; zero if none has.

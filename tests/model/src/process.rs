@@ -204,7 +204,7 @@ impl Process {
         let text = format!("{number:07}");
         let data = CapData::Path(text.as_bytes());
         let payload = Payload::CapFail(CapFail { cap_type: 6, code: 5, svflags: 0, data });
-        let (pending, seen) = watch(|| trace.enqueue(&self.origin(), &payload));
+        let (pending, seen) = watch(|| trace.enqueue(&self.origin(), None, &payload));
         let fate = if seen.pending {
             Fate::Taken
         } else if seen.counted(world.engine.stats.dropped.get(Kind::CapFail)) {

@@ -141,7 +141,7 @@ impl Process {
         // SV_LP64 and the number of FreeBSD's own ABI.
         let payload = Payload::ProcCtor(ProcCtor { sv_flags: 0x0002_0009 });
         self.count(Kind::ProcCtor);
-        if trace.enqueue(&origin, &payload) != Pending::Nothing {
+        if trace.enqueue(&origin, None, &payload) != Pending::Nothing {
             first.drain_wanted.store(true, Ordering::Relaxed);
         }
     }

@@ -285,7 +285,7 @@ impl Thread {
         let Some(_inside) = self.enter() else { return };
         let Some(trace) = self.process.trace() else { return };
         self.process.count(payload.kind());
-        if context::sleepless(|| trace.enqueue(&self.origin(), payload)) != Pending::Nothing {
+        if context::sleepless(|| trace.enqueue(&self.origin(), None, payload)) != Pending::Nothing {
             self.state.drain_wanted.store(true, Ordering::Relaxed);
         }
     }

@@ -76,7 +76,7 @@ fn traced() -> ProcTrace<Bare> {
 
 fn fill(trace: &ProcTrace<Bare>, count: u64) {
     for _ in 0..count {
-        trace.enqueue(&ORIGIN, &SWITCH);
+        trace.enqueue(&ORIGIN, None, &SWITCH);
     }
 }
 

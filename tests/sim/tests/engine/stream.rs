@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ktrace_engine::{BATCH_BYTES_MIN, Pending, Policy};
-use ktrace_format::{Payload, Record, Sysret};
+use ktrace_format::{Csw, Payload, Record, Sysret, Timespec};
 use ktrace_sim::interleave::{self, Point};
 use ktrace_sim::{Disk, Engine, MaySleep, clock};
 
 use crate::trace_file::{assert_time_order, decode};
-use crate::traced::{Traced, engine_of_queues, open};
+use crate::traced::{Traced, engine_of_queues, engine_of_records, open};
 
 const PATH: Payload<'_> = Payload::Namei(b"/");
 
@@ -65,6 +65,56 @@ fn the_return_from_a_system_call_writes_what_is_before_it() {
     assert_eq!(disk.appends(), 0);
     assert_eq!(traced.commit(&Payload::Sysret(Sysret { code: 1, error: 0, retval: 0 })), Ok(()));
     assert_eq!((disk.appends(), decode(&disk.content()).len()), (1, 3));
+}
+
+/// A context switch that the kernel tells of when the thread has come back.
+const STOP: Payload<'_> = Payload::Csw(Csw { out: true, user: false, wmesg: b"nanslp" });
+
+/// The time of the last record in the file.
+fn last_time(disk: &Disk) -> Timespec {
+    decode(&disk.content()).last().expect("a record").header.time
+}
+
+#[test]
+fn a_record_has_the_time_that_the_kernel_has_noted() {
+    for (engine, queues) in [(engine_of_records(), false), (engine_of_queues(), true)] {
+        clock::make_deterministic(Duration::new(1_000_000_000, 999_000_000));
+        let disk = Disk::new();
+        let traced = Traced::new(&engine, 1);
+        let before = clock::last_reading();
+        clock::advance(Duration::from_secs(1));
+        traced.set(&open(&engine, disk.open()));
+        let began = clock::last_reading();
+        if queues {
+            traced.fill_stream();
+        }
+        let noted = clock::last_reading();
+        clock::advance(Duration::from_secs(2));
+        let later = clock::last_reading().map(|now| Timespec { sec: now.sec + 1, ..now });
+        for (time, kept) in [(noted, true), (began, true), (before, false), (later, false), (None, false)] {
+            assert_eq!(traced.pending_noted(time, &STOP), Pending::Drain);
+            let made = clock::last_reading();
+            assert_eq!(traced.drain(), Ok(()));
+            assert_eq!(Some(last_time(&disk)), if kept { time } else { made }, "{time:?}, queued: {queues}");
+            if queues {
+                traced.fill_stream();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_noted_time_does_not_make_a_batch_due() {
+    let disk = Disk::new();
+    let (_engine, traced) = with_latency(&disk);
+    let noted = clock::last_reading();
+    clock::advance(Duration::from_secs(1));
+    assert_eq!(traced.pending_noted(noted, &STOP), Pending::Nothing);
+    assert_eq!(traced.trace().since(), clock::last_reading(), "when it came in, not its own time");
+    clock::advance(Duration::from_millis(49));
+    assert_eq!(traced.pending_noted(noted, &STOP), Pending::Nothing);
+    clock::advance(Duration::from_millis(1));
+    assert_eq!(traced.pending_noted(noted, &STOP), Pending::Drain);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::panicking;
 
 use ktrace_engine::{Abandoned, BATCH_BYTES_MIN, Errno, Origin, Pending, Policy, Synchronous, WriteFailed};
-use ktrace_format::{CapData, CapFail, Csw, Fault, Payload};
+use ktrace_format::{CapData, CapFail, Csw, Fault, Payload, Timespec};
 use ktrace_sim::{Engine, Failures, File, MaySleep, OpenFile, Trace, context};
 
 /// A trace, and the numbers of the process that it would belong to.
@@ -92,7 +92,12 @@ impl Traced {
 
     /// Makes a record where sleeping is not allowed; what is to follow.
     pub(crate) fn pending(&self, payload: &Payload<'_>) -> Pending {
-        context::sleepless(|| self.trace.enqueue(&self.origin, payload))
+        self.pending_noted(None, payload)
+    }
+
+    /// Makes a record as [`Traced::pending`], for which the kernel has noted a time.
+    pub(crate) fn pending_noted(&self, noted: Option<Timespec>, payload: &Payload<'_>) -> Pending {
+        context::sleepless(|| self.trace.enqueue(&self.origin, noted, payload))
     }
 
     pub(crate) fn commit(&self, payload: &Payload<'_>) -> Result<(), Errno> {

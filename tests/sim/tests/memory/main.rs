@@ -30,7 +30,7 @@ fn alone() -> MutexGuard<'static, ()> {
 fn fault(trace: &Trace, number: u64) {
     let origin = Origin { pid: 1, tid: 1, comm: [0; 20] };
     let payload = Payload::Fault(Fault { vaddr: number, fault_type: 1 });
-    context::sleepless(|| trace.enqueue(&origin, &payload));
+    context::sleepless(|| trace.enqueue(&origin, None, &payload));
 }
 
 #[test]
