@@ -39,6 +39,7 @@ const FUNCTIONS: &[&str] = &[
     "counter_u64_(alloc|free|fetch)",
     // sys/linker.h
     "linker_ddb_(search_symbol|symbol_values)",
+    "linker_file_function_listall",
     "linker_file_lookup_symbol",
     // sys/malloc.h
     "free",
@@ -99,6 +100,7 @@ const TYPES: &[&str] = &[
     "sdt_provider",
     "sockaddr",
     "sysctl_.*",
+    "sysent",
     "sysentvec",
     "sysinit",
     "thread",
@@ -146,8 +148,9 @@ const VARIABLES: &[&str] = &[
     "RLIMIT_FSIZE",
     "SYF_CAPENABLED",
     "SYS_ktrace",
+    "SYS_utrace",
     "TDP_INKTRACE",
-    "TDA_(MOD1|SIG|SUSPEND)",
+    "TDA_(KTRACE|MOD1|SIG|SUSPEND)",
     "TDI_(SLEEPING|LOCK)",
     "TDS_[A-Z_]+",
     "SBT_1MS",

@@ -25,6 +25,7 @@
 #include <sys/sdt.h>
 #include <sys/smp.h>
 #include <sys/sx.h>
+#include <sys/syscall.h>
 #include <sys/sysctl.h>
 #include <sys/sysent.h>
 #include <sys/syslog.h>

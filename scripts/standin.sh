@@ -17,6 +17,7 @@ chosen=$(targets)
 given=${OSRELDATE:-}
 kernel_flags
 export KTRACE_RS_MODULE="$TARGET/ktrace_rs.ko"
+export STOCK_SH="$PWD/scripts/stock.sh"
 export RUSTFLAGS="-Cforce-frame-pointers=yes" CARGO_TARGET_DIR=target/standin
 if [ "$MACHINE" = arm64 ]; then
 	# In an emulated process; nothing of it uses x18, its libc included.

@@ -14,11 +14,15 @@
 #include <sys/module.h>
 #include <sys/vnode.h>
 
+struct linker_symval;
 struct mtx;
 struct pgrp;
 struct proc;
 struct sx;
 struct thread;
+
+/* linker.c */
+int ktrace_rs_find_static(const char *name, struct linker_symval *values);
 
 /* malloc.c */
 void ktrace_rs_free(void *memory);

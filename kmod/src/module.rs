@@ -21,6 +21,7 @@ use crate::kernel::proc::all_processes;
 use crate::kernel::sdt;
 use crate::platform::Engine;
 use crate::points::write_failed;
+use crate::release::OLDEST;
 use crate::settings;
 use crate::sysctls::Sysctls;
 use crate::takeover::{Pids, TakeOver};
@@ -157,19 +158,30 @@ fn take_over(may_sleep: MaySleep) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The offsets in kernel structures are those of one major release, and so is the version of malloc(9)'s types.
+/// Refuses a kernel of another major release, whose structures and types of malloc(9) are others, and one from before
+/// [`OLDEST`].
 fn check_release() -> Result<(), Errno> {
     // SAFETY: the kernel's own version, which does not change.
     let running = unsafe { sys::osreldate }.cast_unsigned();
-    if running / MAJOR == TARGET / MAJOR {
-        return Ok(());
+    if running / MAJOR != TARGET / MAJOR {
+        log::print(format_args!(
+            "built for FreeBSD {} ({TARGET}), but this is FreeBSD {} ({running}): use the module for this release",
+            TARGET / MAJOR,
+            running / MAJOR,
+        ));
+        return Err(ENOEXEC);
     }
-    log::print(format_args!(
-        "built for FreeBSD {} ({TARGET}), but this is FreeBSD {} ({running}): use the module for this release",
-        TARGET / MAJOR,
-        running / MAJOR,
-    ));
-    Err(ENOEXEC)
+    if running < OLDEST {
+        log::print(format_args!(
+            "this is FreeBSD {}.{} ({running}), and {}.{} ({OLDEST}) is the oldest that works: upgrade it",
+            running / MAJOR,
+            running % MAJOR / 1000,
+            OLDEST / MAJOR,
+            OLDEST % MAJOR / 1000,
+        ));
+        return Err(ENOEXEC);
+    }
+    Ok(())
 }
 
 /// The release that the module was built for, as `kern.ktrace_rs.target` has it.

@@ -7,6 +7,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::CStr;
+use core::ops::Range;
 
 use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
@@ -18,9 +19,10 @@ use crate::kernel::lock::SxShared;
 use crate::kernel::log;
 use crate::kernel::proc::{Proc, all_processes};
 use crate::kernel::stop::{Addresses, Stacks, Stopped, stop_machine};
-use crate::kernel::text::{Function, Place};
+use crate::kernel::tables::{ast_handler, ktrace_calls};
+use crate::kernel::text::{Function, Patch, each_function, find_symbol};
 use crate::kernel::underway::Underway;
-use crate::machine::{JUMP_LEN, MEETS_PROBES_OF, Opening};
+use crate::machine::{self, DETOUR_MAX, ISLAND_MAX, MEETS_PROBES_OF, Unfit};
 use crate::platform::Trace;
 use crate::syscalls::stop_all_tracing;
 
@@ -32,64 +34,136 @@ const PAUSE: i64 = (1 << 32) / 100;
 /// Most pids that a message names.
 const PIDS: usize = 16;
 
+/// Bytes at the beginning of a function that its own jump may take: behind an instruction to land on, and the first of the
+/// frame.
+const ISLANDS: usize = DETOUR_MAX + 8;
+
 const EBUSY: Errno = Errno(sys::EBUSY.cast_signed());
 const EOPNOTSUPP: Errno = Errno(sys::EOPNOTSUPP.cast_signed());
 
-/// A function that is, or is to be, redirected.
-struct Redirect {
+/// Global functions that belong to no ktrace backend although their names or addresses may look so: `ktr(9)` has one.
+const HARMLESS: [&CStr; 1] = [c"ktr_tracepoint"];
+
+/// A function of the backend, and what replaces it.
+struct Target {
+    entry: &'static Entry,
     function: Function,
-    place: Place,
-    stock: [u8; JUMP_LEN],
-    jump: [u8; JUMP_LEN],
 }
 
-impl Redirect {
-    fn prepare(entry: &Entry, function: Function) -> Result<Redirect, Errno> {
-        let name = entry.stock.to_str().unwrap_or_default();
-        let Some(redirect) = Redirect::of(function, entry) else {
-            let opening = function.opening::<8>().unwrap_or_default();
-            log::print(format_args!(
-                "{name} begins with {opening:02x?}, not as compiled: another tool (fbt of dtrace?) \
-                 redirects it; stop that and load again"
-            ));
-            return Err(EBUSY);
+impl Target {
+    /// Looks the functions of the backend up that this kernel has; prints which one is missing.
+    fn find_all() -> Result<Vec<Target>, Errno> {
+        let found = |entry: &'static Entry| {
+            let function = Function::find(entry.stock);
+            if function.is_none() && !entry.is_optional {
+                log::print(format_args!(
+                    "this kernel has no {}: use one built with options KTRACE",
+                    entry.name()
+                ));
+                return Some(Err(EOPNOTSUPP));
+            }
+            function.map(|function| Ok(Target { entry, function }))
         };
-        if !redirect.place.is_writable() {
-            log::print(format_args!("{name} cannot be overwritten: this kernel keeps its own ktrace"));
-            return Err(EOPNOTSUPP);
-        }
-        Ok(redirect)
+        all_entries().filter_map(found).collect()
     }
 
-    /// The redirection of a function that begins as the compiler has it begin.
-    fn of(function: Function, entry: &Entry) -> Option<Redirect> {
-        let opening = Opening::of(&function.opening()?)?;
-        let place = function.place(opening.kept())?;
-        let stock = place.read();
-        let jump = opening.jump(place.address(), stock, entry.code as usize)?;
-        Some(Redirect { function, place, stock, jump })
+    /// Plans the detour, with its island in `host` from `islands` on, which moves past it; prints why there is none.
+    fn patch(
+        &self,
+        backend: &Range<usize>,
+        host: &Function,
+        islands: &mut usize,
+        patches: &mut Vec<Patch>,
+    ) -> Result<(), Errno> {
+        let name = self.entry.name();
+        // No island there: a branch to the host itself would be one that leads nowhere.
+        let room = host.end().checked_sub(*islands).is_some_and(|left| left >= ISLAND_MAX);
+        let island = if room { *islands } else { usize::MAX };
+        let unfit = |unfit| {
+            let opening = self.function.opening();
+            match unfit {
+                Unfit::Patched => log::print(format_args!(
+                    "another tool (dtrace?) has patched {name}, which begins with {opening:02x?}: \
+                     stop that and load again"
+                )),
+                Unfit::TooShort => log::print(format_args!(
+                    "{name}, which begins with {opening:02x?}, is too short for a jump: \
+                     use a version of this module for this kernel"
+                )),
+            }
+            if unfit == Unfit::Patched { EBUSY } else { EOPNOTSUPP }
+        };
+        let detour = machine::detour(&self.function.site(backend, island), self.entry.code as usize);
+        let detour = detour.map_err(unfit)?;
+        let jump = self.function.jump(detour.offset, detour.jump);
+        patches.push(jump.ok_or_else(|| unfit(Unfit::TooShort))?);
+        if let Some(code) = detour.island {
+            patches.push(host.island(island, code).ok_or_else(|| unfit(Unfit::TooShort))?);
+            *islands = islands.saturating_add(ISLAND_MAX);
+        }
+        if patches.iter().all(Patch::is_writable) {
+            return Ok(());
+        }
+        log::print(format_args!("{name} cannot be overwritten: this kernel keeps its own ktrace"));
+        Err(EOPNOTSUPP)
     }
 }
 
-/// Looks up what an entry replaces, or prints that it is not there.
-fn find(entry: &'static Entry) -> Result<(&'static Entry, Function), Errno> {
-    let function = Function::find(entry.stock).ok_or_else(|| {
-        let name = entry.stock.to_str().unwrap_or_default();
-        log::print(format_args!("this kernel has no {name}: use one built with options KTRACE"));
-        EOPNOTSUPP
-    })?;
-    Ok((entry, function))
+/// Prints the name of a global function of the backend that is not among `targets`, if there is one: the module would
+/// replace a part of the backend only. May sleep.
+///
+/// `kern_ktrace.c` is compiled to one stretch of text. All its functions that others call are within `backend`, or
+/// begin with `ktr`, as those of sys/ktrace.h do.
+fn refuse_unknown(may_sleep: MaySleep, targets: &[Target], backend: &Range<usize>) -> Result<(), Errno> {
+    each_function(may_sleep, |name, address| {
+        let belongs = name.to_bytes().starts_with(b"ktr") || backend.contains(&address);
+        let is_known =
+            || HARMLESS.contains(&name) || targets.iter().any(|target| target.function.address() == address);
+        // Nobody calls a static function but the backend itself.
+        if !belongs || is_known() || find_symbol(name) != Some(address) {
+            return Ok(());
+        }
+        log::print(format_args!(
+            "{} is part of this kernel's ktrace, and unknown to this version of the module: use a newer one",
+            name.to_str().unwrap_or("a function")
+        ));
+        Err(EOPNOTSUPP)
+    })
+}
+
+/// Prints which system call or handler of ast(9) is not the backend's, if there is one. May sleep.
+fn refuse_replaced(may_sleep: MaySleep, backend: &Range<usize>) -> Result<(), Errno> {
+    let refuse = |what: &str| {
+        log::print(format_args!("another module has replaced {what}: unload that and load again"));
+        Err(EBUSY)
+    };
+    if let Some((name, _)) = ktrace_calls(may_sleep).find(|(_, address)| !backend.contains(address)) {
+        return refuse(name);
+    }
+    if ast_handler(may_sleep, sys::TDA_MOD1).is_some_and(|handler| handler != 0) {
+        log::print(format_args!(
+            "another module handles TDA_MOD1 of ast(9), which this one needs: unload that and load again"
+        ));
+        return Err(EBUSY);
+    }
+    match ast_handler(may_sleep, sys::TDA_KTRACE) {
+        Some(handler) if !backend.contains(&handler) => refuse("the handler for TDA_KTRACE of ast(9)"),
+        _ => Ok(()),
+    }
 }
 
 /// The stock functions and their redirections.
 pub(crate) struct TakeOver {
-    redirects: Vec<Redirect>,
+    /// The functions of the stock backend, which lie side by side with the static ones among them.
+    backend: Range<usize>,
+    patches: Vec<Patch>,
 }
 
 impl TakeOver {
     /// Looks the stock functions up; or prints what is wrong with them, and returns
     ///
-    /// - `EOPNOTSUPP` if the kernel has none (options KTRACE), or none that can be overwritten;
+    /// - `EOPNOTSUPP` if the kernel has none (options KTRACE), has one that the module does not know, or one that cannot
+    ///   be overwritten;
     /// - `EBUSY` if something else redirects them already, or may have probes in what a jump would overwrite.
     ///
     /// May sleep.
@@ -102,18 +176,22 @@ impl TakeOver {
             ));
             return Err(EBUSY);
         }
-        let functions = all_entries().map(find).collect::<Result<Vec<_>, _>>()?;
-        // What is too short, and leads to another one that is not, stays as it is.
-        let jumps = |address| {
-            functions
-                .iter()
-                .any(|(_, function)| function.address() == address && function.goes_on().is_none())
+        let targets = Target::find_all()?;
+        let functions = || targets.iter().map(|target| &target.function);
+        let start = functions().map(Function::address).min().unwrap_or(0);
+        let backend = start..functions().map(Function::end).max().unwrap_or(0);
+        refuse_unknown(may_sleep, &targets, &backend)?;
+        refuse_replaced(may_sleep, &backend)?;
+        // Of a redirected function all but the beginning is dead: that of the longest one has room for islands.
+        let Some(host) = functions().max_by_key(|function| function.end() - function.address()) else {
+            return Err(EOPNOTSUPP);
         };
-        let redirected = functions.iter().filter(|(_, function)| !function.goes_on().is_some_and(jumps));
-        let redirects = redirected
-            .map(|(entry, function)| Redirect::prepare(entry, *function))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(TakeOver { redirects })
+        let mut islands = host.address().saturating_add(ISLANDS);
+        let mut patches = Vec::new();
+        for target in &targets {
+            target.patch(&backend, host, &mut islands, &mut patches)?;
+        }
+        Ok(TakeOver { backend, patches })
     }
 
     /// Replaces the stock backend; or changes nothing, prints why, and returns `EBUSY` if a
@@ -129,10 +207,10 @@ impl TakeOver {
                         pids.push(p.pid());
                     }
                     if pids.is_empty() && !self.stock_is_in_use(stopped) {
-                        for redirect in &self.redirects {
+                        for patch in &self.patches {
                             // SAFETY: every CPU is stopped and serialises; no thread is inside
-                            // the function.
-                            unsafe { redirect.place.write(redirect.jump) };
+                            // the function; prepare() has asked whether it can be overwritten.
+                            unsafe { patch.write() };
                         }
                         return true;
                     }
@@ -158,21 +236,19 @@ impl TakeOver {
 
     /// Whether a thread is inside the stock backend, or has left it something to do.
     ///
-    /// The stock functions lie side by side, with the static ones among them. What they do in
-    /// `TDP_INKTRACE` they may do in a function that lies behind, or that was jumped to, so that
+    /// What they do in `TDP_INKTRACE` they may do in a function that lies behind, or that was jumped to, so that
     /// no return address tells.
     fn stock_is_in_use(&self, stopped: &Stopped<'_>) -> bool {
-        let start = self.redirects.iter().map(|redirect| redirect.function.inside().start).min();
-        let end = self.redirects.iter().map(|redirect| redirect.function.inside().end).max();
-        let stock = start.unwrap_or(0)..end.unwrap_or(0);
         stopped.processes().any(Proc::has_stock_records)
             || stopped.threads().any(|thread| {
                 thread.is_in_ktrace()
                     || match thread.addresses() {
                         Addresses::None => false,
                         Addresses::Unknown => true,
-                        Addresses::Returns(mut frames) => frames.any(|address| stock.contains(&address)),
-                        Addresses::Words(mut words) => words.any(|address| stock.contains(&address)),
+                        Addresses::Returns(mut frames) => {
+                            frames.any(|address| self.backend.contains(&address))
+                        }
+                        Addresses::Words(mut words) => words.any(|address| self.backend.contains(&address)),
                     }
             })
     }
@@ -204,8 +280,7 @@ impl TakeOver {
                 let _allproc = SxShared::allproc(may_sleep);
                 stop_machine(&mut stacks, |stopped| {
                     let traced = stopped.processes().any(|p| p.traceflag() != 0);
-                    let overwritten =
-                        self.redirects.iter().any(|redirect| redirect.place.read() != redirect.jump);
+                    let overwritten = !self.patches.iter().all(Patch::stands);
                     if traced
                         || overwritten
                         || stopped.processes().count() > traces.capacity()
@@ -215,10 +290,10 @@ impl TakeOver {
                     {
                         return false;
                     }
-                    for redirect in &self.redirects {
-                        // SAFETY: every CPU is stopped and serialises; no thread is inside a
-                        // jump.
-                        unsafe { redirect.place.write(redirect.stock) };
+                    for patch in &self.patches {
+                        // SAFETY: every CPU is stopped and serialises; no thread is inside the
+                        // patch, which install() has written.
+                        unsafe { patch.restore() };
                     }
                     for p in stopped.processes() {
                         // SAFETY: nothing else runs, and no thread is inside the module.
@@ -247,8 +322,7 @@ impl TakeOver {
         stopped.threads().any(|thread| match thread.addresses() {
             Addresses::None | Addresses::Unknown | Addresses::Returns(_) => false,
             Addresses::Words(mut words) => words.any(|address| {
-                is_uncounted(address)
-                    || self.redirects.iter().any(|redirect| redirect.place.inside().contains(&address))
+                is_uncounted(address) || self.patches.iter().any(|patch| patch.inside().contains(&address))
             }),
         })
     }

@@ -1,14 +1,19 @@
-//! The kernel's text: finding functions in it, and writing jumps into it.
+//! The kernel's text: finding functions in it, and writing detours into them.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use kernel_sys as sys;
 
-use crate::machine::{INSIDE_JUMP, JUMP_LEN, goes_on, is_writable, write_text};
+use super::context::MaySleep;
+use crate::machine::{Code, Site, is_writable, write_text};
 
 /// A function of the kernel.
+///
+/// # Invariants
+///
+/// The kernel's own file, which is never unloaded, has `size` bytes of code at `address`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Function {
     address: usize,
@@ -16,7 +21,7 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Looks a function of the kernel up. May sleep: takes the linker's lock.
+    /// Looks a global function of the kernel up. May sleep: takes the linker's lock.
     pub(crate) fn find(name: &CStr) -> Option<Function> {
         let address = find_symbol(name)?;
         let mut symbol = core::ptr::null();
@@ -36,83 +41,146 @@ impl Function {
         Some(Function { address, size })
     }
 
-    /// Where it is.
+    /// Where it begins.
     pub(crate) fn address(&self) -> usize {
         self.address
     }
 
-    /// Where it goes on, if it is too short for a jump and does nothing but look whether it goes on.
-    pub(crate) fn goes_on(&self) -> Option<usize> {
-        if self.size >= JUMP_LEN {
-            return None;
-        }
-        // SAFETY: kernel text can be read, and the function is that long.
-        let code = unsafe { core::slice::from_raw_parts(self.address as *const u8, self.size) };
-        goes_on(self.address, code)
+    /// Where it ends.
+    pub(crate) fn end(&self) -> usize {
+        self.address.saturating_add(self.size)
     }
 
-    /// The addresses at which a thread is inside it: all but the first, where it has not begun.
-    pub(crate) fn inside(&self) -> Range<usize> {
-        self.address.saturating_add(1)..self.address.saturating_add(self.size)
+    /// Its bytes.
+    fn code(&self) -> &[u8] {
+        // SAFETY: invariant; text of the kernel can be read.
+        unsafe { core::slice::from_raw_parts(self.address as *const u8, self.size) }
     }
 
-    /// Its first bytes; `None` if it is shorter.
-    pub(crate) fn opening<const N: usize>(&self) -> Option<[u8; N]> {
-        if self.size < N {
-            return None;
-        }
-        // SAFETY: kernel text can be read, and the function is that long.
-        Some(unsafe { (self.address as *const [u8; N]).read() })
+    /// The function as a place for a detour.
+    pub(crate) fn site<'a>(&'a self, backend: &'a Range<usize>, island: usize) -> Site<'a> {
+        Site { code: self.code(), address: self.address, backend, island }
     }
 
-    /// The place in it for a jump, `offset` bytes from the start; `None` if it is too short.
-    pub(crate) fn place(&self, offset: usize) -> Option<Place> {
-        let fits = offset.checked_add(JUMP_LEN).is_some_and(|end| end <= self.size);
-        fits.then_some(Place { address: self.address.checked_add(offset)? })
+    /// Its first bytes, eight at most, for a message.
+    pub(crate) fn opening(&self) -> &[u8] {
+        self.code().get(..8).unwrap_or(self.code())
+    }
+
+    /// The patch that writes a jump `offset` bytes behind the beginning of the function.
+    pub(crate) fn jump(&self, offset: usize, new: Code) -> Option<Patch> {
+        let address = self.address.checked_add(offset)?;
+        // A thread at its first instruction has not begun it.
+        let inside = address.checked_add(1)?..address.checked_add(new.bytes().len())?;
+        let stock = Code::new(self.code().get(offset..)?, new.bytes().len())?;
+        Some(Patch { address, stock, new, inside })
+    }
+
+    /// The patch that writes code to an island in the function.
+    pub(crate) fn island(&self, address: usize, new: Code) -> Option<Patch> {
+        let patch = self.jump(address.checked_sub(self.address)?, new)?;
+        let inside = address..patch.inside.end;
+        Some(Patch { inside, ..patch })
     }
 }
 
-/// Room for a jump in a function of the kernel.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+/// Code of the module's in the kernel's text.
+///
+/// # Invariants
+///
+/// `address` is inside a function of the kernel, which has as many bytes from there as `stock` and `new`.
+#[derive(Clone, Debug)]
+pub(crate) struct Patch {
     address: usize,
+    stock: Code,
+    new: Code,
+    inside: Range<usize>,
 }
 
-impl Place {
-    /// What stands there.
-    pub(crate) fn read(&self) -> [u8; JUMP_LEN] {
-        // SAFETY: kernel text can be read, and the place is inside a function.
-        unsafe { (self.address as *const [u8; JUMP_LEN]).read_volatile() }
-    }
-
-    /// Where it is.
-    pub(crate) fn address(&self) -> usize {
-        self.address
-    }
-
-    /// The addresses at which a thread is inside a jump that stands there.
+impl Patch {
+    /// The addresses at which a thread is about to run the rest of the code.
     pub(crate) fn inside(&self) -> Range<usize> {
-        self.address.saturating_add(INSIDE_JUMP.start)..self.address.saturating_add(INSIDE_JUMP.end)
+        self.inside.clone()
     }
 
-    /// Whether it can be overwritten. Any context.
+    /// Whether the kernel's text can be overwritten there. Any context.
     pub(crate) fn is_writable(&self) -> bool {
-        is_writable(self.address)
+        is_writable(self.address) && is_writable(self.inside.end.saturating_sub(1))
     }
 
-    /// Overwrites what stands there.
+    /// Whether the module's code stands there. Any context.
+    pub(crate) fn stands(&self) -> bool {
+        (self.address..).zip(self.new.bytes()).all(|(address, byte)| {
+            // SAFETY: invariant; text of the kernel can be read.
+            unsafe { (address as *const u8).read_volatile() == *byte }
+        })
+    }
+
+    /// Writes the module's code.
     ///
     /// # Safety
     ///
-    /// It can be. No other CPU runs kernel code, no thread is to go on inside these bytes, and every
-    /// CPU serialises before it goes on. `bytes` are a jump, or what the kernel was compiled to.
-    pub(crate) unsafe fn write(&self, bytes: [u8; JUMP_LEN]) {
+    /// The place can be overwritten. No other CPU runs kernel code, no thread is to go on inside the place, and every
+    /// CPU serialises before it goes on.
+    pub(crate) unsafe fn write(&self) {
         // SAFETY: the caller's.
-        unsafe { write_text(self.address, bytes) };
+        unsafe { write_text(self.address, &self.new) };
+    }
+
+    /// Writes the kernel's own code.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Patch::write`].
+    pub(crate) unsafe fn restore(&self) {
+        // SAFETY: the caller's.
+        unsafe { write_text(self.address, &self.stock) };
     }
 }
 
-/// The address of a symbol of the kernel. May sleep: takes the linker's lock.
+/// Calls `visit` with the name and the address of each function of the kernel, static ones among them, until that returns
+/// an error. May sleep.
+pub(crate) fn each_function<E>(
+    _: MaySleep,
+    visit: impl FnMut(&CStr, usize) -> Result<(), E>,
+) -> Result<(), E> {
+    struct Call<F, E> {
+        visit: F,
+        result: Result<(), E>,
+    }
+
+    unsafe extern "C" fn each<E, F: FnMut(&CStr, usize) -> Result<(), E>>(
+        _: sys::linker_file_t,
+        _: c_int,
+        values: *mut sys::linker_symval_t,
+        call: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the linker hands on the Call of each_function(), which waits for this, and the values of a symbol, whose
+        // name is a string.
+        let (call, name, address) = unsafe {
+            (&mut *call.cast::<Call<F, E>>(), CStr::from_ptr((*values).name), (*values).value as usize)
+        };
+        call.result = (call.visit)(name, address);
+        c_int::from(call.result.is_err())
+    }
+
+    fn run<E, F: FnMut(&CStr, usize) -> Result<(), E>>(call: &mut Call<F, E>) {
+        // SAFETY: the kernel's own file is there from boot to reboot, and its symbols do not change.
+        unsafe {
+            sys::linker_file_function_listall(
+                sys::linker_kernel_file,
+                Some(each::<E, F>),
+                (&raw mut *call).cast(),
+            );
+        }
+    }
+
+    let mut call = Call { visit, result: Ok(()) };
+    run(&mut call);
+    call.result
+}
+
+/// The address of a global symbol of the kernel. May sleep: takes the linker's lock.
 pub(crate) fn find_symbol(name: &CStr) -> Option<usize> {
     // SAFETY: the kernel's own file is there from boot to reboot.
     let address = unsafe { sys::linker_file_lookup_symbol(sys::linker_kernel_file, name.as_ptr(), 0) };

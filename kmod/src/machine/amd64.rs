@@ -6,87 +6,80 @@
 use core::arch::asm;
 use core::ffi::CStr;
 use core::mem::offset_of;
-use core::ops::{Range, RangeInclusive};
+use core::ops::RangeInclusive;
 
 use kernel_sys as sys;
 
-/// Length of what redirects a function: `jmp rel32`.
-pub(crate) const JUMP_LEN: usize = 5;
+use super::amd64_length::instruction_len;
+use super::{Code, Detour, Site, Unfit};
 
-/// Offsets in a jump at which a thread is inside it: one instruction has none.
-pub(crate) const INSIDE_JUMP: Range<usize> = 0..0;
+/// Most bytes of a detour: `jmp rel32`.
+pub(crate) const DETOUR_MAX: usize = JUMP_LEN;
 
-/// Modules whose probes may stand where a jump does, so that they must be loaded later: none, as a jump is where
-/// dtrace(1) has no probe.
+/// Most bytes at an island: a jump reaches all entries, and needs none.
+pub(crate) const ISLAND_MAX: usize = 0;
+
+const JUMP_LEN: usize = 5;
+
+/// Modules whose probes may stand where a jump does and are not seen there: none, as both fbt and kinst of
+/// dtrace(1) write breakpoints.
 pub(crate) const MEETS_PROBES_OF: [&CStr; 0] = [];
 
-/// First bytes of what other tools write into functions: `jmp rel32` and `int3`.
+/// `jmp rel32`, `jmp rel8`, `int3`.
 const JUMP: u8 = 0xe9;
+const SHORT_JUMP: u8 = 0xeb;
 const BREAKPOINT: u8 = 0xcc;
 
-/// `push %rbp; mov %rsp,%rbp`: kernels keep frame pointers. A jump stands behind it: fbt of
-/// dtrace(1) puts its probes on the first of these instructions, which stays as it is.
+/// `push %rbp; mov %rsp,%rbp`. A jump stands behind the frame where there is room: fbt of dtrace(1) puts its
+/// probes on the first of these instructions, which stays as it is.
 const FRAME: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
 
-/// How a function begins that looks at its first argument before it makes its frame, as the
-/// optimiser likes it: a jump stands on its first byte.
-const EARLY_LOOKS: [&[u8]; 4] = [
-    // test %rdi,%rdi; je
-    &[0x48, 0x85, 0xff, 0x74],
-    // mov disp32(%rdi),%rax
-    &[0x48, 0x8b, 0x87],
-    // cmpl $imm8,disp32(%rdi)
-    &[0x83, 0xbf],
-    // testl $imm32,disp32(%rdi)
-    &[0xf7, 0x87],
-];
-
-/// How a function of the kernel begins.
-pub(crate) struct Opening {
-    kept: usize,
+/// Returns the way from a function to `entry`.
+pub(crate) fn detour(site: &Site<'_>, entry: usize) -> Result<Detour, Unfit> {
+    let framed = site.code.len() >= FRAME.len() + JUMP_LEN && site.code.starts_with(&FRAME);
+    let offset = if framed { FRAME.len() } else { 0 };
+    if is_patched(site, offset + JUMP_LEN) {
+        return Err(Unfit::Patched);
+    }
+    if site.code.len() < offset + JUMP_LEN {
+        return Err(Unfit::TooShort);
+    }
+    // A frame that stays has been made: the entry is to make none.
+    let from = site.address.wrapping_add(offset + JUMP_LEN);
+    let distance = entry.wrapping_add(offset).wrapping_sub(from).cast_signed();
+    let [a, b, c, d] = i32::try_from(distance).map_err(|_| Unfit::TooShort)?.to_le_bytes();
+    let jump = Code::new(&[JUMP, a, b, c, d], JUMP_LEN).ok_or(Unfit::TooShort)?;
+    Ok(Detour { offset, jump, island: None })
 }
 
-impl Opening {
-    /// How many bytes tell.
-    pub(crate) const LEN: usize = 4;
-
-    /// What begins with `code`; `None` if no compiler has made that.
-    pub(crate) fn of(code: &[u8; Self::LEN]) -> Option<Self> {
-        if code.starts_with(&FRAME) {
-            Some(Opening { kept: FRAME.len() })
-        } else if EARLY_LOOKS.iter().any(|look| code.starts_with(look)) {
-            Some(Opening { kept: 0 })
-        } else {
-            None
+/// Returns whether another tool has written to the first `len` bytes of a function: there is a breakpoint, or a jump out of
+/// the backend.
+fn is_patched(site: &Site<'_>, len: usize) -> bool {
+    let mut at = 0;
+    while at < len
+        && let Some(code) = site.code.get(at..)
+        && let Some(first) = code.first()
+    {
+        let Some(instruction) = instruction_len(code) else {
+            // What cannot be read may hide a breakpoint.
+            return code.iter().take(len - at).any(|byte| *byte == BREAKPOINT);
+        };
+        let target = match code {
+            [JUMP, a, b, c, d, ..] => Some(i32::from_le_bytes([*a, *b, *c, *d])),
+            [SHORT_JUMP, a, ..] => Some(i32::from(a.cast_signed())),
+            _ => None,
+        };
+        let next = site.address.wrapping_add(at + instruction);
+        let leaves = |distance: i32| !site.backend.contains(&next.wrapping_add_signed(distance as isize));
+        if *first == BREAKPOINT || target.is_some_and(leaves) {
+            return true;
         }
+        at += instruction;
     }
-
-    /// The bytes that stay: the jump stands behind them.
-    pub(crate) fn kept(&self) -> usize {
-        self.kept
-    }
-
-    /// What stands at `place` in place of `stock`, to go to an entry: `None` if that is too far away, or if the
-    /// function is redirected already.
-    pub(crate) fn jump(&self, place: usize, stock: [u8; JUMP_LEN], entry: usize) -> Option<[u8; JUMP_LEN]> {
-        let [first, ..] = stock;
-        if first == JUMP || first == BREAKPOINT {
-            return None;
-        }
-        // What stays has made the frame: the entry is to make none.
-        let target = entry.checked_add(self.kept)?;
-        let distance = target.wrapping_sub(place.checked_add(JUMP_LEN)?).cast_signed();
-        let [a, b, c, d] = i32::try_from(distance).ok()?.to_le_bytes();
-        Some([JUMP, a, b, c, d])
-    }
+    false
 }
 
-/// Where a function goes on that is too short for a jump: none is.
-pub(crate) fn goes_on(_: usize, _: &[u8]) -> Option<usize> {
-    None
-}
-
-/// Whether the kernel's text at `address` can be overwritten. It can.
+/// Whether the kernel's text can be overwritten at `address`. It can.
 pub(crate) fn is_writable(_: usize) -> bool {
     true
 }
@@ -96,12 +89,14 @@ pub(crate) fn is_writable(_: usize) -> bool {
 /// # Safety
 ///
 /// No other CPU runs kernel code, no thread is to go on inside these bytes, and every
-/// CPU calls [`serialise`] before it goes on. `bytes` are a jump, or what the kernel was compiled to.
-pub(crate) unsafe fn write_text(address: usize, bytes: [u8; JUMP_LEN]) {
+/// CPU calls [`serialise`] before it goes on. `code` is a detour, or the kernel's own.
+pub(crate) unsafe fn write_text(address: usize, code: &Code) {
     // SAFETY: the caller's; the text is mapped, and writable while WP is off.
     unsafe {
         let wp = sys::disable_wp();
-        (address as *mut [u8; JUMP_LEN]).write_volatile(bytes);
+        for (place, byte) in (address..).zip(code.bytes()) {
+            (place as *mut u8).write_volatile(*byte);
+        }
         sys::restore_wp(wp);
     }
 }

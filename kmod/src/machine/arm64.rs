@@ -1,4 +1,4 @@
-//! arm64. It has run in the stand-in for the kernel and by itself (tests/machine), not on a kernel yet.
+//! arm64.
 //!
 //! `x18` points to the `struct pcpu` of the CPU that runs (machine/pcpu.h), and no compiled code uses it otherwise.
 //! Arguments are in `x0` to `x7`; `x9` to `x17` are nobody's between two functions.
@@ -6,28 +6,27 @@
 use core::arch::asm;
 use core::ffi::CStr;
 use core::mem::offset_of;
-use core::ops::{Range, RangeInclusive};
+use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel_sys as sys;
 
-/// Length of what redirects a function: six instructions at the most. Nothing puts a module as near as a
-/// branch of one instruction reaches. There are no numbers among them that fbt could take for instructions.
-pub(crate) const JUMP_LEN: usize = 24;
+use super::{Code, Detour, Site, Unfit};
 
-/// Offsets in a jump at which a thread is inside it: all but the first, where it has not begun.
-pub(crate) const INSIDE_JUMP: Range<usize> = 1..JUMP_LEN;
+/// Most bytes of a detour: six instructions. There are no numbers among them that fbt could take for instructions.
+pub(crate) const DETOUR_MAX: usize = 24;
+
+/// Most bytes at an island: five instructions.
+pub(crate) const ISLAND_MAX: usize = 20;
 
 /// Modules whose probes may stand where a jump does, so that they must be loaded later. Where fbt of dtrace(1) looks for the
 /// first instruction of a frame, and for returns, it finds none in a jump; kinst is told where.
 pub(crate) const MEETS_PROBES_OF: [&CStr; 2] = [c"fbt", c"kinst"];
 
-/// `bti c`, `paciasp`, `autiasp`, `ret`, `udf #0`.
+/// `bti c`.
 const BTI_C: u32 = 0xd503_245f;
-const PACIASP: u32 = 0xd503_233f;
-const AUTIASP: u32 = 0xd503_23bf;
-const RET: u32 = 0xd65f_03c0;
-const UDF: u32 = 0;
+/// `paciasp` and `autiasp`, `pacibsp` and `autibsp`.
+const SIGN: [(u32, u32); 2] = [(0xd503_233f, 0xd503_23bf), (0xd503_237f, 0xd503_23ff)];
 
 /// `movz x16, #n`, `movn x16, #n`, `movk x16, #n, lsl #16`, `movk x16, #n, lsl #32`.
 const MOVZ: u32 = 0xd280_0010;
@@ -36,62 +35,82 @@ const MOVK_16: u32 = 0xf2a0_0010;
 const MOVK_32: u32 = 0xf2c0_0010;
 /// `br x16`, which may go to a `bti c`.
 const BR_X16: u32 = 0xd61f_0200;
+/// `b`.
+const B: u32 = 0x1400_0000;
 
-/// How a function of the kernel begins.
+/// Returns the way from a function to `entry`.
 ///
-/// What it was called at must stay, as it may be called through a pointer: `bti c` or `paciasp`. So must the
-/// first instruction of its frame, on which fbt of dtrace(1) has its probe. The jump undoes both before it goes to the
-/// entry, as if the function had just been called.
-pub(crate) struct Opening {
-    kept: usize,
-    undo: [Option<u32>; 2],
+/// An instruction that branches through pointers may land on stays, `bti c` or `paciasp`. So does the first instruction of
+/// the frame, on which fbt of dtrace(1) has its probe, where there is room. The jump undoes both before it goes to
+/// the entry, as if the function had just been called. A function that is too short for that branches to an island, which
+/// does it: a branch of one instruction does not reach the module, which may be more than 128 MB away.
+pub(crate) fn detour(site: &Site<'_>, entry: usize) -> Result<Detour, Unfit> {
+    let words = || words(site.code);
+    let first = words().next().ok_or(Unfit::TooShort)?;
+    let unsign = SIGN.iter().find(|(sign, _)| *sign == first).map(|(_, unsign)| *unsign);
+    let landing = usize::from(unsign.is_some() || first == BTI_C);
+    let unframe = words().nth(landing).and_then(undone);
+    let jumps = [
+        unframe.and_then(|unframe| Some((landing + 1, assemble(&[Some(unframe), unsign], entry)?))),
+        assemble(&[unsign], entry).map(|jump| (landing, jump)),
+    ];
+    let fits = |offset: usize, jump: &Code| 4 * offset + jump.bytes().len() <= site.code.len();
+    let jump = jumps.into_iter().flatten().find(|(offset, jump)| fits(*offset, jump));
+    let detour = match jump {
+        Some((offset, jump)) => Detour { offset: 4 * offset, jump, island: None },
+        None => {
+            let from = site.address.wrapping_add(4 * landing);
+            let jump = branch(from, site.island).filter(|jump| fits(landing, jump)).ok_or(Unfit::TooShort)?;
+            Detour { offset: 4 * landing, jump, island: assemble(&[unsign], entry) }
+        }
+    };
+    let end = detour.offset / 4 + detour.jump.bytes().len() / 4;
+    if is_patched(site, end) { Err(Unfit::Patched) } else { Ok(detour) }
 }
 
-impl Opening {
-    /// How many bytes tell.
-    pub(crate) const LEN: usize = 8;
-
-    /// What begins with `code`; `None` if no compiler has made that.
-    pub(crate) fn of(code: &[u8; Self::LEN]) -> Option<Self> {
-        let [a, b, c, d, e, f, g, h] = *code;
-        let (first, second) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
-        let (landing, unsign, next) = match first {
-            BTI_C => (4, None, second),
-            PACIASP => (4, Some(AUTIASP), second),
-            _ => (0, None, first),
-        };
-        match undone(next) {
-            Some(undo) => Some(Opening { kept: landing + 4, undo: [Some(undo), unsign] }),
-            None if looks_early(next) => Some(Opening { kept: landing, undo: [unsign, None] }),
-            None => None,
-        }
+/// Returns code that undoes what a function has done, and goes to `entry`.
+fn assemble(undo: &[Option<u32>], entry: usize) -> Option<Code> {
+    let part = |shift: u32| (entry >> shift) as u32 & 0xffff;
+    // The upper bits of an address are all alike.
+    let low = if part(48) == 0 { MOVZ | part(0) << 5 } else { MOVN | (part(0) ^ 0xffff) << 5 };
+    let go = [low, MOVK_16 | part(16) << 5, MOVK_32 | part(32) << 5, BR_X16];
+    let mut bytes = [0; DETOUR_MAX];
+    let mut len = 0;
+    for word in undo.iter().flatten().chain(&go) {
+        bytes.get_mut(len..len + 4)?.copy_from_slice(&word.to_le_bytes());
+        len += 4;
     }
+    Code::new(&bytes, len)
+}
 
-    /// The bytes that stay: the jump stands behind them.
-    pub(crate) fn kept(&self) -> usize {
-        self.kept
-    }
+/// Returns a branch of one instruction; `None` where that does not reach.
+fn branch(from: usize, to: usize) -> Option<Code> {
+    const REACH: isize = 1 << 27;
+    let distance = to.wrapping_sub(from).cast_signed();
+    let reaches = (-REACH..REACH).contains(&distance);
+    let word = B | (distance >> 2) as u32 & 0x03ff_ffff;
+    reaches.then(|| Code::new(&word.to_le_bytes(), 4)).flatten()
+}
 
-    /// What stands at a place in place of `stock`, to go to an entry: `None` if the function is redirected already, or if
-    /// somebody else has a breakpoint there. What it does not need of the place is no instruction.
-    pub(crate) fn jump(&self, _: usize, stock: [u8; JUMP_LEN], entry: usize) -> Option<[u8; JUMP_LEN]> {
-        let part = |shift: u32| (entry >> shift) as u32 & 0xffff;
-        // The upper bits of an address are all alike.
-        let low = if part(48) == 0 { MOVZ | part(0) << 5 } else { MOVN | (part(0) ^ 0xffff) << 5 };
-        let go = [low, MOVK_16 | part(16) << 5, MOVK_32 | part(32) << 5, BR_X16];
-        let undo = || self.undo.into_iter().flatten();
-        let before = || stock.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-        let first = before().next()?;
-        if is_branch(first) || undo().next() == Some(first) || before().any(is_breakpoint) {
-            return None;
-        }
-        let mut jump = [0; JUMP_LEN];
-        let (words, _) = jump.as_chunks_mut::<4>();
-        for (word, new) in words.iter_mut().zip(undo().chain(go).chain(core::iter::repeat(UDF))) {
-            *word = new.to_le_bytes();
-        }
-        Some(jump)
-    }
+/// The instructions of some code.
+fn words(code: &[u8]) -> impl Iterator<Item = u32> {
+    code.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word))
+}
+
+/// Returns whether another tool has written to the first `len` instructions of a function: there is a breakpoint, a branch out
+/// of the backend, or a jump of this module's kind.
+fn is_patched(site: &Site<'_>, len: usize) -> bool {
+    let leaves = |(at, word): (usize, u32)| {
+        // A number of 26 bits, with a sign, of instructions.
+        let distance = (word << 6).cast_signed() >> 4;
+        let target = site.address.wrapping_add(4 * at).wrapping_add_signed(distance as isize);
+        is_branch(word) && !site.backend.contains(&target)
+    };
+    let far = |word| word & 0xffe0_001f == MOVK_32;
+    let mut pairs = words(site.code).zip(words(site.code).skip(1)).take(len);
+    words(site.code).take(len).any(is_breakpoint)
+        || words(site.code).take(len).enumerate().any(leaves)
+        || pairs.any(|(word, next)| far(word) && next == BR_X16)
 }
 
 /// What undoes the first instruction of a frame, `stp xa, xb, [sp, #-n]!` or `sub sp, sp, #n`:
@@ -106,17 +125,9 @@ fn undone(frame: u32) -> Option<u32> {
     pushes.then_some(0xa8c0_03e0 | (0x80 - offset) << 15 | frame & 0x7c1f)
 }
 
-/// Whether a function begins so that looks at an argument before it makes its frame, as the optimiser likes it:
-/// `cbz` or `cbnz` of one, or a load of what one points to.
-fn looks_early(instruction: u32) -> bool {
-    let compares = instruction & 0x7e00_0000 == 0x3400_0000 && instruction & 0x1f < 8;
-    let loads = instruction & 0xbfc0_0000 == 0xb940_0000 && instruction >> 5 & 0x1f < 8;
-    compares || loads
-}
-
 /// `b`.
 fn is_branch(instruction: u32) -> bool {
-    instruction & 0xfc00_0000 == 0x1400_0000
+    instruction & 0xfc00_0000 == B
 }
 
 /// `brk`.
@@ -124,29 +135,10 @@ fn is_breakpoint(instruction: u32) -> bool {
     instruction & 0xffe0_001f == 0xd420_0000
 }
 
-/// Where a function at `address` goes on that is too short for a jump, and does nothing but look whether it goes on:
-/// `cbz` or `cbnz` over a `ret`, and `b`.
-pub(crate) fn goes_on(address: usize, code: &[u8]) -> Option<usize> {
-    let (words, _) = code.as_chunks::<4>();
-    let mut words = words.iter().map(|word| u32::from_le_bytes(*word)).enumerate().peekable();
-    words.next_if(|(_, landing)| *landing == BTI_C);
-    let (Some((_, look)), Some((_, RET)), Some((index, branch)), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return None;
-    };
-    // Over one instruction, and not further.
-    let goes = looks_early(look) && look & 0x7eff_ffe0 == 0x3400_0040 && is_branch(branch);
-    // A number of 26 bits, with a sign.
-    let distance = isize::try_from((branch << 6).cast_signed() >> 4).ok()?;
-    goes.then_some(address.checked_add(4 * index)?.wrapping_add_signed(distance))
-}
-
-/// Whether the kernel's text at `address` can be overwritten: it is mapped to be read only, and may have no other
+/// Whether the kernel's text can be overwritten at `address`: it is mapped to be read only, and may have no other
 /// address. Any context.
 pub(crate) fn is_writable(address: usize) -> bool {
-    let writable = |address| writable_address(address).is_some();
-    writable(address) && writable(address.saturating_add(JUMP_LEN - 1))
+    writable_address(address).is_some()
 }
 
 /// Another address of a byte of text, by which it can be written.
@@ -163,19 +155,19 @@ fn writable_address(address: usize) -> Option<usize> {
 /// # Safety
 ///
 /// No other CPU runs kernel code, no thread is to go on inside these bytes, and every CPU calls
-/// [`serialise`] before it goes on. `bytes` are a jump, or what the kernel was compiled to. [`is_writable`] has said so.
-pub(crate) unsafe fn write_text(address: usize, bytes: [u8; JUMP_LEN]) {
-    let (words, _) = bytes.as_chunks::<4>();
-    for (place, word) in (address..).step_by(4).zip(words) {
+/// [`serialise`] before it goes on. `code` is a detour, or the kernel's own. [`is_writable`] has said so of the first and
+/// the last byte.
+pub(crate) unsafe fn write_text(address: usize, code: &Code) {
+    for (place, word) in (address..).step_by(4).zip(words(code.bytes())) {
         // It may lie in two pages, which are next to each other here only.
         let Some(writable) = writable_address(place) else { unreachable!("is_writable() has said so") };
         // SAFETY: the caller's; an instruction is aligned.
-        unsafe { (writable as *mut u32).write_volatile(u32::from_le_bytes(*word)) };
+        unsafe { (writable as *mut u32).write_volatile(word) };
     }
     // SAFETY: set when the kernel had seen how its caches work. It cleans and invalidates on all CPUs.
     if let Some(sync) = unsafe { sys::arm64_icache_sync_range } {
         // SAFETY: text that is mapped.
-        unsafe { sync(address as _, JUMP_LEN as _) };
+        unsafe { sync(address as _, code.bytes().len() as _) };
     }
 }
 

@@ -4,6 +4,9 @@ use ktrace_format::Kind;
 
 use crate::entry::entries;
 
+/// `__FreeBSD_version` of the oldest kernel, 14.2: 14.0 calls `ktrcapfail()` with other arguments.
+pub(crate) const OLDEST: u32 = 1_402_000;
+
 /// The record type with the largest number.
 pub(crate) const LAST_KIND: Kind = Kind::StructArray;
 

@@ -8,5 +8,10 @@
 #define EXTERR_CATEGORY EXTERR_KTRACE
 #include <sys/exterrvar.h>
 
+/* Kernels from 15.1 on have it. */
+#if __FreeBSD_version < 1501000
+void ktrcsw_out(const struct timespec *tv, const char *wmesg);
+#endif
+
 /* What a probe of sys/sdt.h calls. */
 #define SDT_PROBE_CALLS sdt_probe

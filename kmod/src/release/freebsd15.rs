@@ -1,17 +1,20 @@
 //! FreeBSD 15: records of what a program is executed with, and of extended errors.
 
 use core::arch::global_asm;
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_char, c_int, c_void};
 use core::mem::offset_of;
 
 use kernel_sys as sys;
-use ktrace_format::{EXTERR_LEN, EXTERR_MSG_LEN, Exterr, Kind, Payload};
+use ktrace_format::{Csw, EXTERR_LEN, EXTERR_MSG_LEN, Exterr, Kind, Payload, Timespec};
 use static_assertions::const_assert_eq;
 
 use crate::entry::entries;
 use crate::kernel::proc::Thread;
 use crate::machine::byte;
-use crate::points::{asynchronous, kernel_bytes, synchronous};
+use crate::points::{asynchronous, asynchronous_at, encoded, kernel_bytes, prepared, wait_message};
+
+/// `__FreeBSD_version` of the oldest kernel, 15.0.
+pub(crate) const OLDEST: u32 = 1_500_068;
 
 /// The record type with the largest number.
 pub(crate) const LAST_KIND: Kind = Kind::Exterr;
@@ -22,6 +25,7 @@ pub(crate) static LETTERS: [(u8, u32); 3] =
 
 // Functions of `kern_ktrace.c` that other releases have not.
 entries! {
+    ktrcsw_out / enter_csw_out => ktrcsw_out, optional;
     ktrdata / enter_data => ktrdata;
     ktrexterr / enter_exterr => ktrexterr;
 }
@@ -29,18 +33,47 @@ entries! {
 // Other releases have not: their linker would refuse the module before it can say why it does not load.
 global_asm!(".weak exterr_to_ue");
 
-/// Arguments or environment of a program that is executed. May sleep.
+/// Makes the record of a sleep that is over: the thread went to sleep at `time`. Default mutexes may be held.
+///
+/// FreeBSD 15.1 has it: `_sleep()` and `msleep_spin_sbt()` read the clock, and make both records of the sleep behind it. The
+/// time is whatever the stack held if tracing began meanwhile; the engine keeps none from before that.
+///
+/// # Safety
+///
+/// `time` is the time of a thread's going to sleep, `wmesg` null or a string.
+unsafe extern "C" fn ktrcsw_out(time: *const sys::timespec, wmesg: *const c_char) {
+    // SAFETY: the caller's.
+    let (time, wmesg) = unsafe { (*time, wait_message(wmesg)) };
+    let noted = Timespec { sec: time.tv_sec, nsec: time.tv_nsec };
+    let is_time = (0..1_000_000_000).contains(&noted.nsec);
+    asynchronous_at(is_time.then_some(noted), &Payload::Csw(Csw { out: true, user: false, wmesg }));
+}
+
+/// Makes the record of arguments or environment of a program that is executed. May sleep.
 ///
 /// # Safety
 ///
 /// `data` is null or `len` bytes of the kernel.
 unsafe extern "C" fn ktrdata(kind: c_int, data: *const c_void, len: usize) {
+    let (kind, payload) = match kind.cast_unsigned() {
+        sys::KTR_ARGS => (Kind::Args, Payload::Args(&[])),
+        sys::KTR_ENVS => (Kind::Envs, Payload::Envs(&[])),
+        _ => return,
+    };
+    if Thread::current().is_in_ktrace() {
+        return;
+    }
     // SAFETY: the caller's.
     let data = unsafe { kernel_bytes(data, len) };
-    match kind.cast_unsigned() {
-        sys::KTR_ARGS => synchronous(&Payload::Args(data)),
-        sys::KTR_ENVS => synchronous(&Payload::Envs(data)),
-        _ => {}
+    // Copied with nothing locked: the memory of exec_copyin_args() is pageable.
+    let fill = |room: *mut u8| {
+        // SAFETY: there is room for len bytes, and prepared() asks for no more than data has.
+        unsafe { room.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+        0
+    };
+    // SAFETY: fill() writes all bytes.
+    if let Ok(mut record) = unsafe { prepared(&payload, data.len(), fill) } {
+        encoded(kind, &mut record);
     }
 }
 

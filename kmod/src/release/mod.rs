@@ -7,6 +7,6 @@ mod freebsd14;
 mod freebsd15;
 
 #[cfg(not(freebsd = "15"))]
-pub(crate) use freebsd14::{ENTRIES, LAST_KIND, LETTERS};
+pub(crate) use freebsd14::{ENTRIES, LAST_KIND, LETTERS, OLDEST};
 #[cfg(freebsd = "15")]
-pub(crate) use freebsd15::{ENTRIES, LAST_KIND, LETTERS};
+pub(crate) use freebsd15::{ENTRIES, LAST_KIND, LETTERS, OLDEST};

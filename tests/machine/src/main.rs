@@ -24,7 +24,7 @@ mod entry {
 #[path = "../../../kmod/src/machine/mod.rs"]
 mod machine;
 
-use machine::{JUMP_LEN, Opening, UNCOUNTED};
+use machine::{Code, Detour, Site, UNCOUNTED, Unfit};
 
 /// Where the parts of a counter begin, as far from its address as `pc_zpcpu_offset` says.
 const PART: usize = 64;
@@ -98,55 +98,80 @@ unsafe extern "C" fn call(function: usize) -> u64 {
     )
 }
 
-/// How a function begins, as an assembler has it, its first instructions, and how many of them stay.
-type Case = (&'static str, [u32; 2], usize);
+/// A function as an assembler has it: its first instructions, how many of them stay, and how many it has in all.
+type Case = (&'static str, [u32; 2], usize, usize);
 
-/// Beginnings that compilers make.
-const COMPILED: [Case; 12] = [
-    ("stp x29, x30, [sp, #-64]!", [0xa9bc_7bfd, UDF], 1),
-    ("stp x29, x30, [sp, #-16]!", [0xa9bf_7bfd, UDF], 1),
-    ("stp x29, x30, [sp, #-504]!", [0xa9a0_fbfd, UDF], 1),
-    ("stp x22, x21, [sp, #-48]!", [0xa9bd_57f6, UDF], 1),
-    ("sub sp, sp, #0x160", [0xd105_83ff, UDF], 1),
-    ("sub sp, sp, #1, lsl #12", [0xd140_07ff, UDF], 1),
-    ("bti c; stp x29, x30, [sp, #-64]!", [0xd503_245f, 0xa9bc_7bfd], 2),
-    ("paciasp; stp x29, x30, [sp, #-64]!", [0xd503_233f, 0xa9bc_7bfd], 2),
-    ("paciasp; sub sp, sp, #0x160", [0xd503_233f, 0xd105_83ff], 2),
-    ("cbz x0, .+0x48", [0xb400_0240, UDF], 0),
-    ("ldr x8, [x0, #0x348]", [0xf941_a408, UDF], 0),
-    ("bti c; ldr w8, [x0, #0x340]", [0xd503_245f, 0xb943_4008], 1),
+/// Functions of compilers, and whether the jump is at an island.
+const COMPILED: [(Case, bool); 18] = [
+    (("stp x29, x30, [sp, #-64]!", [0xa9bc_7bfd, UDF], 1, LEN), false),
+    (("stp x29, x30, [sp, #-16]!", [0xa9bf_7bfd, UDF], 1, LEN), false),
+    (("stp x29, x30, [sp, #-504]!", [0xa9a0_fbfd, UDF], 1, LEN), false),
+    (("stp x22, x21, [sp, #-48]!", [0xa9bd_57f6, UDF], 1, LEN), false),
+    (("sub sp, sp, #0x160", [0xd105_83ff, UDF], 1, LEN), false),
+    (("sub sp, sp, #1, lsl #12", [0xd140_07ff, UDF], 1, LEN), false),
+    (("bti c; stp x29, x30, [sp, #-64]!", [0xd503_245f, 0xa9bc_7bfd], 2, LEN), false),
+    (("paciasp; stp x29, x30, [sp, #-64]!", [0xd503_233f, 0xa9bc_7bfd], 2, LEN), false),
+    (("pacibsp; stp x29, x30, [sp, #-64]!", [0xd503_237f, 0xa9bc_7bfd], 2, LEN), false),
+    (("paciasp; sub sp, sp, #0x160", [0xd503_233f, 0xd105_83ff], 2, LEN), false),
+    (("cbz x0, .+0x48", [0xb400_0240, UDF], 0, LEN), false),
+    (("ldr x8, [x0, #0x348]", [0xf941_a408, UDF], 0, LEN), false),
+    (("bti c; ldr w8, [x0, #0x340]", [0xd503_245f, 0xb943_4008], 1, LEN), false),
+    (("stp x29, x30, [sp, #-512]!, which nothing undoes", [0xa9a0_7bfd, UDF], 0, LEN), false),
+    (("paciasp; stp ...; of seven instructions", [0xd503_233f, 0xa9bf_7bfd], 1, 7), false),
+    (("paciasp; stp ...; of five instructions", [0xd503_233f, 0xa9bf_7bfd], 1, 5), true),
+    (("mov x3, xzr; b .", [0xaa1f_03e3, 0x1400_0000], 0, 2), true),
+    (("bti c; ret", [0xd503_245f, 0xd65f_03c0], 1, 2), true),
 ];
 
-/// Beginnings that somebody else has made.
-const FOREIGN: [(&str, [u32; 2]); 7] = [
-    ("brk #0x40d", [0xd420_81a0, UDF]),
-    ("b .+8", [0x1400_0002, UDF]),
-    ("bti c; brk #0x40d", [0xd503_245f, 0xd420_81a0]),
-    ("movz x16, #0x1234", [0xd282_4690, UDF]),
-    ("stp x29, x30, [sp, #-512]!", [0xa9a0_7bfd, UDF]),
-    ("stp x29, x30, [sp, #16]", [0xa901_7bfd, UDF]),
-    ("add sp, sp, #16", [0x9100_43ff, UDF]),
+/// Functions that somebody else has written to, or that have no room for a branch.
+const UNFIT: [(&str, &[u32], Unfit); 9] = [
+    ("brk #0x40d", &[0xd420_81a0, UDF, UDF, UDF, UDF, UDF], Unfit::Patched),
+    ("b, out of the backend", &[0x1500_0002, UDF, UDF, UDF, UDF, UDF], Unfit::Patched),
+    ("bti c; brk #0x40d", &[0xd503_245f, 0xd420_81a0, UDF, UDF, UDF, UDF], Unfit::Patched),
+    ("stp ...; brk #0x40d", &[0xa9bc_7bfd, 0xd420_81a0, UDF, UDF, UDF, UDF], Unfit::Patched),
+    ("ldr ...; three more; brk #0x40d", &[0xf941_a408, UDF, UDF, 0xd420_81a0, UDF, UDF], Unfit::Patched),
+    ("stp ...; b, out of the backend", &[0xa9bc_7bfd, 0x1500_0002, UDF, UDF, UDF, UDF], Unfit::Patched),
+    (
+        "movz x16; movk; movk; br x16",
+        &[0xd282_4690, 0xf2a0_0030, 0xf2c0_0030, 0xd61f_0200, UDF],
+        Unfit::Patched,
+    ),
+    ("bti c, and nothing behind it", &[0xd503_245f], Unfit::TooShort),
+    ("nothing", &[], Unfit::TooShort),
 ];
 
-/// Redirects what stands at `function`, calls it, and gives it back.
-fn redirect(function: usize, (name, first, stays): Case) {
+/// Returns the way from the function of `len` instructions at `address` to the entry, with an island behind the function.
+fn detour(address: usize, len: usize) -> Result<Detour, Unfit> {
+    // SAFETY: memory of this process that holds instructions.
+    let code = unsafe { core::slice::from_raw_parts(address as *const u8, 4 * len) };
+    let backend = address..address + 4 * LEN;
+    let site = Site { code, address, backend: &backend, island: address + 4 * LEN };
+    machine::detour(&site, enter as *const () as usize)
+}
+
+/// Redirects the function at `function`, calls it, and gives it back.
+fn redirect(function: usize, ((name, first, stays, len), far): (Case, bool)) {
     let mut stock = [UDF; LEN];
     stock[..2].copy_from_slice(&first);
     let read = || unsafe_read::<[u32; LEN]>(function);
     linux::store(function, &stock);
 
-    let opening = Opening::of(&unsafe_read(function)).unwrap_or_else(|| panic!("{name}: refused"));
-    assert_eq!(opening.kept(), 4 * stays, "{name}");
-    let place = function + opening.kept();
+    let Detour { offset, jump, island } = detour(function, len).unwrap_or_else(|_| panic!("{name}: refused"));
+    assert_eq!((offset, island.is_some()), (4 * stays, far), "{name}");
+    let place = function + offset;
     assert!(machine::is_writable(place));
-    let bytes: [u8; JUMP_LEN] = unsafe_read(place);
-    let entry = enter as *const () as usize;
-    let jump = opening.jump(place, bytes, entry).unwrap_or_else(|| panic!("{name}: redirected already"));
+    let words = jump.bytes().len() / 4;
+    assert!(stays + words <= len, "{name}: a jump longer than the function");
+    let before = Code::new(&unsafe_read::<[u8; 4 * LEN]>(function)[offset..], 4 * words);
+    let before = before.unwrap_or_else(|| panic!("{name}: no code"));
     // SAFETY: memory of this process, which nobody executes now.
-    unsafe { machine::write_text(place, jump) };
+    unsafe {
+        machine::write_text(place, &jump);
+        island.iter().for_each(|island| machine::write_text(function + 4 * LEN, island));
+    }
     machine::serialise();
     assert_eq!(read()[..stays], stock[..stays], "{name}: what was to stay");
-    assert_eq!(read()[stays + JUMP_LEN / 4..], stock[stays + JUMP_LEN / 4..], "{name}: behind the jump");
+    assert_eq!(read()[stays + words..], stock[stays + words..], "{name}: behind the jump");
 
     let calls = CALLS.load(Ordering::SeqCst);
     // SAFETY: a function that goes to the entry of body().
@@ -154,73 +179,28 @@ fn redirect(function: usize, (name, first, stays): Case) {
     assert_eq!(result, RESULT, "{name}: its result, and its caller's registers");
     assert_eq!((CALLS.load(Ordering::SeqCst), inside()), (calls + 1, 0), "{name}");
 
-    // A second module finds it redirected.
-    let again = Opening::of(&unsafe_read(function));
-    assert!(again.and_then(|opening| opening.jump(place, jump, entry)).is_none(), "{name}: redirected twice");
+    // A second module finds it redirected, where the branch to the island does not hide that.
+    assert!(far || matches!(detour(function, len), Err(Unfit::Patched)), "{name}: redirected twice");
 
     // SAFETY: as above.
-    unsafe { machine::write_text(place, bytes) };
+    unsafe { machine::write_text(place, &before) };
     assert_eq!(read(), stock, "{name}: given back");
 }
 
-/// Beginnings that are a compiler's, but for an instruction further on that is somebody else's: the number of that, and it.
-const PROBED: [(&str, [u32; 2], usize, u32); 4] = [
-    ("stp x29, x30, [sp, #-64]!; b .+8", [0xa9bc_7bfd, 0x1400_0002], 1, 0x1400_0002),
-    ("stp x29, x30, [sp, #-64]!; brk #0x40d", [0xa9bc_7bfd, 0xd420_81a0], 1, 0xd420_81a0),
-    ("bti c; stp x29, x30, [sp, #-64]!; ...; brk #0x40d", [0xd503_245f, 0xa9bc_7bfd], 6, 0xd420_81a0),
-    ("ldr x8, [x0, #0x348]; ...; brk #0x40d", [0xf941_a408, UDF], 4, 0xd420_81a0),
-];
-
-/// No jump is written over somebody else's instruction.
-fn find_probe(function: usize, (name, first, number, instruction): (&str, [u32; 2], usize, u32)) {
-    let mut stock = [UDF; LEN];
-    stock[..2].copy_from_slice(&first);
-    stock[number] = instruction;
-    linux::store(function, &stock);
-    let opening = Opening::of(&unsafe_read(function)).unwrap_or_else(|| panic!("{name}: refused at once"));
-    let bytes = unsafe_read(function + opening.kept());
-    assert!(opening.jump(function + opening.kept(), bytes, enter as *const () as usize).is_none(), "{name}");
-}
-
-/// Functions of three instructions, and whether they go on two instructions further than they begin.
-const SHORT: [(&str, &[u32], bool); 7] = [
-    ("cbz w3, .+8; ret; b .", &[0x3400_0043, 0xd65f_03c0, 0x1400_0000], true),
-    ("cbnz x0, .+8; ret; b .", &[0xb500_0040, 0xd65f_03c0, 0x1400_0000], true),
-    ("cbz w3, .+12; ret; b .", &[0x3400_0063, 0xd65f_03c0, 0x1400_0000], false),
-    ("cbz w3, .+8; nop; b .", &[0x3400_0043, 0xd503_201f, 0x1400_0000], false),
-    ("cbz w3, .+8; ret; bl .", &[0x3400_0043, 0xd65f_03c0, 0x9400_0000], false),
-    ("ldr w3, [x0]; ret; b .", &[0xb940_0003, 0xd65f_03c0, 0x1400_0000], false),
-    ("cbz w3, .+8; ret; b .; nop", &[0x3400_0043, 0xd65f_03c0, 0x1400_0000, 0xd503_201f], false),
-];
-
-/// Where functions go on that are too short for a jump.
-fn go_on() {
-    let bytes = |code: &[u32]| {
-        let mut bytes = [0; 16];
-        for (place, word) in bytes.chunks_mut(4).zip(code) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        bytes
-    };
-    for (name, code, goes) in SHORT {
-        let found = machine::goes_on(0x1000, &bytes(code)[..4 * code.len()]);
-        assert_eq!(found, goes.then_some(0x1008), "{name}");
-    }
-    // bti c; cbz w3, .+8; ret; b .-4; and the furthest branches that there are.
-    let code = [0xd503_245f, 0x3400_0043, 0xd65f_03c0, 0x17ff_ffff];
-    assert_eq!(machine::goes_on(0x1000, &bytes(&code)), Some(0x1008));
-    for (branch, target) in [(0x1600_0000, 0x1000_0008), (0x15ff_ffff, 0x2000_0004)] {
-        let code = [0x3400_0043, 0xd65f_03c0, branch];
-        assert_eq!(machine::goes_on(0x1800_0000, &bytes(&code)[..12]), Some(target));
-    }
+/// No detour is made for a function that somebody else has written to.
+fn refuse(function: usize, (name, code, unfit): (&str, &[u32], Unfit)) {
+    linux::store(function, code);
+    let refused = detour(function, code.len()).err();
+    assert_eq!(refused, Some(unfit), "{name}");
 }
 
 /// Where the jump goes that is made for an address of the kernel, which is none of this process.
 fn jump_far(function: usize) {
     for entry in [0xffff_0000_0123_4568_usize, 0xffff_00fe_dcba_9874, 0xffff_ffff_ffff_fffc] {
-        let opening = Opening::of(&[0x40, 0x02, 0x00, 0xb4, 0, 0, 0, 0]).unwrap_or_else(|| panic!("cbz x0"));
-        let jump = opening.jump(0, [0; JUMP_LEN], entry).unwrap_or_else(|| panic!("no jump to {entry:#x}"));
-        let words = jump.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+        let code = [[0x40, 0x02, 0x00, 0xb4]; 4];
+        let site = Site { code: code.as_flattened(), address: function, backend: &(0..0), island: 0 };
+        let detour = machine::detour(&site, entry).unwrap_or_else(|_| panic!("no jump to {entry:#x}"));
+        let words = detour.jump.bytes().as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
         // All but the branch; then mov x0, x16; ret.
         for (place, word) in (function..).step_by(4).zip(words.take(3).chain([0xaa10_03e0, 0xd65f_03c0])) {
             linux::store(place, &[word]);
@@ -327,18 +307,13 @@ extern "C" fn start() -> ! {
         redirect(function, case);
         redirect(function + linux::PAGE - 12, case);
     }
-    for (name, first) in FOREIGN {
-        linux::store(function, &first);
-        assert!(Opening::of(&unsafe_read(function)).is_none(), "{name}: accepted");
-    }
-    PROBED.into_iter().for_each(|case| find_probe(function, case));
-    go_on();
+    UNFIT.into_iter().for_each(|case| refuse(function, case));
     count_by_instruction();
     let _ = writeln!(
         linux::Console,
-        "ok: {} beginnings redirected and given back, {} refused, {} instructions of an entry",
+        "ok: {} functions redirected and given back, {} refused, {} instructions of an entry",
         COMPILED.len(),
-        FOREIGN.len() + PROBED.len(),
+        UNFIT.len(),
         UNCOUNTED[1].end() / 4 + 1
     );
     linux::exit(0)

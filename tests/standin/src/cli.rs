@@ -33,6 +33,10 @@ struct Cli {
     /// Print what the kernel says.
     #[arg(long, short, global = true)]
     verbose: bool,
+    /// The functions of the kernel's own backend: a shared object of stock/kern_ktrace.c; default: one that was
+    /// compiled with this program.
+    #[arg(long, global = true, value_name = "FILE")]
+    stock: Option<PathBuf>,
     /// What this program is run by, where it is for another machine.
     #[arg(long, global = true, value_name = "COMMAND", value_delimiter = ' ', allow_hyphen_values = true)]
     emulator: Vec<String>,
@@ -126,7 +130,9 @@ pub fn main() -> ExitCode {
 fn boot(cli: &Cli, scale: usize) -> Result<(World, tempfile::TempDir)> {
     let directory = tempfile::tempdir().context("a directory for files")?;
     let module = ModuleFile::read(&cli.module)?;
-    crate::boot(Config { cpus: cli.cpus as usize, deterministic: cli.deterministic, seed: cli.seed });
+    let stock = cli.stock.as_deref().map(std::fs::read).transpose().context("the stock backend")?;
+    let config = Config { cpus: cli.cpus as usize, deterministic: cli.deterministic, seed: cli.seed };
+    crate::boot(config, stock.as_deref())?;
     if cli.verbose {
         console::loud();
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use kernel_sys as sys;
 
 use crate::flaw::{self, Other};
+use crate::heap::JUNK;
 use crate::host::{config, current};
 use crate::{heap, kvar};
 
@@ -34,6 +35,12 @@ pub(crate) fn pass() {
 /// Sets the clock of its own forward to `time`.
 pub(crate) fn advance_to(time: u64) {
     TICKS.fetch_max(time, Ordering::Relaxed);
+}
+
+/// A time that nobody has written to.
+pub(crate) fn junk() -> sys::timespec {
+    let word = i64::from_ne_bytes(JUNK);
+    sys::timespec { tv_sec: word, tv_nsec: word }
 }
 
 pub(crate) unsafe extern "C" fn nanotime(time: *mut sys::timespec) {

@@ -9,12 +9,35 @@ use crate::host::{current, violation};
 use crate::sched::point;
 use crate::thread::Kt;
 
-/// The handlers of ast(9), by number.
-static ASTS: [AtomicUsize; 32] = [const { AtomicUsize::new(0) }; 32];
+/// `struct ast_entry` of subr_trap.c.
+#[repr(C)]
+struct AstEntry {
+    flags: c_int,
+    tdp: c_int,
+    handler: AtomicUsize,
+}
+
+/// The handlers of ast(9), by number (`ast_entries`).
+static ASTS: [AstEntry; 32] = [const { AstEntry { flags: 0, tdp: 0, handler: AtomicUsize::new(0) } }; 32];
+
+/// Where they are, and how many bytes that is.
+pub(crate) fn table() -> (usize, usize) {
+    (&raw const ASTS as usize, size_of_val(&ASTS))
+}
+
+/// Sets the stock backend's own handler.
+pub(crate) fn set_stock(handler: usize) {
+    ASTS[sys::TDA_KTRACE as usize].handler.store(handler, Ordering::Release);
+}
+
+/// Sets another module's handler, or none.
+pub(crate) fn set_other(handler: usize) {
+    ASTS[sys::TDA_MOD1 as usize].handler.store(handler, Ordering::Release);
+}
 
 /// How many there are.
 pub(crate) fn asts() -> i64 {
-    ASTS.iter().filter(|ast| ast.load(Ordering::Relaxed) != 0).count() as i64
+    ASTS.iter().filter(|ast| ast.handler.load(Ordering::Relaxed) != 0).count() as i64
 }
 
 pub(crate) unsafe extern "C" fn ast_register(
@@ -24,7 +47,7 @@ pub(crate) unsafe extern "C" fn ast_register(
     function: Option<unsafe extern "C" fn(*mut sys::thread, c_int)>,
 ) {
     point();
-    let slot = &ASTS[usize::try_from(ast).unwrap_or(0)];
+    let slot = &ASTS[usize::try_from(ast).unwrap_or(0)].handler;
     if slot.swap(function.map_or(0, |function| function as usize), Ordering::AcqRel) != 0 {
         violation!(Call, "ast_register() of one that is registered");
     }
@@ -32,7 +55,7 @@ pub(crate) unsafe extern "C" fn ast_register(
 
 pub(crate) unsafe extern "C" fn ast_deregister(ast: c_int) {
     point();
-    let function = ASTS[usize::try_from(ast).unwrap_or(0)].swap(0, Ordering::AcqRel);
+    let function = ASTS[usize::try_from(ast).unwrap_or(0)].handler.swap(0, Ordering::AcqRel);
     if function == 0 {
         violation!(Call, "ast_deregister() of one that is not registered");
     }
@@ -67,7 +90,7 @@ pub(crate) fn run_asts() {
             continue;
         }
         kt.ast().fetch_and(!mask.cast_signed(), Ordering::SeqCst);
-        let function = ast.load(Ordering::Acquire);
+        let function = ast.handler.load(Ordering::Acquire);
         if function != 0 {
             point();
             // SAFETY: what was registered has this type.

@@ -19,7 +19,10 @@ use crate::sysctl::{
     kernel_sysctl, sysctl_add_oid, sysctl_ctx_free, sysctl_ctx_init, sysctl_handle_64, sysctl_handle_int,
     sysctl_handle_string,
 };
-use crate::text::{linker_ddb_search_symbol, linker_ddb_symbol_values, linker_file_lookup_symbol};
+use crate::text::{
+    linker_ddb_lookup, linker_ddb_search_symbol, linker_ddb_symbol_values, linker_file_function_listall,
+    linker_file_lookup_symbol,
+};
 use crate::user::{copyin, exterr_to_ue, kern_yield, uiomove};
 use crate::vnode::{
     _vn_lock, vn_close, vn_finished_write, vn_fullpath, vn_getsize_locked, vn_open, vn_rdwr, vn_start_write,
@@ -70,8 +73,10 @@ functions! {
     kproc_create,
     kproc_exit,
     lim_cur,
+    linker_ddb_lookup,
     linker_ddb_search_symbol,
     linker_ddb_symbol_values,
+    linker_file_function_listall,
     linker_file_lookup_symbol,
     log,
     malloc,

@@ -12,6 +12,9 @@ use crate::lock::sx_init_flags;
 use crate::low::Region;
 use crate::machine;
 
+/// System calls in the table: up to utrace(2), which is the last one that is looked up.
+const SYSTEM_CALLS: usize = sys::SYS_utrace as usize + 1;
+
 /// The variables, in memory that the module's relocations reach.
 #[repr(C)]
 pub(crate) struct Variables {
@@ -34,6 +37,8 @@ pub(crate) struct Variables {
     pub(crate) sdt_probe_func: usize,
     pub(crate) ktr_geniosize: u32,
     pub(crate) ktr_filesize_limit_signal: i32,
+    /// The table of system calls, for native programs and for others.
+    pub(crate) sysent: [sys::sysent; SYSTEM_CALLS],
     /// Whether fbt of dtrace(1) is loaded.
     pub(crate) fbt: bool,
     /// The kernel's linker set of `struct pcpu`'s dynamic part: empty.
@@ -64,6 +69,16 @@ pub(crate) fn variables() -> *mut Variables {
         }
         base
     }) as *mut Variables
+}
+
+/// Sets the functions that handle ktrace(2) and utrace(2).
+pub(crate) fn set_system_calls(ktrace: usize, utrace: usize) {
+    // SAFETY: nobody else uses the table now; a function of the kernel is called as one, or not at all.
+    unsafe {
+        let table = &mut (*variables()).sysent;
+        table[sys::SYS_ktrace as usize].sy_call = std::mem::transmute::<usize, sys::sy_call_t>(ktrace);
+        table[sys::SYS_utrace as usize].sy_call = std::mem::transmute::<usize, sys::sy_call_t>(utrace);
+    }
 }
 
 /// Initialises the kernel's own locks among them.
@@ -102,6 +117,8 @@ pub(crate) fn symbols() -> Vec<(&'static str, usize)> {
         ("sdt_probe_func", offset_of!(Variables, sdt_probe_func)),
         ("__start_set_pcpu", offset_of!(Variables, set_pcpu)),
         ("__stop_set_pcpu", offset_of!(Variables, set_pcpu)),
+        ("sysent", offset_of!(Variables, sysent)),
+        ("freebsd32_sysent", offset_of!(Variables, sysent)),
         ("ktr_geniosize", offset_of!(Variables, ktr_geniosize)),
         ("ktr_filesize_limit_signal", offset_of!(Variables, ktr_filesize_limit_signal)),
     ];

@@ -39,10 +39,16 @@ mod witness;
 pub use proc::Kp;
 pub use thread::Kt;
 
-/// Starts the stand-in; the caller becomes its first thread, that of a process of root.
-pub fn boot(config: host::Config) {
+/// Starts the stand-in, with a stock backend of its own or that of a file; the caller becomes its first thread, that of a
+/// process of root.
+///
+/// # Errors
+///
+/// When the file holds no such backend.
+pub fn boot(config: host::Config, stock: Option<&[u8]>) -> anyhow::Result<()> {
     host::configure(config);
     fault::init();
-    text::init();
+    text::init(stock)?;
     proc::boot();
+    Ok(())
 }

@@ -1,21 +1,24 @@
-//! The kernel's text: for each function of `sys/ktrace.h` that the module redirects, one that begins as compilers have
-//! it begin. It counts its calls, and returns zero.
+//! The kernel's text: for each function of `sys/ktrace.h` that the module redirects, one that a compiler has made of
+//! `stock/kern_ktrace.c`. It counts its calls, and returns zero.
 //!
 //! What calls the backend calls these; so it is the module's jump that leads into the module.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use std::ffi::{CString, c_char, c_int, c_long, c_void};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use anyhow::{Context, Result, bail};
 use kernel_sys as sys;
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
+use object::{Endianness, elf};
 
 use crate::host::violation;
 use crate::kvar;
 use crate::low::{PAGE, Region};
-use crate::machine::{self, SIZE};
+use crate::machine;
 use crate::sched::point;
 use crate::thread::text_of;
-use crate::{flaw, heap, witness};
+use crate::{event, flaw, heap, witness};
 
 /// A function of the stock backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,7 @@ pub(crate) enum Stock {
     ktr_io_params_free,
     ktrcapfail,
     ktrcsw,
+    ktrcsw_out,
     ktrfault,
     ktrfaultend,
     ktrgenio,
@@ -48,70 +52,135 @@ pub(crate) enum Stock {
     ktrexterr,
 }
 
-/// All of them, and their names.
-static FUNCTIONS: [(Stock, &CStr); 24] = [
-    (Stock::ktr_get_tracevp, c"ktr_get_tracevp"),
-    (Stock::ktr_io_params_free, c"ktr_io_params_free"),
-    (Stock::ktrcapfail, c"ktrcapfail"),
-    (Stock::ktrcsw, c"ktrcsw"),
-    (Stock::ktrfault, c"ktrfault"),
-    (Stock::ktrfaultend, c"ktrfaultend"),
-    (Stock::ktrgenio, c"ktrgenio"),
-    (Stock::ktrnamei, c"ktrnamei"),
-    (Stock::ktrprocctor, c"ktrprocctor"),
-    (Stock::ktrprocexec, c"ktrprocexec"),
-    (Stock::ktrprocexit, c"ktrprocexit"),
-    (Stock::ktrprocfork, c"ktrprocfork"),
-    (Stock::ktrpsig, c"ktrpsig"),
-    (Stock::ktrstruct, c"ktrstruct"),
-    (Stock::ktrstruct_error, c"ktrstruct_error"),
-    (Stock::ktrstructarray, c"ktrstructarray"),
-    (Stock::ktrsyscall, c"ktrsyscall"),
-    (Stock::ktrsysctl, c"ktrsysctl"),
-    (Stock::ktrsysret, c"ktrsysret"),
-    (Stock::ktruserret, c"ktruserret"),
-    (Stock::sys_ktrace, c"sys_ktrace"),
-    (Stock::sys_utrace, c"sys_utrace"),
-    (Stock::ktrdata, c"ktrdata"),
-    (Stock::ktrexterr, c"ktrexterr"),
+/// All of them. Releases lack some of the last.
+static ALL: [(Stock, &str); 25] = [
+    (Stock::ktr_get_tracevp, "ktr_get_tracevp"),
+    (Stock::ktr_io_params_free, "ktr_io_params_free"),
+    (Stock::ktrcapfail, "ktrcapfail"),
+    (Stock::ktrcsw, "ktrcsw"),
+    (Stock::ktrcsw_out, "ktrcsw_out"),
+    (Stock::ktrfault, "ktrfault"),
+    (Stock::ktrfaultend, "ktrfaultend"),
+    (Stock::ktrgenio, "ktrgenio"),
+    (Stock::ktrnamei, "ktrnamei"),
+    (Stock::ktrprocctor, "ktrprocctor"),
+    (Stock::ktrprocexec, "ktrprocexec"),
+    (Stock::ktrprocexit, "ktrprocexit"),
+    (Stock::ktrprocfork, "ktrprocfork"),
+    (Stock::ktrpsig, "ktrpsig"),
+    (Stock::ktrstruct, "ktrstruct"),
+    (Stock::ktrstruct_error, "ktrstruct_error"),
+    (Stock::ktrstructarray, "ktrstructarray"),
+    (Stock::ktrsyscall, "ktrsyscall"),
+    (Stock::ktrsysctl, "ktrsysctl"),
+    (Stock::ktrsysret, "ktrsysret"),
+    (Stock::ktruserret, "ktruserret"),
+    (Stock::sys_ktrace, "sys_ktrace"),
+    (Stock::sys_utrace, "sys_utrace"),
+    (Stock::ktrdata, "ktrdata"),
+    (Stock::ktrexterr, "ktrexterr"),
 ];
 
-/// How many of them this release has.
-const COUNT: usize = if sys::KTRACE_RS_TARGET >= 1_500_000 { 24 } else { 22 };
+/// Where they are, for who calls; zero where the release lacks one.
+static ENTRIES: [AtomicUsize; ALL.len()] = [const { AtomicUsize::new(0) }; ALL.len()];
 
-static CALLS: [AtomicU64; 24] = [const { AtomicU64::new(0) }; 24];
-/// Where they are, for who calls.
-static ENTRIES: [AtomicUsize; 24] = [const { AtomicUsize::new(0) }; 24];
+/// The file that a compiler has made, unless another one is named.
+static COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kern_ktrace.so"));
+
+/// The function that a later release of the kernel has, and this one only if asked to.
+const LATER: &str = "ktrnew";
+static HAS_LATER: AtomicBool = AtomicBool::new(false);
+
+/// Whether a function has no more than two bytes, as far as the linker can tell.
+static IS_SHORT: AtomicBool = AtomicBool::new(false);
+
+/// A symbol of the kernel's text.
+#[derive(Debug)]
+struct Function {
+    name: CString,
+    address: usize,
+    size: usize,
+    is_global: bool,
+}
 
 struct Text {
+    /// The code, and behind it the variables.
     region: Region,
-    stock: Vec<u8>,
+    /// Offset and length of the code.
+    code: (usize, usize),
+    /// By address.
+    functions: Vec<Function>,
+    calls: usize,
 }
 
 static TEXT: OnceLock<Text> = OnceLock::new();
 
 fn text() -> &'static Text {
-    TEXT.get_or_init(|| {
-        let region = machine::text_memory(COUNT * SIZE);
-        let mut stock = vec![machine::FILL; region.len];
-        for (index, (stock_function, _)) in FUNCTIONS.iter().take(COUNT).enumerate() {
-            let code = function(*stock_function);
-            stock[index * SIZE..index * SIZE + code.len()].copy_from_slice(&code);
-            ENTRIES[index].store(region.base + index * SIZE, Ordering::Release);
-        }
-        // SAFETY: the region is writable, and as long.
-        unsafe { std::ptr::copy_nonoverlapping(stock.as_ptr(), region.base as *mut u8, stock.len()) };
-        region.protect(0, region.len, libc::PROT_READ | libc::PROT_EXEC);
-        Text { region, stock }
-    })
+    TEXT.get().expect("the text is made first")
 }
 
-/// A function of the stock backend.
-fn function(stock: Stock) -> Vec<u8> {
-    let third = (stock == Stock::ktrgenio).then_some(free_uio as *const () as usize);
-    let code = machine::function(stock, &raw const CALLS[stock as usize] as u64, third);
-    assert!(code.len() <= SIZE, "a function fits");
-    code
+/// Makes the text, of `file` or of what was compiled with the stand-in, before anybody calls it.
+///
+/// # Errors
+///
+/// When the file is no shared object without relocations, or lacks a function.
+pub(crate) fn init(file: Option<&[u8]>) -> Result<()> {
+    let text = link(file.unwrap_or(COMPILED)).context("the stock backend")?;
+    for (stock, name) in ALL {
+        let function = text.functions.iter().find(|function| function.name.to_bytes() == name.as_bytes());
+        ENTRIES[stock as usize].store(function.map_or(0, |function| function.address), Ordering::Release);
+    }
+    kvar::set_system_calls(entry(Stock::sys_ktrace), entry(Stock::sys_utrace));
+    event::set_stock(entry(Stock::ktruserret));
+    if TEXT.set(text).is_err() {
+        bail!("the text is made once");
+    }
+    set_writable(false);
+    Ok(())
+}
+
+/// Puts a shared object into memory.
+fn link(bytes: &[u8]) -> Result<Text> {
+    let header = elf::FileHeader64::<Endianness>::parse(bytes)?;
+    let endian = header.endian()?;
+    let segments = header.program_headers(endian, bytes)?;
+    let loaded = || segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD);
+    let end = loaded().map(|segment| segment.p_vaddr(endian) + segment.p_memsz(endian)).max();
+    let region = machine::text_memory(usize::try_from(end.unwrap_or(0))?.next_multiple_of(PAGE));
+    for segment in loaded() {
+        let data = segment.data(endian, bytes).ok().context("a segment that is cut off")?;
+        let place = region.base + usize::try_from(segment.p_vaddr(endian))?;
+        // SAFETY: the region is writable, and has room for all segments.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), place as *mut u8, data.len()) };
+    }
+    let sections = header.sections(endian, bytes)?;
+    if sections.iter().any(|section| matches!(section.sh_type(endian), elf::SHT_RELA | elf::SHT_REL)) {
+        bail!("it has relocations");
+    }
+    let (_, code) = sections.section_by_name(endian, b".text").context("it has no text")?;
+    let code = (usize::try_from(code.sh_addr(endian))?, usize::try_from(code.sh_size(endian))?);
+    let symbols = sections.symbols(endian, bytes, elf::SHT_SYMTAB)?;
+    let (mut functions, mut calls, mut hook) = (Vec::new(), None, None);
+    for symbol in symbols.iter() {
+        let name = symbol.name(endian, symbols.strings())?;
+        let address = region.base + usize::try_from(symbol.st_value(endian))?;
+        match (symbol.st_type(), name) {
+            (elf::STT_FUNC, _) => functions.push(Function {
+                name: CString::new(name)?,
+                address,
+                size: usize::try_from(symbol.st_size(endian))?,
+                is_global: symbol.st_bind() == elf::STB_GLOBAL,
+            }),
+            (elf::STT_OBJECT, b"ktr_calls") => calls = Some(address),
+            (elf::STT_OBJECT, b"ktr_free_uio") => hook = Some(address),
+            _ => {}
+        }
+    }
+    functions.sort_by_key(|function| function.address);
+    let hook = hook.context("it has no ktr_free_uio")? as *mut usize;
+    // SAFETY: a variable of the file, which is writable.
+    unsafe { hook.write(free_uio as *const () as usize) };
+    Ok(Text { region, code, functions, calls: calls.context("it has no ktr_calls")? })
 }
 
 /// The stock ktrgenio() is given a copy to free.
@@ -127,73 +196,102 @@ pub(crate) fn entry(stock: Stock) -> usize {
 
 /// Whether an address is in it.
 pub(crate) fn contains(address: usize) -> bool {
-    TEXT.get().is_some_and(|text| text.region.contains(address))
+    TEXT.get().is_some_and(|text| {
+        let start = text.region.base + text.code.0;
+        (start..start + text.code.1).contains(&address)
+    })
 }
 
 /// Calls of the stock backend so far.
 pub(crate) fn stock_calls() -> u64 {
-    CALLS.iter().map(|calls| calls.load(Ordering::Relaxed)).sum()
+    // SAFETY: a number of the text's own, which is written whole.
+    unsafe { AtomicU64::from_ptr(text().calls as *mut u64) }.load(Ordering::Relaxed)
 }
 
-/// The text as it is now.
+/// The code as it is now.
 pub(crate) fn bytes() -> Vec<u8> {
-    let region = text().region;
-    // SAFETY: the region can be read.
-    unsafe { std::slice::from_raw_parts(region.base as *const u8, region.len) }.to_vec()
+    let text = text();
+    let (start, len) = text.code;
+    // SAFETY: the code can be read.
+    unsafe { std::slice::from_raw_parts((text.region.base + start) as *const u8, len) }.to_vec()
 }
 
 /// How many functions are not what they were.
 pub(crate) fn changed(before: &[u8]) -> usize {
-    bytes().chunks(SIZE).zip(before.chunks(SIZE)).filter(|(now, before)| now != before).count()
+    let (now, text) = (bytes(), text());
+    let start = text.region.base + text.code.0;
+    let differs = |function: &&Function| {
+        let range = function.address - start..function.address - start + function.size;
+        now[range.clone()] != before[range]
+    };
+    text.functions.iter().filter(differs).count()
 }
 
 /// Whether this release has a function.
 pub(crate) fn has(stock: Stock) -> bool {
-    (stock as usize) < COUNT
+    entry(stock) != 0
 }
 
 /// How many a module redirects.
 pub(crate) fn redirected() -> usize {
-    COUNT - machine::LEFT
+    ALL.iter().filter(|(stock, _)| has(*stock)).count()
 }
 
 /// Writes a breakpoint into a function, as another tool would, or what was there.
 pub(crate) fn patch(stock: Stock, patched: bool) {
-    let text = text();
+    static STOCK: OnceLock<Vec<u8>> = OnceLock::new();
     let (offset, breakpoint) = machine::BREAKPOINT;
-    let offset = stock as usize * SIZE + offset;
-    let bytes = if patched { breakpoint } else { &text.stock[offset..offset + breakpoint.len()] };
+    let place = entry(stock) + offset;
+    // SAFETY: the code can be read.
+    let before = unsafe { std::slice::from_raw_parts(place as *const u8, breakpoint.len()) };
+    let before = STOCK.get_or_init(|| before.to_vec());
+    let bytes = if patched { breakpoint } else { before };
     set_writable(true);
-    // SAFETY: inside the region, which is writable now; nobody calls the function.
-    unsafe {
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), (text.region.base + offset) as *mut u8, bytes.len());
-    }
+    // SAFETY: inside the function, which is writable now; nobody calls it.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place as *mut u8, bytes.len()) };
     set_writable(false);
+}
+
+/// Has the kernel be one that has another function in its backend, or not.
+pub(crate) fn add_later(there: bool) {
+    HAS_LATER.store(there, Ordering::Release);
+}
+
+/// Has ktrsysctl() be too short for a jump, or not.
+pub(crate) fn shorten(short: bool) {
+    IS_SHORT.store(short, Ordering::Release);
 }
 
 /// Has the text be one that can be written, or not.
 pub(crate) fn set_writable(writable: bool) {
     let write = if writable { libc::PROT_WRITE } else { 0 };
-    let region = text().region;
-    region.protect(0, region.len.next_multiple_of(PAGE), libc::PROT_READ | libc::PROT_EXEC | write);
+    let text = text();
+    let (start, len) = text.code;
+    let first = start & !(PAGE - 1);
+    text.region.protect(first, start + len - first, libc::PROT_READ | libc::PROT_EXEC | write);
 }
 
 /// The text was written to, and can be: once a byte of it is not what it should be, if that is asked for.
 pub(crate) fn spoil() {
     if crate::link::is_unloading() && flaw::shows(flaw::Other::ByteLeft, 5) {
-        // SAFETY: inside the region, which is writable.
-        unsafe { ((text().region.base + SIZE * 3 + 5) as *mut u8).write_volatile(0xe9) };
+        // SAFETY: inside a function, which is writable.
+        unsafe { ((entry(Stock::ktrsysctl) + 5) as *mut u8).write_volatile(0xe9) };
     }
 }
 
-/// Looks a symbol of the kernel's own file up by name.
+/// The functions that the linker tells of.
+fn functions() -> impl Iterator<Item = &'static Function> {
+    let later = HAS_LATER.load(Ordering::Acquire);
+    text().functions.iter().filter(move |function| later || function.name.to_bytes() != LATER.as_bytes())
+}
+
+/// Looks a global symbol of the kernel's own file up by name.
 pub(crate) fn lookup(name: &str) -> Option<usize> {
-    if let Some(index) =
-        FUNCTIONS.iter().take(COUNT).position(|(_, known)| known.to_bytes() == name.as_bytes())
-    {
-        return Some(text().region.base + index * SIZE);
-    }
-    kvar::symbols().into_iter().find(|(known, _)| *known == name).map(|(_, address)| address)
+    let function =
+        functions().find(|function| function.is_global && function.name.to_bytes() == name.as_bytes());
+    let variable =
+        || kvar::symbols().into_iter().find(|(known, _)| *known == name).map(|(_, address)| address);
+    function.map(|function| function.address).or_else(variable)
 }
 
 pub(crate) unsafe extern "C" fn linker_file_lookup_symbol(
@@ -211,21 +309,50 @@ pub(crate) unsafe extern "C" fn linker_file_lookup_symbol(
     lookup(&name).unwrap_or(0) as *mut c_char
 }
 
+pub(crate) unsafe extern "C" fn linker_file_function_listall(
+    file: *mut c_void,
+    callback: unsafe extern "C" fn(*mut c_void, c_int, *mut sys::linker_symval_t, *mut c_void) -> c_int,
+    arg: *mut c_void,
+) -> c_int {
+    point();
+    if file != kvar::kernel_file() {
+        violation!(Call, "linker_file_function_listall() of what is not the kernel's file");
+    }
+    for (number, function) in functions().enumerate() {
+        let mut values = function.values();
+        // SAFETY: the caller's.
+        let error = unsafe { callback(file, number as c_int, &raw mut values, arg) };
+        if error != 0 {
+            return error;
+        }
+    }
+    0
+}
+
 pub(crate) unsafe extern "C" fn linker_ddb_search_symbol(
     address: *mut c_char,
     symbol: *mut *const c_void,
     offset: *mut c_long,
 ) -> c_int {
-    let region = text().region;
-    if !region.contains(address as usize) {
+    let address = address as usize;
+    let Some(function) = functions().filter(|function| function.address <= address).last() else {
         return sys::ENOENT.cast_signed();
-    }
-    let index = (address as usize - region.base) / SIZE;
+    };
     // SAFETY: the caller's.
     unsafe {
-        *symbol = (&raw const FUNCTIONS[index.min(COUNT - 1)]).cast();
-        *offset = (address as usize - region.base - index * SIZE) as c_long;
+        *symbol = std::ptr::from_ref(function).cast();
+        *offset = (address - function.address) as c_long;
     }
+    0
+}
+
+pub(crate) unsafe extern "C" fn linker_ddb_lookup(name: *const c_char, symbol: *mut *const c_void) -> c_int {
+    // SAFETY: the caller's.
+    if unsafe { text_of(name) } != "ast_entries" {
+        return sys::ENOENT.cast_signed();
+    }
+    // SAFETY: the caller's.
+    unsafe { *symbol = event::table().0 as *const c_void };
     0
 }
 
@@ -233,19 +360,22 @@ pub(crate) unsafe extern "C" fn linker_ddb_symbol_values(
     symbol: *const c_void,
     values: *mut sys::linker_symval_t,
 ) -> c_int {
-    let first = (&raw const FUNCTIONS).cast::<u8>() as usize;
-    let index = (symbol as usize - first) / size_of::<(Stock, &CStr)>();
-    let (stock, name) = FUNCTIONS[index];
+    let (table, size) = event::table();
+    let found = if symbol as usize == table {
+        sys::linker_symval_t { name: c"ast_entries".as_ptr(), value: table as *mut c_char, size }
+    } else {
+        // SAFETY: the other symbols that are given away are functions.
+        unsafe { &*symbol.cast::<Function>() }.values()
+    };
     // SAFETY: the caller's.
-    unsafe {
-        (*values).name = name.as_ptr();
-        (*values).value = (text().region.base + index * SIZE) as *mut c_char;
-        (*values).size = function(stock).len();
-    }
+    unsafe { values.write(found) };
     0
 }
 
-/// Makes the text, before anybody calls it.
-pub(crate) fn init() {
-    text();
+impl Function {
+    fn values(&self) -> sys::linker_symval_t {
+        let short = IS_SHORT.load(Ordering::Acquire) && self.address == entry(Stock::ktrsysctl);
+        let size = if short { 2 } else { self.size };
+        sys::linker_symval_t { name: self.name.as_ptr(), value: self.address as *mut c_char, size }
+    }
 }

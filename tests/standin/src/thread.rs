@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering}
 
 use kernel_sys as sys;
 
+use crate::clock;
 use crate::host::{HostLock, become_thread, current};
 use crate::ledger::Ledger;
 use crate::low::PAGE;
@@ -50,6 +51,8 @@ pub struct Kt {
     pub(crate) escape: Cell<usize>,
     /// What it has made.
     pub(crate) ledger: Mutex<Ledger>,
+    /// What its stack has for the time at which it went to sleep. Its own.
+    pub(crate) slept_at: Cell<sys::timespec>,
     /// Choices of its own.
     pub(crate) rng: UnsafeCell<fastrand::Rng>,
 }
@@ -93,6 +96,7 @@ impl Kt {
             timer: Cell::new(None),
             host_tid: AtomicI32::new(0),
             escape: Cell::new(0),
+            slept_at: Cell::new(clock::junk()),
             ledger: Mutex::new(Ledger::default()),
             rng: UnsafeCell::new(fastrand::Rng::with_seed(seed)),
         }));

@@ -153,18 +153,45 @@ fn ktrpoint(kt: &Kt, kind: Kind) -> bool {
     traced
 }
 
-/// A context switch of the thread, which sleeps, or runs again.
+/// A context switch of the thread, which sleeps, or runs again: as `_sleep()` makes the records of it. From FreeBSD 15.1 on
+/// it makes both when the thread runs again, with a time for the first that it has read only if the thread was traced.
 pub(crate) fn context_switch(kt: &Kt, out: bool, wmesg: *const c_char) {
-    csw(kt, out, false, wmesg);
+    if !has(Stock::ktrcsw_out) {
+        return csw(kt, out, false, wmesg);
+    }
+    if out {
+        kt.slept_at.set(clock::junk());
+        if kt.proc().traceflag() & Kind::Csw.facility() != 0 {
+            let mut time = clock::junk();
+            // SAFETY: room for a time.
+            unsafe { clock::nanotime(&raw mut time) };
+            kt.slept_at.set(time);
+        }
+        return;
+    }
+    if ktrpoint(kt, Kind::Csw) {
+        note_csw(kt, true, false, wmesg);
+        let ktrcsw_out: unsafe extern "C" fn(*const sys::timespec, *const c_char) =
+            backend(Stock::ktrcsw_out);
+        without_sleep("ktrcsw_out()", || {
+            // SAFETY: as sys/ktrace.h has it.
+            unsafe { ktrcsw_out(&raw const *kt.slept_at.as_ptr(), wmesg) }
+        });
+    }
+    csw(kt, false, false, wmesg);
+}
+
+fn note_csw(kt: &Kt, out: bool, user: bool, wmesg: *const c_char) {
+    // SAFETY: wait messages are strings.
+    let text = unsafe { CStr::from_ptr(wmesg) }.to_bytes();
+    note(kt, &Payload::Csw(Csw { out, user, wmesg: &text[..text.len().min(7)] }));
 }
 
 fn csw(kt: &Kt, out: bool, user: bool, wmesg: *const c_char) {
     if !ktrpoint(kt, Kind::Csw) {
         return;
     }
-    // SAFETY: wait messages are strings.
-    let text = unsafe { CStr::from_ptr(wmesg) }.to_bytes();
-    note(kt, &Payload::Csw(Csw { out, user, wmesg: &text[..text.len().min(7)] }));
+    note_csw(kt, out, user, wmesg);
     let ktrcsw: unsafe extern "C" fn(c_int, c_int, *const c_char) = backend(Stock::ktrcsw);
     without_sleep("ktrcsw()", || {
         // SAFETY: as sys/ktrace.h has it.

@@ -4,16 +4,17 @@ use anyhow::{Result, bail};
 use kernel_sys as sys;
 
 use super::{World, me};
-use crate::console;
 use crate::host::violation;
 use crate::kvar;
 use crate::link::ModuleFile;
 use crate::text::{self, Stock};
 use crate::user::{ALL, spawn};
 use crate::vnode::Disk;
+use crate::{console, event};
 
 const EBUSY: i32 = sys::EBUSY.cast_signed();
 const ENOEXEC: i32 = sys::ENOEXEC.cast_signed();
+const EOPNOTSUPP: i32 = sys::EOPNOTSUPP.cast_signed();
 
 fn refused(module: &ModuleFile, errno: i32, words: &str) -> Result<()> {
     console::take();
@@ -46,11 +47,33 @@ pub fn run(world: &World) -> Result<String> {
     child.process.set_traceflag(0);
 
     text::patch(Stock::ktrsyscall, true);
-    refused(module, EBUSY, "ktrsyscall begins with")?;
+    refused(module, EBUSY, "another tool (dtrace?) has patched ktrsyscall, which begins with")?;
     text::patch(Stock::ktrsyscall, false);
 
+    text::shorten(true);
+    refused(module, EOPNOTSUPP, "is too short for a jump")?;
+    text::shorten(false);
+
+    text::add_later(true);
+    refused(module, EOPNOTSUPP, "ktrnew is part of this kernel's ktrace, and unknown to this version")?;
+    text::add_later(false);
+
+    let (ktrace, utrace) = (text::entry(Stock::sys_ktrace), text::entry(Stock::sys_utrace));
+    let elsewhere = run as *const () as usize;
+    kvar::set_system_calls(elsewhere, utrace);
+    refused(module, EBUSY, "another module has replaced ktrace(2)")?;
+    kvar::set_system_calls(ktrace, elsewhere);
+    refused(module, EBUSY, "another module has replaced utrace(2)")?;
+    kvar::set_system_calls(ktrace, utrace);
+    event::set_other(elsewhere);
+    refused(module, EBUSY, "another module handles TDA_MOD1 of ast(9)")?;
+    event::set_other(0);
+    event::set_stock(elsewhere);
+    refused(module, EBUSY, "another module has replaced the handler for TDA_KTRACE of ast(9)")?;
+    event::set_stock(text::entry(Stock::ktruserret));
+
     let v = kvar::variables();
-    let mut refusals = 3;
+    let mut refusals = 10;
     if cfg!(target_arch = "aarch64") {
         // SAFETY: nobody else loads a module now.
         unsafe { (*v).fbt = true };
@@ -64,6 +87,13 @@ pub fn run(world: &World) -> Result<String> {
     refused(module, ENOEXEC, "built for FreeBSD")?;
     // SAFETY: as above.
     unsafe { (*v).osreldate -= 100_000 };
+    // SAFETY: as above.
+    let release = unsafe { (*v).osreldate };
+    // SAFETY: as above.
+    unsafe { (*v).osreldate = release / 100_000 * 100_000 };
+    refused(module, ENOEXEC, "is the oldest that works")?;
+    // SAFETY: as above.
+    unsafe { (*v).osreldate = release };
 
     world.file("/tmp/ktrace.out", Disk::new());
     let loaded = world.load()?;

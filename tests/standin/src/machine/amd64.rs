@@ -8,7 +8,7 @@ use kernel_sys as sys;
 use object::elf;
 
 use crate::low::Region;
-use crate::text::{self, Stock};
+use crate::text;
 
 /// What the kernel's linker loads.
 pub(crate) const FILE: (u16, u16) = (elf::EM_X86_64, elf::ET_REL);
@@ -18,51 +18,8 @@ pub(crate) const NEAR: i32 = libc::MAP_32BIT;
 /// Bytes of addresses for malloc(9).
 pub(crate) const HEAP: usize = 1 << 42;
 
-/// Functions of the kernel that stay as they are, as they only lead to others.
-pub(crate) const LEFT: usize = 0;
-
-/// Bytes that a function of the kernel has.
-pub(crate) const SIZE: usize = 64;
-/// What stands between them: breakpoints.
-pub(crate) const FILL: u8 = 0xcc;
 /// Where another tool has its breakpoint in a function, and what that is: behind the frame.
-pub(crate) const BREAKPOINT: (usize, &[u8]) = (FRAME.len(), &[0xcc]);
-
-/// `push %rbp; mov %rsp,%rbp`.
-const FRAME: &[u8] = &[0x55, 0x48, 0x89, 0xe5];
-
-/// What some functions have before their frame: a look at the first argument.
-fn early(stock: Stock) -> &'static [u8] {
-    match stock {
-        // mov disp32(%rdi),%rax
-        Stock::ktr_get_tracevp | Stock::ktrprocexec => &[0x48, 0x8b, 0x87, 0x48, 0x03, 0x00, 0x00],
-        // test %rdi,%rdi; je .+2
-        Stock::ktr_io_params_free => &[0x48, 0x85, 0xff, 0x74, 0x00],
-        // testl $imm32,disp32(%rdi)
-        Stock::ktrprocfork => &[0xf7, 0x87, 0x40, 0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x40],
-        _ => &[],
-    }
-}
-
-/// A function that counts its calls at an address, calls another with its third argument, if there is one, and returns zero.
-pub(crate) fn function(stock: Stock, count: u64, third: Option<usize>) -> Vec<u8> {
-    let mut code = early(stock).to_vec();
-    code.extend_from_slice(FRAME);
-    // movabs $count,%r11
-    code.extend_from_slice(&[0x49, 0xbb]);
-    code.extend_from_slice(&count.to_le_bytes());
-    // lock incq (%r11)
-    code.extend_from_slice(&[0xf0, 0x49, 0xff, 0x03]);
-    if let Some(third) = third {
-        // mov %rdx,%rdi; movabs $third,%rax; call *%rax
-        code.extend_from_slice(&[0x48, 0x89, 0xd7, 0x48, 0xb8]);
-        code.extend_from_slice(&third.to_le_bytes());
-        code.extend_from_slice(&[0xff, 0xd0]);
-    }
-    // xor %eax,%eax; pop %rbp; ret
-    code.extend_from_slice(&[0x31, 0xc0, 0x5d, 0xc3]);
-    code
-}
+pub(crate) const BREAKPOINT: (usize, &[u8]) = (4, &[0xcc]);
 
 /// What leads to a function: a jump; or, where a call of it is to be left out, a question before it.
 pub(crate) fn trampoline(function: usize, omit: Option<usize>) -> Vec<u8> {

@@ -10,7 +10,7 @@ use object::elf;
 use crate::host::violation;
 use crate::kvar;
 use crate::low::Region;
-use crate::text::{self, Stock};
+use crate::text;
 use crate::witness;
 
 /// What the kernel's linker loads.
@@ -21,59 +21,8 @@ pub(crate) const NEAR: i32 = 0;
 /// Bytes of addresses for malloc(9): an emulator has a note of each page.
 pub(crate) const HEAP: usize = 1 << 35;
 
-/// Functions of the kernel that stay as they are, as they only lead to others: ktrstruct_error().
-pub(crate) const LEFT: usize = 1;
-
-/// Bytes that a function of the kernel has.
-pub(crate) const SIZE: usize = 128;
-/// What stands between them: `udf #0`.
-pub(crate) const FILL: u8 = 0;
 /// Where another tool has its breakpoint in a function, and what that is: the first instruction, `brk #0x40d`.
 pub(crate) const BREAKPOINT: (usize, &[u8]) = (0, &[0xa0, 0x81, 0x20, 0xd4]);
-
-/// How functions begin: some with a look at the first argument, some as where branches are protected. And what the latter
-/// have before they return.
-fn opening(stock: Stock) -> (&'static [u32], &'static [u32]) {
-    match stock {
-        // ldr x8, [x0, #0x348]
-        Stock::ktr_get_tracevp | Stock::ktrprocexec => (&[0xf941_a408], &[]),
-        // cbz x0, .+4
-        Stock::ktr_io_params_free => (&[0xb400_0020], &[]),
-        // ldr w8, [x0, #0x340]
-        Stock::ktrprocfork => (&[0xb943_4008], &[]),
-        // bti c
-        Stock::ktrsyscall | Stock::sys_ktrace => (&[0xd503_245f], &[]),
-        // paciasp, autiasp
-        Stock::ktrsysret | Stock::ktrgenio => (&[0xd503_233f], &[0xd503_23bf]),
-        _ => (&[], &[]),
-    }
-}
-
-/// A function that counts its calls at an address, calls another with its third argument, if there is one, and returns zero.
-pub(crate) fn function(stock: Stock, count: u64, third: Option<usize>) -> Vec<u8> {
-    if stock == Stock::ktrstruct_error {
-        // cbz w3, .+8; ret; b ktrstruct, which is the function before.
-        let words = (SIZE + 8) as u32 / 4;
-        return bytes(&[0x3400_0043, 0xd65f_03c0, 0x1400_0000 | words.wrapping_neg() & 0x03ff_ffff]);
-    }
-    let (opening, closing) = opening(stock);
-    let mut code = opening.to_vec();
-    // stp x29, x30, [sp, #-32]!; mov x29, sp
-    code.extend_from_slice(&[0xa9be_7bfd, 0x9100_03fd]);
-    // ldxr x10, [x9]; add x10, x10, #1; stxr w11, x10, [x9]; cbnz w11, .-12
-    code.extend(load(9, count));
-    code.extend_from_slice(&[0xc85f_7d2a, 0x9100_054a, 0xc80b_7d2a, 0x35ff_ffab]);
-    if let Some(third) = third {
-        // mov x0, x2; blr x9
-        code.extend(load(9, third as u64));
-        code.extend_from_slice(&[0xaa02_03e0, 0xd63f_0120]);
-    }
-    // mov x0, #0; ldp x29, x30, [sp], #32; ret
-    code.extend_from_slice(&[0xd280_0000, 0xa8c2_7bfd]);
-    code.extend_from_slice(closing);
-    code.push(0xd65f_03c0);
-    bytes(&code)
-}
 
 /// `movz`, and three `movk`, of a number.
 fn load(register: u32, value: u64) -> impl Iterator<Item = u32> {
