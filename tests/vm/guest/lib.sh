@@ -7,15 +7,18 @@
 #	                          started again, and the test as well; see KT_DOWNS)
 #	# boots                   (optional: as panics, with reboot(8), and with the root file
 #	                          system as the test has left it; at its end that is as it was)
+#	# core                    (optional: it runs on every image, not on those of one release only)
+#	# not on arm64: REASON    (optional)
 #	. "$KT/lib.sh"
 #
 # runs as root in a fresh directory, and ends with status 0 (ok), 77 (skipped,
 # its last line says why) or anything else (failed). run.sh gives it:
 #
 #	KT         where everything handed in was unpacked
-#	KT_MODULE  path of ktrace_rs.ko, empty where there is none
+#	KT_MODULE  path of ktrace_rs.ko, with assertions where the kernel has them; empty
+#	           where there is none
 #	KT_BACKEND module, or stock where the whole run is to use the stock backend:
-#	           module_load does nothing then
+#	           module_load does nothing then; or none, where no module was handed in
 #	KT_LENGTH  short, or full for make stress: see scaled
 #	KT_BIN     the compiled test programs
 #	KT_ATF     the ATF programs
@@ -63,7 +66,7 @@ module_is_loaded() {
 
 # module_load: makes sure that the module is loaded.
 module_load() {
-	[ "$KT_BACKEND" = module ] || return 0
+	[ "$KT_BACKEND" != stock ] || return 0
 	module_is_loaded && return 0
 	[ -n "$KT_MODULE" ] || skip "no module given"
 	kldload "$KT_MODULE" || fail "kldload $KT_MODULE: status $?"

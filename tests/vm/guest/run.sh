@@ -9,7 +9,8 @@
 #
 # Answers are markers of the form @@KT:word:field...@@ on lines of their own:
 #
-#	ready:release:ident:witness|plain
+#	ready:release:machine:ident:witness|plain
+#	broken:why                the files that were handed in are of no use, with _ for blanks
 #	begin:NAME
 #	end:NAME:STATUS:LEFT      LEFT: -, or what the test left behind, joined by commas:
 #	                          processes, mounts, traced, module, stuck
@@ -22,12 +23,14 @@
 set -u
 
 KT=$(cd "$(dirname "$0")" && pwd)
-KT_MODULE=$KT/ktrace_rs.ko
-[ -f "$KT_MODULE" ] || KT_MODULE=
 KT_BIN=$KT/bin
 KT_ATF=$KT/atf
 read -r KT_BACKEND <"$KT/backend"
 read -r KT_LENGTH <"$KT/length"
+# A kernel with assertions gets the module with assertions.
+KT_MODULE=$KT/ktrace_rs.ko
+[ "$(sysctl -n kern.features.invariants 2>/dev/null)" != 1 ] || KT_MODULE=$KT/invariants/ktrace_rs.ko
+[ "$KT_BACKEND" = module ] || KT_MODULE=
 KT_SLOW_DISK=/dev/vtbd3
 KT_KEPT_DISK=/dev/vtbd4
 export KT KT_MODULE KT_BIN KT_ATF KT_BACKEND KT_LENGTH KT_SLOW_DISK KT_KEPT_DISK
@@ -44,9 +47,17 @@ serve() {
 	stty -echo
 	sysctl kern.tty_info_kstacks=1 >/dev/null 2>&1
 	chmod 755 "$KT"
+	if [ -n "$KT_MODULE" ] && [ ! -f "$KT_MODULE" ]; then
+		case $KT_MODULE in
+		*/invariants/*) say "broken:no_module_with_assertions_for_${KT##*/}" ;;
+		*)	say "broken:no_module_for_${KT##*/}" ;;
+		esac
+		exit
+	fi
+	make_room
 	witness=plain
 	sysctl -n debug.witness.watch >/dev/null 2>&1 && witness=witness
-	say "ready:$(uname -r):$(uname -i):$witness"
+	say "ready:$(uname -r):$(uname -m):$(uname -i):$witness"
 	last=
 	while read -r verb first second third; do
 		case $verb in
@@ -55,6 +66,14 @@ serve() {
 		shell)	shell "$first" "$second" "$third" ;;
 		esac
 	done
+}
+
+# make_room: grows a root file system that has little room into its disk, which is larger than the image.
+# An image that is made for CI does so by itself at its first boot.
+make_room() {
+	[ "$(df -k "$KT" | awk 'NR == 2 { print $4 }')" -lt $((3 << 20)) ] || return 0
+	kenv growfs_swap_size=0 >/dev/null
+	service growfs onestart >"$KT/growfs.log" 2>&1
 }
 
 # run_test NAME SECONDS DOWNS

@@ -120,7 +120,12 @@ mod tests {
     fn everything_is_written_and_the_readme_shows_it() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files { dir: dir.path().join("bench"), readme: dir.path().join("README.md") };
-        let system = System { release: "14.2".into(), ident: "GENERIC".into(), witness: false };
+        let system = System {
+            release: "14.2".into(),
+            machine: "amd64".into(),
+            ident: "GENERIC".into(),
+            witness: false,
+        };
         let lines = Lines { time: "getppid-tmpfs,1,stock,-,1,1000,4000000\n".into(), ..Lines::default() };
         let measured = lines.measured().unwrap().unwrap();
         fs::write(&files.readme, "no marks\n").unwrap();

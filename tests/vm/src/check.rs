@@ -20,6 +20,7 @@ use crate::image::Image;
 use crate::machine::{Clock, Machine};
 use crate::marker::{self, Marker, System};
 use crate::payload::Payload;
+use crate::plan::{self, Run};
 use crate::report::{Report, Verdict, tail};
 use crate::suite::{self, Test};
 use crate::tables;
@@ -27,12 +28,10 @@ use crate::tables;
 /// What to run, on what.
 #[derive(Debug)]
 pub struct Options {
-    /// The images, one after the other.
-    pub images: Vec<Image>,
+    /// The images, one after the other, each with its tests.
+    pub runs: Vec<Run>,
     /// What the guests get.
     pub payload: Payload,
-    /// The tests.
-    pub tests: Vec<Test>,
     /// How many machines may run at a time.
     pub jobs: usize,
     /// How long they may take.
@@ -41,7 +40,7 @@ pub struct Options {
     pub out: PathBuf,
     /// All loads that there are, whether they are among the tests or not.
     pub loads: Vec<Test>,
-    /// Where the table of their figures goes, if all have left some.
+    /// Where the table of their figures goes, if all have left some on the last image.
     pub table: Option<figures::Files>,
     /// Where the samples of benches go, if the tests are all of these.
     pub bench: Option<bench::Files>,
@@ -61,8 +60,8 @@ impl Options {
 /// Runs everything and prints the report; true if nothing has failed.
 pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
     let report = Mutex::new(Report::new(out));
-    for (index, image) in options.images.iter().enumerate() {
-        let same = options.images[..index].iter().filter(|other| other.stem() == image.stem());
+    for (index, Run { image, tests }) in options.runs.iter().enumerate() {
+        let same = options.runs[..index].iter().filter(|other| other.image.stem() == image.stem());
         let dir = match same.count() {
             0 => options.out.join(image.stem()),
             count => options.out.join(format!("{}-{}", image.stem(), count + 1)),
@@ -70,15 +69,23 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
-        let by_instructions = options.tests.iter().filter(|test| test.instructions).cloned().collect();
+        let mut runnable = Vec::new();
+        for test in tests {
+            match plan::reason_against(test, image.arch) {
+                Some(why) => lock(&report).verdict(&test.name, Duration::ZERO, &Verdict::Skip(why.into()))?,
+                None => runnable.push(test.clone()),
+            }
+        }
+        let by_instructions = runnable.iter().filter(|test| test.instructions).cloned().collect();
         let mut measured = Vec::new();
         for (clock, tests, dir) in [
-            (Clock::Time, options.tests.clone(), dir.clone()),
+            (Clock::Time, runnable, dir.clone()),
             (Clock::Instructions, by_instructions, dir.join("instructions")),
         ] {
             let run = ImageRun {
                 options,
                 image,
+                table: options.table.as_ref().filter(|_| index + 1 == options.runs.len()),
                 clock,
                 dir,
                 report: &report,
@@ -129,6 +136,7 @@ fn benchmarks<W: Write>(
 struct ImageRun<'a, W> {
     options: &'a Options,
     image: &'a Image,
+    table: Option<&'a figures::Files>,
     /// What the machines' clocks go by.
     clock: Clock,
     tests: Vec<Test>,
@@ -194,7 +202,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
         }
         let mut report = lock(self.report);
         report.say(figures::table(&all).trim_end())?;
-        match &self.options.table {
+        match self.table {
             Some(files) if missing.is_empty() => figures::write(files, system, &all)?,
             Some(files) => report.say(&format!(
                 "{} stays as it was: no figures of {}",
@@ -288,9 +296,10 @@ impl<W: Write + Send> ImageRun<'_, W> {
                 let kind = if system.witness { " (WITNESS)" } else { "" };
                 let clock = if self.clock == Clock::Instructions { ", by instructions" } else { "" };
                 lock(self.report).say(&format!(
-                    "== {}: FreeBSD {} {}{kind}, up after {:.0} s{clock}",
+                    "== {}: FreeBSD {} {} {}{kind}, up after {:.0} s{clock}",
                     self.image.path.display(),
                     system.release,
+                    system.machine,
                     system.ident,
                     begun.elapsed().as_secs_f64()
                 ))?;

@@ -3,25 +3,27 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::slice;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use glob::Pattern;
 
 use crate::figures::Files;
 use crate::guest::Limits;
-use crate::image::{self, Image};
-use crate::payload::Payload;
+use crate::image::{self, Arch, Image};
+use crate::payload::{self, Backend, Payload};
 use crate::suite::{Choice, Test};
-use crate::{bench, check, exec, fetch, shell, suite};
+use crate::{bench, check, exec, fetch, plan, shell, suite};
 
 /// Runs ktrace_rs in a FreeBSD virtual machine.
 ///
 /// The image is any FreeBSD disk image (raw or qcow2) with a serial console and a root
 /// login without password, as FreeBSD publishes them for CI. It is never changed.
-/// Environment: KTRACE_VM_ACCEL=kvm leaves emulation for KVM; KTRACE_VM_QEMU names
-/// another program than qemu-system-x86_64.
+/// Environment: KTRACE_VM_ACCEL=kvm leaves emulation for KVM; KTRACE_VM_QEMU_AMD64 and
+/// KTRACE_VM_QEMU_ARM64 name other programs than qemu-system-x86_64 and
+/// qemu-system-aarch64; KTRACE_VM_FIRMWARE names the EFI firmware of the latter.
 #[derive(Debug, Parser)]
 #[command(name = "ktrace-vm", version)]
 struct Cli {
@@ -33,10 +35,15 @@ struct Cli {
 enum Command {
     /// Run the guest tests; fails if one of them fails.
     Check {
-        /// A disk image, several times for several; default: freebsd.img, and
-        /// freebsd-debug.img if it exists, in ${XDG_CACHE_HOME:-~/.cache}/ktrace_rs.
+        /// A disk image, several times for several; default: those that exist of 15-amd64.img,
+        /// 14-amd64.img, 15-arm64.img, and the same with -debug, in
+        /// ${XDG_CACHE_HOME:-~/.cache}/ktrace_rs. Then the first of these releases that has an
+        /// image gets all tests, the others get the core.
         #[arg(long = "image", value_name = "PATH")]
         images: Vec<PathBuf>,
+        /// Run all tests on all images.
+        #[arg(long)]
+        all: bool,
         /// Only tests whose name matches, several times for several.
         #[arg(long, value_name = "GLOB")]
         only: Vec<Pattern>,
@@ -96,10 +103,14 @@ enum Command {
     },
     /// Download the image that FreeBSD publishes for CI, check and unpack it.
     Fetch {
+        /// The major release.
+        #[arg(long, value_name = "N", default_value_t = 15)]
+        release: u32,
         /// The xz-compressed image; CHECKSUM.SHA512 must lie beside it.
-        #[arg(long, default_value = fetch::IMAGE_URL)]
-        url: String,
-        /// Where it goes; default: where the other commands look for it.
+        #[arg(long, conflicts_with = "release")]
+        url: Option<String>,
+        /// Where it goes; default: where the other commands look for an image of its release and
+        /// machine, which its name says.
         #[arg(long, value_name = "PATH")]
         to: Option<PathBuf>,
         /// Download even where the image exists.
@@ -110,23 +121,21 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// The module.
-    #[arg(long, value_name = "PATH", default_value = "target/14-amd64/ktrace_rs.ko")]
-    module: PathBuf,
     /// Hand no module in.
-    #[arg(long, conflicts_with = "module")]
+    #[arg(long, conflicts_with = "stock")]
     no_module: bool,
     /// Trace with the stock backend: where a test would load the module, nothing happens.
     /// What a test wants of both backends, it shows here of the stock one.
-    #[arg(long, conflicts_with = "module")]
+    #[arg(long)]
     stock: bool,
     /// Run the tests at full length (make stress), and without --only no others than those that have
     /// another length in make check.
     #[arg(long)]
     full: bool,
-    /// A tree to hand in, with tests/, bench/, bin/ and atf/.
-    #[arg(long, value_name = "DIR", default_value = "target/14-amd64/guest")]
-    files: PathBuf,
+    /// The directory with what is built for each release and machine: 15-amd64/ktrace_rs.ko,
+    /// 15-amd64/invariants/ktrace_rs.ko, and 15-amd64/guest/, a tree with tests/, bench/, bin/ and atf/.
+    #[arg(long, value_name = "DIR", default_value = "target")]
+    targets: PathBuf,
     /// Where logs and results go.
     #[arg(long, value_name = "DIR", default_value = "target/vm")]
     out: PathBuf,
@@ -143,13 +152,38 @@ impl Common {
         Limits { patience: self.patience, grace: Duration::from_secs(self.grace) }
     }
 
-    fn payload(&self) -> Result<Payload> {
-        let module = (!self.no_module && !self.stock).then(|| self.module.clone());
-        if let Some(module) = module.as_deref().filter(|module| !module.is_file()) {
-            bail!("no module at {}: build it (make), or say --no-module", module.display());
+    fn payload(&self) -> Payload {
+        let backend = match (self.stock, self.no_module) {
+            (true, _) => Backend::Stock,
+            (_, true) => Backend::None,
+            _ => Backend::Module,
+        };
+        Payload { targets: self.targets.clone(), backend, full: self.full, scripts: Vec::new() }
+    }
+
+    /// Fails where nothing is built that a guest could load.
+    fn has_module(&self, images: &[Image]) -> Result<()> {
+        let built = |target: &String| {
+            payload::MODULES.iter().any(|name| self.targets.join(target).join(name).is_file())
+        };
+        for image in images {
+            if !self.stock && !self.no_module && !payload::targets(image.arch).any(|target| built(&target)) {
+                let module = self.targets.join(format!("15-{}", image.arch)).join(payload::MODULES[0]);
+                bail!("no module at {}: build it (make), or say --no-module", module.display());
+            }
         }
-        let files = Some(self.files.clone()).filter(|files| files.is_dir());
-        Ok(Payload { module, files, stock: self.stock, full: self.full, scripts: Vec::new() })
+        Ok(())
+    }
+
+    /// Returns the scripts in a directory of the trees: all of them have the same.
+    fn scripts(&self, dir: &str, choice: Choice<'_>) -> Result<Vec<Test>> {
+        let trees = [Arch::Amd64, Arch::Arm64].into_iter().flat_map(payload::targets);
+        let mut dirs = trees.map(|target| self.targets.join(target).join("guest").join(dir));
+        let found = dirs.find(|dir| dir.is_dir());
+        suite::find(
+            &found.with_context(|| format!("no {dir} in {}: make guest", self.targets.display()))?,
+            choice,
+        )
     }
 }
 
@@ -166,20 +200,31 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Check { images, only, skip, jobs, results, readme, common } => {
-            let images = if images.is_empty() { image::defaults()? } else { images };
+        Command::Check { images, all, only, skip, jobs, results, readme, common } => {
+            let named = images.is_empty();
+            let images = if named {
+                image::found()?
+            } else {
+                images.iter().map(|path| Image::probe(path)).collect::<Result<_>>()?
+            };
             if images.is_empty() {
-                println!("VM tests skipped: no image at {}; {HOW}", image::default_path()?.display());
+                println!("VM tests skipped: no image in {}; {HOW}", image::dir()?.display());
                 return Ok(ExitCode::SUCCESS);
             }
+            if named {
+                say_missing(&images)?;
+            }
+            common.has_module(&images)?;
+            let tests = common.scripts("tests", Choice { only: &only, skip: &skip, full: common.full })?;
+            let runs = if named {
+                plan::of_named(images, &tests, common.full, all)
+            } else {
+                plan::of_any(images, &tests)
+            };
             let passed = check::run(
                 &check::Options {
-                    images: images.iter().map(|path| Image::probe(path)).collect::<Result<_>>()?,
-                    payload: common.payload()?,
-                    tests: suite::find(
-                        &common.files.join("tests"),
-                        Choice { only: &only, skip: &skip, full: common.full },
-                    )?,
+                    runs,
+                    payload: common.payload(),
                     jobs,
                     limits: common.limits(),
                     loads: loads(&common)?,
@@ -192,14 +237,17 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Bench { image, only, results, readme, common } => {
+            let image = one_image(image.as_deref())?;
+            if image.arch != Arch::Amd64 {
+                bail!("{}: benches are for amd64", image.path.display());
+            }
+            let images = vec![image];
+            common.has_module(&images)?;
+            let tests = common.scripts("bench", Choice { only: &only, ..Choice::default() })?;
             let passed = check::run(
                 &check::Options {
-                    images: vec![one_image(image.as_deref())?],
-                    payload: common.payload()?,
-                    tests: suite::find(
-                        &common.files.join("bench"),
-                        Choice { only: &only, ..Choice::default() },
-                    )?,
+                    runs: plan::of_any(images, &tests),
+                    payload: common.payload(),
                     jobs: 1,
                     limits: common.limits(),
                     loads: Vec::new(),
@@ -214,17 +262,23 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Exec { image, timeout, common, command } => {
             let limit = Duration::from_secs(timeout);
             let image = one_image(image.as_deref())?;
+            common.has_module(slice::from_ref(&image))?;
             let command = command.join(" ");
-            exec::run(&image, &common.payload()?, command, limit, common.limits(), &common.out)
+            exec::run(&image, &common.payload(), command, limit, common.limits(), &common.out)
                 .map(ExitCode::from)
         }
         Command::Shell { image, common } => {
             let image = one_image(image.as_deref())?;
-            let passed = shell::run(&image, &common.payload()?, common.limits(), &common.out)?;
+            common.has_module(slice::from_ref(&image))?;
+            let passed = shell::run(&image, &common.payload(), common.limits(), &common.out)?;
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Fetch { url, to, force } => {
-            let to = to.map_or_else(image::default_path, Ok)?;
+        Command::Fetch { release, url, to, force } => {
+            let url = url.map_or_else(|| fetch::url_of(release), Ok)?;
+            let to = match to {
+                Some(to) => to,
+                None => image::path(&fetch::name_of(&url)?)?,
+            };
             if to.exists() && !force {
                 println!("{} exists already", to.display());
             } else {
@@ -240,7 +294,7 @@ fn loads(common: &Common) -> Result<Vec<Test>> {
     if !common.full {
         return Ok(Vec::new());
     }
-    let tests = suite::find(&common.files.join("tests"), Choice { full: true, ..Choice::default() })?;
+    let tests = common.scripts("tests", Choice { full: true, ..Choice::default() })?;
     Ok(tests.into_iter().filter(|test| test.load.is_some()).collect())
 }
 
@@ -249,14 +303,21 @@ const HOW: &str = "get one with `make vm-image`, or name one with --image";
 fn one_image(path: Option<&Path>) -> Result<Image> {
     match path {
         Some(path) => Image::probe(path),
-        None => {
-            let path = image::default_path()?;
-            if !path.is_file() {
-                bail!("no image at {}; {HOW}", path.display());
-            }
-            Image::probe(&path)
-        }
+        None => match image::found()?.into_iter().next() {
+            Some(image) => Ok(image),
+            None => bail!("no image in {}; {HOW}", image::dir()?.display()),
+        },
     }
+}
+
+/// Prints a line with the images that were looked for and are not there.
+fn say_missing(found: &[Image]) -> Result<()> {
+    let missing: Vec<_> =
+        image::NAMES.into_iter().filter(|name| found.iter().all(|image| image.stem() != *name)).collect();
+    if !missing.is_empty() {
+        println!("no image in {} for: {}", image::dir()?.display(), missing.join(", "));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,11 +9,37 @@ use anyhow::{Context, Result, bail, ensure};
 use liblzma::read::XzDecoder;
 use sha2::{Digest, Sha512};
 
+use crate::image::Arch;
 use crate::sparse::SparseWriter;
 
-/// The image that is got when no other is named.
-pub const IMAGE_URL: &str = "https://download.freebsd.org/releases/CI-IMAGES/14.3-RELEASE/amd64/\
-                             Latest/FreeBSD-14.3-RELEASE-amd64-BASIC-CI.raw.xz";
+/// Returns the place of the image that is got of a major release.
+pub fn url_of(release: u32) -> Result<String> {
+    let (version, kind) = match release {
+        14 => ("14.3", "BASIC-CI"),
+        15 => ("15.1", "BASIC-CI-ufs"),
+        _ => bail!("no image of FreeBSD {release} is known: say --url"),
+    };
+    Ok(format!(
+        "https://download.freebsd.org/releases/CI-IMAGES/{version}-RELEASE/amd64/Latest/\
+         FreeBSD-{version}-RELEASE-amd64-{kind}.raw.xz"
+    ))
+}
+
+/// Returns the name of the image behind `url`, from a file name such as
+/// `FreeBSD-14.3-RELEASE-amd64-BASIC-CI.raw.xz`: `14-amd64`.
+pub fn name_of(url: &str) -> Result<String> {
+    let parts = || {
+        let mut parts = url.rsplit('/').next()?.strip_prefix("FreeBSD-")?.split('-');
+        let release = parts.next()?.split('.').next()?;
+        let arch = match parts.nth(1)? {
+            "amd64" => Arch::Amd64,
+            "arm64" | "aarch64" => Arch::Arm64,
+            _ => return None,
+        };
+        Some(format!("{release}-{arch}"))
+    };
+    parts().with_context(|| format!("{url} names no release and machine: say --to"))
+}
 
 /// Name of the file with the checksums, beside the image.
 const CHECKSUMS: &str = "CHECKSUM.SHA512";
@@ -113,6 +139,14 @@ fn unpack(packed: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_is_named_by_release_and_machine() {
+        assert_eq!(name_of(&url_of(14).unwrap()).unwrap(), "14-amd64");
+        let url = "https://a.org/b/FreeBSD-15.1-RELEASE-arm64-aarch64-BASIC-CI-ufs.raw.xz";
+        assert_eq!(name_of(url).unwrap(), "15-arm64");
+        assert!(name_of("file:///disk.raw.xz").is_err());
+    }
 
     #[test]
     fn checksums_are_found_by_name() {

@@ -96,15 +96,16 @@ fn results(system: &System, table: &str) -> String {
          \n\
          Written by `make stress`, not by hand.\n\
          \n\
-         FreeBSD {} {}, QEMU with `{}`, trace files on UFS. Both backends in one run.\n\
+         FreeBSD {} {} {}, QEMU with `{}`, trace files on UFS. Both backends in one run.\n\
          \n\
          {table}\n\
          Records made: those whose number the load's program knows, by process or thread and by type;\n\
          all others are checked for order only. Memory: `vmstat -m` of the module at its highest, and\n\
          that divided by the processes traced at once.\n",
         system.release,
+        system.machine,
         system.ident,
-        machine::hardware(Clock::Time).join(" "),
+        machine::hardware(system.arch(), Clock::Time).join(" "),
     )
 }
 
@@ -168,7 +169,12 @@ mod tests {
     fn the_table_goes_into_both_files() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files { results: dir.path().join("RESULTS.md"), readme: dir.path().join("README.md") };
-        let system = System { release: "14.2".into(), ident: "GENERIC".into(), witness: false };
+        let system = System {
+            release: "14.2".into(),
+            machine: "amd64".into(),
+            ident: "GENERIC".into(),
+            witness: false,
+        };
         let all = [parse("the load", "1,2,3,4,5").unwrap()];
         fs::write(&files.readme, "no marks\n").unwrap();
         assert!(write(&files, &system, &all).is_err());
@@ -179,7 +185,7 @@ mod tests {
         assert!(readme.starts_with("a\n") && readme.ends_with("-->\nz\n"), "{readme}");
         assert!(readme.contains("| the load | 1 | 2 | 3 |") && !readme.contains("old"), "{readme}");
         let results = fs::read_to_string(&files.results).unwrap();
-        assert!(results.contains("FreeBSD 14.2 GENERIC, QEMU with `-accel"), "{results}");
+        assert!(results.contains("FreeBSD 14.2 amd64 GENERIC, QEMU with `-accel"), "{results}");
         assert!(results.contains("| the load | 1 | 2 | 3 |"), "{results}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::console::{Waited, without_escapes};
 use crate::crash::{self, Crash};
+use crate::image::Arch;
 use crate::machine::Machine;
 use crate::marker::{self, End, Marker, Range, System};
 use crate::results::{self, Results};
@@ -82,28 +83,31 @@ pub struct Ended {
 }
 
 /// How long it may take until `login:`.
-const BOOT: Duration = Duration::from_secs(240);
+const BOOT: Duration = Duration::from_secs(480);
 /// How long it may take from there until the guest takes requests.
 const LOGIN: Duration = Duration::from_secs(120);
 
 /// Lines shown of the console.
 const CONSOLE_LINES: usize = 60;
 
-/// Typed at root's shell, whatever that is. The quotes in the middle keep its echo
-/// from looking like the marker.
-const HANDOVER: &str = "exec sh -c 'stty -echo; D=/var/tmp/kt; rm -rf $D; mkdir -p $D && cd $D \
-                        && tar -xf /dev/vtbd1 && exec sh run.sh serve; echo \"@@\"\"KT:broken@@\"'\n";
+/// Typed at root's shell, whatever that is. It unpacks what is for the release and machine of the kernel. The
+/// quotes in the middle keep its echo from looking like the marker.
+const HANDOVER: &str = "exec sh -c 'stty -echo; D=/var/tmp/kt; T=$(($(uname -K) / 100000))-$(uname -m); \
+                        rm -rf $D; mkdir -p $D && cd $D && tar -xf /dev/vtbd1 $T && cd $T \
+                        && exec sh run.sh serve; echo \"@@\"\"KT:broken:nothing_for_$T@@\"'\n";
 
 impl Guest {
     /// Waits until the machine has booted, logs in and starts what serves requests.
     pub fn boot(machine: Machine, limits: Limits) -> Result<Self, BootFailure> {
-        let nothing = System { release: String::new(), ident: String::new(), witness: false };
+        let nothing =
+            System { release: String::new(), machine: String::new(), ident: String::new(), witness: false };
         let mut guest =
             Self { machine, system: nothing, limits, booted: 0, seen: 0, live_seen: 0, ranges: Vec::new() };
         match guest.log_in().and_then(|()| guest.hand_over()) {
             Ok(system) => {
-                // Checking makes a kernel slow.
+                // Checking makes a kernel slow, and so does emulation of more processors than there are.
                 guest.limits.patience *= if system.witness { 2 } else { 1 };
+                guest.limits.patience *= if system.arch() == Arch::Arm64 { 2 } else { 1 };
                 guest.system = system;
                 guest.booted = guest.machine.console().position();
                 guest.seen = guest.booted;
@@ -249,7 +253,7 @@ impl Guest {
         for _ in 0..4 {
             self.machine.type_in(HANDOVER);
             ready = self.wait(from, LOGIN * self.limits.patience / 4, "no answer to the login", |text| {
-                marker::all(text).find(|said| matches!(said, Marker::Ready(_) | Marker::Broken))
+                marker::all(text).find(|said| matches!(said, Marker::Ready(_) | Marker::Broken(_)))
             });
             if !matches!(ready, Err(Trouble::Hung(_))) {
                 break;
@@ -257,7 +261,8 @@ impl Guest {
         }
         match ready? {
             Marker::Ready(system) => Ok(system),
-            _ => Err(Trouble::Unusable("the guest cannot unpack what it is handed".into())),
+            Marker::Broken(why) => Err(Trouble::Unusable(format!("the guest cannot run tests: {why}"))),
+            _ => Err(Trouble::Unusable("the guest cannot run tests".into())),
         }
     }
 

@@ -1,19 +1,23 @@
-//! Disk images: where they are looked for, and what format they have.
+//! Disk images: where they are looked for, what machine they are for, and what format they have.
 
 use std::env;
+use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 /// A disk image to boot from. It is never written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Where it lies.
+    /// Its place.
     pub path: PathBuf,
     /// Its format.
     pub format: Format,
+    /// The machine that it is for.
+    pub arch: Arch,
 }
 
 /// A disk image's format.
@@ -26,7 +30,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format's name for QEMU.
+    /// Returns the format's name for QEMU.
     pub fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -35,8 +39,26 @@ impl Format {
     }
 }
 
+/// A machine, by FreeBSD's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arch {
+    /// x86_64.
+    Amd64,
+    /// aarch64.
+    Arm64,
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        })
+    }
+}
+
 impl Image {
-    /// Opens the image at `path` and looks what it is.
+    /// Opens the image at `path` and finds out its format and its machine.
     pub fn probe(path: &Path) -> Result<Self> {
         let shown = path.display();
         let mut file = File::open(path).with_context(|| format!("cannot open image {shown}"))?;
@@ -47,33 +69,96 @@ impl Image {
             [b'Q', b'F', b'I', 0xfb, ..] => Format::Qcow2,
             _ => Format::Raw,
         };
-        Ok(Self { path: path.into(), format })
+        let mut image = Self { path: path.into(), format, arch: Arch::Amd64 };
+        image.arch = match image.stem() {
+            stem if stem.contains("arm64") || stem.contains("aarch64") => Arch::Arm64,
+            stem if stem.contains("amd64") => Arch::Amd64,
+            _ => image.boots_on().with_context(|| format!("cannot read image {shown}"))?,
+        };
+        Ok(image)
     }
 
-    /// The file's name without its extension: how results of this image are told apart.
+    /// Returns the file's name without its extension. Results of the image go by it.
     pub fn stem(&self) -> String {
         self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
+
+    /// Returns the size of the disk in bytes.
+    pub fn size(&self) -> Result<u64> {
+        let mut file = File::open(&self.path)?;
+        match self.format {
+            Format::Raw => Ok(file.metadata()?.len()),
+            Format::Qcow2 => {
+                // Behind magic, version, and the backing file's name.
+                let mut header = [0; 32];
+                file.read_exact(&mut header).context("no header of qcow2")?;
+                let size = header[24..].try_into().context("no size")?;
+                Ok(u64::from_be_bytes(size))
+            }
+        }
+    }
+
+    /// Returns the machine whose loader is on the EFI system partition. That lies within the first
+    /// megabytes, and its directory `EFI/BOOT` has the loader's name in the form 8.3.
+    fn boots_on(&self) -> Result<Arch> {
+        const LOADER: &[u8] = b"BOOTAA64EFI";
+        const SEARCHED: u64 = 64 << 20;
+        let mut start = Vec::new();
+        match self.format {
+            Format::Raw => File::open(&self.path)?.take(SEARCHED).read_to_end(&mut start)?,
+            Format::Qcow2 => {
+                let dir = tempfile::tempdir()?;
+                let raw = dir.path().join("start");
+                let status = Command::new("qemu-img")
+                    .args(["dd", "-f", "qcow2", "-O", "raw", "bs=1M"])
+                    .arg(format!("count={}", SEARCHED >> 20))
+                    .arg(format!("if={}", self.path.display()))
+                    .arg(format!("of={}", raw.display()))
+                    .stdout(Stdio::null())
+                    .status()
+                    .map_err(|error| io::Error::new(error.kind(), "cannot start qemu-img"))?;
+                if !status.success() {
+                    bail!("qemu-img cannot read it");
+                }
+                File::open(raw)?.read_to_end(&mut start)?
+            }
+        };
+        let found = start.windows(LOADER.len()).any(|bytes| bytes == LOADER);
+        Ok(if found { Arch::Arm64 } else { Arch::Amd64 })
+    }
 }
 
-/// Where the image lies that is taken when none is named:
-/// `${XDG_CACHE_HOME:-~/.cache}/ktrace_rs/freebsd.img`.
-pub fn default_path() -> Result<PathBuf> {
+/// The names of the images that are looked for, without `.img`; the first that is there is the one for
+/// a single command. Those with a kernel that checks itself come last.
+pub const NAMES: [&str; 6] =
+    ["15-amd64", "14-amd64", "15-arm64", "15-amd64-debug", "14-amd64-debug", "15-arm64-debug"];
+
+/// Returns the directory of the images: `${XDG_CACHE_HOME:-~/.cache}/ktrace_rs`.
+pub fn dir() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = match (set("XDG_CACHE_HOME"), set("HOME")) {
         (Some(cache), _) => cache,
         (None, Some(home)) => home.join(".cache"),
         (None, None) => bail!("neither XDG_CACHE_HOME nor HOME is set: name an --image"),
     };
-    Ok(cache.join("ktrace_rs").join("freebsd.img"))
+    Ok(cache.join("ktrace_rs"))
 }
 
-/// The images that are taken when none is named and they exist: the default one, and
-/// `freebsd-debug.img` (a kernel with INVARIANTS and WITNESS) beside it.
-pub fn defaults() -> Result<Vec<PathBuf>> {
-    let plain = default_path()?;
-    let debug = plain.with_file_name("freebsd-debug.img");
-    Ok([plain, debug].into_iter().filter(|path| path.is_file()).collect())
+/// Returns the place of the image of that name.
+pub fn path(name: &str) -> Result<PathBuf> {
+    Ok(dir()?.join(format!("{name}.img")))
+}
+
+/// Opens the images that are there, in the order of [`NAMES`].
+pub fn found() -> Result<Vec<Image>> {
+    let mut images = Vec::new();
+    for name in NAMES {
+        let path = path(name)?;
+        if path.is_file() {
+            images.push(Image::probe(&path)?);
+        }
+    }
+    Ok(images)
 }
 
 #[cfg(test)]
@@ -81,24 +166,37 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn probe(start: &[u8]) -> Result<Image> {
+    fn probe(name: &str, start: &[u8]) -> Result<Image> {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("freebsd.img");
+        let path = dir.path().join(name);
         fs::write(&path, start).unwrap();
         Image::probe(&path)
     }
 
     #[test]
     fn tells_formats_apart() {
-        assert_eq!(probe(b"QFI\xfb\0\0\0\x03").unwrap().format, Format::Qcow2);
-        assert_eq!(probe(&[0; 512]).unwrap().format, Format::Raw);
-        assert_eq!(probe(&[0; 512]).unwrap().stem(), "freebsd");
+        assert_eq!(probe("amd64.img", b"QFI\xfb\0\0\0\x03").unwrap().format, Format::Qcow2);
+        assert_eq!(probe("any.img", &[0; 512]).unwrap().format, Format::Raw);
+        assert_eq!(probe("any.img", &[0; 512]).unwrap().stem(), "any");
+    }
+
+    #[test]
+    fn tells_machines_apart() {
+        let esp = |name: &[u8]| [&[0; 70_000], name, &[0; 512][..]].concat();
+        for (name, start, arch) in [
+            ("15-arm64-debug.img", vec![0; 512], Arch::Arm64),
+            ("15-amd64.img", esp(b"BOOTAA64EFI"), Arch::Amd64),
+            ("any.img", esp(b"BOOTAA64EFI"), Arch::Arm64),
+            ("any.img", esp(b"BOOTX64 EFI"), Arch::Amd64),
+        ] {
+            assert_eq!(probe(name, &start).unwrap().arch, arch, "{name}");
+        }
     }
 
     #[test]
     fn refuses_what_is_no_disk() {
-        assert!(probe(b"\xfd7zXZ\0\0").unwrap_err().to_string().contains("compressed"));
-        assert!(probe(b"").is_err());
+        assert!(probe("a.img", b"\xfd7zXZ\0\0").unwrap_err().to_string().contains("compressed"));
+        assert!(probe("a.img", b"").is_err());
         assert!(Image::probe(Path::new("/nonexistent/image")).is_err());
     }
 }

@@ -23,6 +23,7 @@ pub mod image;
 pub mod machine;
 pub mod marker;
 pub mod payload;
+pub mod plan;
 pub mod plot;
 pub mod report;
 pub mod results;

@@ -10,13 +10,14 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::console::Console;
-use crate::image::Image;
+use crate::image::{Arch, Image};
 use crate::payload::Payload;
 use crate::results;
 
 /// A machine that runs until it is dropped, or its system powers off or reboots.
 #[derive(Debug)]
 pub struct Machine {
+    arch: Arch,
     clock: Clock,
     power: Power,
     input: ChildStdin,
@@ -39,29 +40,29 @@ impl Machine {
     pub fn start(image: &Image, payload: &Payload, clock: Clock, console_log: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("ktrace-vm-").tempdir()?;
         create_root(image, dir.path())?;
-        payload.write(&dir.path().join(PAYLOAD))?;
+        payload.write(image.arch, &dir.path().join(PAYLOAD))?;
         results::create_disk(&dir.path().join(RESULTS))?;
         File::create(dir.path().join(SLOW))?.set_len(SLOW_SIZE)?;
         File::create(dir.path().join(KEPT))?.set_len(KEPT_SIZE)?;
-        Self::switch_on(dir, clock, console_log)
+        Self::switch_on(dir, image.arch, clock, console_log)
     }
 
     /// Switches the machine off, and on again. What the guest has written to the disks that were made
     /// for the machine is there again; and what it has written to that of the image, unless this
     /// is `image` anew.
     pub fn start_again(self, anew: Option<&Image>, console_log: &Path) -> Result<Self> {
-        let Self { clock, power, dir, .. } = self;
+        let Self { arch, clock, power, dir, .. } = self;
         drop(power);
         if let Some(image) = anew {
             create_root(image, dir.path())?;
         }
-        Self::switch_on(dir, clock, console_log)
+        Self::switch_on(dir, arch, clock, console_log)
     }
 
-    fn switch_on(dir: TempDir, clock: Clock, console_log: &Path) -> Result<Self> {
+    fn switch_on(dir: TempDir, arch: Arch, clock: Clock, console_log: &Path) -> Result<Self> {
         let log = create(console_log).with_context(|| format!("cannot write {}", console_log.display()))?;
         let (reader, writer) = std::io::pipe()?;
-        let mut command = qemu(dir.path(), clock);
+        let mut command = qemu(dir.path(), arch, clock)?;
         // What QEMU itself has to say belongs to the console's story.
         command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
         let program = command.get_program().to_string_lossy().into_owned();
@@ -73,7 +74,7 @@ impl Machine {
         let watchdog = watchdog(qemu.id(), dir.path())?;
         let console = Console::start(reader, log);
         let power = Power { qemu, watchdog };
-        Ok(Self { clock, power, input, console, console_log: console_log.into(), dir })
+        Ok(Self { arch, clock, power, input, console, console_log: console_log.into(), dir })
     }
 
     /// The machine's console.
@@ -121,6 +122,9 @@ const SLOW: &str = "slow.img";
 const KEPT: &str = "kept.img";
 const LIVE: &str = "live.log";
 
+/// How much larger than the image its disk is. The guest grows its root file system into that.
+const ROOM: u64 = 8 << 30;
+
 /// Size of the slow disk: a sparse file.
 const SLOW_SIZE: u64 = 64 << 20;
 
@@ -133,7 +137,7 @@ const SLOW_RATE: u64 = 256 << 10;
 /// What the clock of a machine goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
-    /// Time. There are two processors, which work at the same time.
+    /// Time. There are several processors, which work at the same time.
     Time,
     /// Instructions that the guest executes, [`INSTRUCTION_NS`] each: what the host does besides makes no
     /// difference. There is one processor.
@@ -143,18 +147,34 @@ pub enum Clock {
 /// Nanoseconds that an instruction takes where the clock goes by these.
 pub const INSTRUCTION_NS: u64 = 8;
 
-/// What the machine is made of, as QEMU's options. Always the same, so that figures and
-/// races compare between hosts; only `KTRACE_VM_ACCEL=kvm` leaves emulation, where the clock goes by
-/// time. Without "fast string" instructions the kernel copies memory in the way that emulation is
-/// good at.
-pub fn hardware(clock: Clock) -> Vec<&'static str> {
-    let processors: &[_] = match (clock, env::var_os("KTRACE_VM_ACCEL")) {
+/// Returns QEMU's options for the machine. They are always the same, so that figures and races
+/// compare between hosts; only `KTRACE_VM_ACCEL=kvm` leaves emulation, where the clock goes by time.
+///
+/// Without "fast string" instructions, an amd64 kernel copies memory in the way that emulation is good
+/// at; without the algorithm of real processors, an arm64 kernel's signed pointers cost little.
+pub fn hardware(arch: Arch, clock: Clock) -> Vec<&'static str> {
+    let kvm = env::var_os("KTRACE_VM_ACCEL").is_some_and(|accel| accel == "kvm");
+    let clock: &[_] = match clock {
         // A shift of 3: INSTRUCTION_NS.
-        (Clock::Instructions, _) => &["-accel", "tcg,thread=single", "-icount", "shift=3", "-smp", "1"],
-        (Clock::Time, Some(accel)) if accel == "kvm" => &["-accel", "kvm", "-smp", "2"],
-        (Clock::Time, _) => &["-accel", "tcg,thread=multi", "-smp", "2"],
+        Clock::Instructions => &["-accel", "tcg,thread=single", "-icount", "shift=3", "-smp", "1"],
+        Clock::Time if kvm => &["-accel", "kvm", "-smp", processors(arch)],
+        Clock::Time => &["-accel", "tcg,thread=multi", "-smp", processors(arch)],
     };
-    [processors, &["-cpu", "max,-erms,-fsrm", "-m", "2048"]].concat()
+    let machine: &[_] = match arch {
+        Arch::Amd64 => &["-cpu", "max,-erms,-fsrm"],
+        Arch::Arm64 if kvm => &["-M", "virt", "-cpu", "host"],
+        Arch::Arm64 => &["-M", "virt", "-cpu", "max,pauth-impdef=on"],
+    };
+    [clock, machine, &["-m", "2048"]].concat()
+}
+
+/// Returns the number of processors. The module's switch of the kernel's text needs more than two on arm64,
+/// where nothing but the module keeps their instruction caches in step.
+fn processors(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "2",
+        Arch::Arm64 => "4",
+    }
 }
 
 /// Makes the disk that the guest boots from: what it writes, over the image, which stays as it is.
@@ -163,20 +183,34 @@ fn create_root(image: &Image, dir: &Path) -> Result<()> {
         .args(["create", "-q", "-f", "qcow2", "-F", image.format.name(), "-b"])
         .arg(image.path.canonicalize()?)
         .arg(dir.join(ROOT))
+        .arg((image.size()? + ROOM).to_string())
         .status()
         .context("cannot start qemu-img (is QEMU installed?)")?;
     ensure!(status.success(), "qemu-img cannot make a disk of {}", image.path.display());
     Ok(())
 }
 
-fn qemu(dir: &Path, clock: Clock) -> Command {
-    let program = env::var_os("KTRACE_VM_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into());
-    let mut qemu = Command::new(program);
-    qemu.args(hardware(clock))
+fn qemu(dir: &Path, arch: Arch, clock: Clock) -> Result<Command> {
+    let (variable, program) = match arch {
+        Arch::Amd64 => ("KTRACE_VM_QEMU_AMD64", "qemu-system-x86_64"),
+        Arch::Arm64 => ("KTRACE_VM_QEMU_ARM64", "qemu-system-aarch64"),
+    };
+    let mut qemu = Command::new(env::var_os(variable).unwrap_or_else(|| program.into()));
+    qemu.args(hardware(arch, clock))
         .args(["-display", "none", "-monitor", "none", "-no-reboot", "-net", "none"])
-        .args(["-serial", "stdio", "-serial"])
-        .arg(format!("file:{}", dir.join(LIVE).display()))
-        .arg("-drive")
+        .args(["-serial", "stdio"]);
+    let live = dir.join(LIVE);
+    match arch {
+        Arch::Amd64 => qemu.arg("-serial").arg(format!("file:{}", live.display())),
+        // The machine has one serial port of its own. FreeBSD's driver takes a card of this kind.
+        Arch::Arm64 => qemu
+            .arg("-bios")
+            .arg(firmware()?)
+            .arg("-chardev")
+            .arg(format!("file,id=live,path={}", live.display().to_string().replace(',', ",,")))
+            .args(["-device", "pci-serial,chardev=live,prog_if=1"]),
+    };
+    qemu.arg("-drive")
         .arg(drive(&dir.join(ROOT), "qcow2", "cache=unsafe"))
         .arg("-drive")
         .arg(drive(&dir.join(PAYLOAD), "raw", "read-only=on"))
@@ -186,7 +220,24 @@ fn qemu(dir: &Path, clock: Clock) -> Command {
         .arg(drive(&dir.join(SLOW), "raw", &format!("cache=unsafe,throttling.bps-total={SLOW_RATE}")))
         .arg("-drive")
         .arg(drive(&dir.join(KEPT), "raw", "cache=unsafe"));
-    qemu
+    Ok(qemu)
+}
+
+/// Returns the firmware of an arm64 machine: `KTRACE_VM_FIRMWARE`, or that of a package of Debian or
+/// FreeBSD, or `QEMU_EFI.fd` beside the directory of the `qemu-system-aarch64` on PATH.
+fn firmware() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("KTRACE_VM_FIRMWARE") {
+        return Ok(named.into());
+    }
+    let packaged = ["/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", "/usr/local/share/qemu/edk2-aarch64-code.fd"];
+    let path = env::var_os("PATH").unwrap_or_default();
+    let beside = env::split_paths(&path)
+        .filter(|dir| dir.join("qemu-system-aarch64").is_file())
+        .filter_map(|dir| Some(dir.parent()?.join("QEMU_EFI.fd")));
+    beside
+        .chain(packaged.map(PathBuf::from))
+        .find(|file| file.is_file())
+        .context("no firmware for arm64: install qemu-efi-aarch64, or set KTRACE_VM_FIRMWARE")
 }
 
 fn create(path: &Path) -> std::io::Result<File> {
@@ -219,20 +270,38 @@ mod tests {
     use super::*;
     use crate::image::Format;
 
+    fn image(path: PathBuf, arch: Arch) -> Image {
+        Image { path, format: Format::Raw, arch }
+    }
+
+    fn arguments(command: &Command) -> Vec<String> {
+        command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect()
+    }
+
     #[test]
     fn the_image_is_never_written_to_and_the_fourth_disk_is_slow() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a,b.img");
         fs::write(&file, [7; 4096]).unwrap();
-        create_root(&Image { path: file.clone(), format: Format::Raw }, dir.path()).unwrap();
-        let command = qemu(dir.path(), Clock::Time);
-        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+        create_root(&image(file, Arch::Amd64), dir.path()).unwrap();
+        let args = arguments(&qemu(dir.path(), Arch::Amd64, Clock::Time).unwrap());
         assert!(args.iter().all(|arg| !arg.contains("b.img")));
         let disks: Vec<_> = args.iter().filter(|arg| arg.starts_with("if=virtio")).collect();
         assert_eq!(disks.len(), 5);
         assert!(disks[0].contains("format=qcow2") && disks[0].ends_with("/root.qcow2"));
         assert!(disks[3].contains("throttling.bps-total=262144,file=") && disks[3].ends_with("/slow.img"));
         assert!(args.iter().any(|arg| arg == "-no-reboot"));
+    }
+
+    #[test]
+    fn the_disk_of_the_image_has_room_for_its_root_to_grow() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("small.img");
+        fs::write(&file, [7; 4096]).unwrap();
+        create_root(&image(file, Arch::Amd64), dir.path()).unwrap();
+        let disk = image(dir.path().join(ROOT), Arch::Amd64);
+        let disk = Image { format: Format::Qcow2, ..disk };
+        assert_eq!(disk.size().unwrap(), 4096 + ROOM);
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! marker is therefore taken only where it stands in one piece, and the guest writes
 //! each of them twice.
 
+use crate::image::Arch;
+
 /// One thing that the guest said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Marker {
     /// The guest takes requests.
     Ready(System),
-    /// What was handed in could not be unpacked or started.
-    Broken,
+    /// The guest cannot use the files that it was handed; says why.
+    Broken(String),
     /// A test begins.
     Begin(String),
     /// A test has ended.
@@ -26,10 +28,19 @@ pub enum Marker {
 pub struct System {
     /// As `uname -r` has it.
     pub release: String,
+    /// As `uname -m` has it.
+    pub machine: String,
     /// The kernel's configuration, as `uname -i` has it.
     pub ident: String,
     /// Whether the kernel checks its lock order.
     pub witness: bool,
+}
+
+impl System {
+    /// Returns the machine.
+    pub fn arch(&self) -> Arch {
+        if self.machine == "arm64" { Arch::Arm64 } else { Arch::Amd64 }
+    }
 }
 
 /// The end of a test.
@@ -77,8 +88,9 @@ fn parse(body: &str) -> Option<Marker> {
         return None;
     }
     match fields[..] {
-        ["ready", release, ident, witness] => Some(Marker::Ready(System {
+        ["ready", release, machine, ident, witness] => Some(Marker::Ready(System {
             release: release.into(),
+            machine: machine.into(),
             ident: ident.into(),
             witness: match witness {
                 "witness" => true,
@@ -86,7 +98,7 @@ fn parse(body: &str) -> Option<Marker> {
                 _ => return None,
             },
         })),
-        ["broken"] => Some(Marker::Broken),
+        ["broken", why] => Some(Marker::Broken(why.replace('_', " "))),
         ["begin", name] => Some(Marker::Begin(name.into())),
         ["end", name, status, left] => Some(Marker::End(End {
             name: name.into(),
@@ -136,6 +148,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_broken_is_said_in_words() {
+        let found = all("@@KT:broken:no_module_for_15-amd64@@").next();
+        assert_eq!(found, Some(Marker::Broken("no module for 15-amd64".into())));
+    }
+
+    #[test]
     fn incomplete_or_unknown_markers_do_not_count() {
         for text in ["@@KT:end:load:0:-@", "@@KT:end:load:x:-@@", "@@KT::@@", "@@KT:what@@"] {
             assert_eq!(all(text).next(), None, "{text}");
@@ -144,9 +162,14 @@ mod tests {
 
     #[test]
     fn the_system_and_the_module() {
-        let text = "@@KT:ready:14.2-RELEASE:GENERIC:plain@@@@KT:module:0xffffffff82000000:3000@@";
+        let text = "@@KT:ready:14.2-RELEASE:amd64:GENERIC:plain@@@@KT:module:0xffffffff82000000:3000@@";
         let found: Vec<_> = all(text).collect();
-        let system = System { release: "14.2-RELEASE".into(), ident: "GENERIC".into(), witness: false };
+        let system = System {
+            release: "14.2-RELEASE".into(),
+            machine: "amd64".into(),
+            ident: "GENERIC".into(),
+            witness: false,
+        };
         let range = Range { start: 0xffff_ffff_8200_0000, end: 0xffff_ffff_8200_3000 };
         assert_eq!(found, [Marker::Ready(system), Marker::Module(range)]);
         assert!(range.contains(0xffff_ffff_8200_2fff) && !range.contains(range.end));

@@ -7,53 +7,96 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tar::{Builder, Header, HeaderMode};
 
+use crate::image::Arch;
+
 /// The files that the guest gets.
 #[derive(Debug, Clone, Default)]
 pub struct Payload {
-    /// The module, if it is to be at hand.
-    pub module: Option<PathBuf>,
-    /// A tree with `tests/`, `bench/`, `bin/` and `atf/`.
-    pub files: Option<PathBuf>,
-    /// Whether tests are to leave the module out, and trace with the stock backend.
-    pub stock: bool,
+    /// The directory with what is built for each target: for a release and a machine, as in `15-amd64`.
+    /// A target has `ktrace_rs.ko`, `invariants/ktrace_rs.ko`, and `guest/`, a tree with `tests/`,
+    /// `bench/`, `bin/` and `atf/`.
+    pub targets: PathBuf,
+    /// The backend that traces where a test asks for the module.
+    pub backend: Backend,
     /// Whether tests are to run at full length, and leave figures.
     pub full: bool,
     /// Guest tests beside those of the tree, by name.
     pub scripts: Vec<(String, String)>,
 }
 
+/// The backend that traces where a test asks for the module.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The module.
+    #[default]
+    Module,
+    /// The kernel's own: loading the module does nothing.
+    Stock,
+    /// None: no module is handed in, and a test that asks for it is skipped.
+    None,
+}
+
 /// The guest's side of the runner, and the helpers that guest tests use.
 const OWN: &[(&str, &str)] =
     &[("run.sh", include_str!("../guest/run.sh")), ("lib.sh", include_str!("../guest/lib.sh"))];
 
+/// The releases of FreeBSD that there are targets for, the preferred one first.
+const RELEASES: [u32; 2] = [15, 14];
+
+/// The modules of a target: the first for kernels that do not check themselves.
+pub const MODULES: [&str; 2] = ["ktrace_rs.ko", "invariants/ktrace_rs.ko"];
+
 /// A disk's size is a multiple of this.
 const DISK_UNIT: u64 = 1 << 20;
 
+/// Returns the targets of a machine, by release.
+pub fn targets(arch: Arch) -> impl Iterator<Item = String> {
+    RELEASES.into_iter().map(move |release| format!("{release}-{arch}"))
+}
+
 impl Payload {
-    /// Writes the disk at `path`.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// Writes the disk for a machine at `path`. It has all targets of the machine: the guest takes that of
+    /// its kernel's release.
+    pub fn write(&self, arch: Arch, path: &Path) -> Result<()> {
         let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
         let mut tar = Builder::new(file);
         // Owner root, whoever runs this.
         tar.mode(HeaderMode::Deterministic);
-        if let Some(files) = &self.files {
-            tar.append_dir_all(".", files).with_context(|| format!("cannot hand in {}", files.display()))?;
-        }
-        if let Some(module) = &self.module {
-            tar.append_path_with_name(module, "ktrace_rs.ko")
-                .with_context(|| format!("cannot hand in {}", module.display()))?;
-        }
-        for (name, text) in OWN {
-            append(&mut tar, name, text)?;
-        }
-        append(&mut tar, "backend", if self.stock { "stock\n" } else { "module\n" })?;
-        append(&mut tar, "length", if self.full { "full\n" } else { "short\n" })?;
-        for (name, text) in &self.scripts {
-            append(&mut tar, &format!("tests/{name}.sh"), text)?;
+        for target in targets(arch) {
+            self.append_target(&mut tar, &target)?;
         }
         let mut file = tar.into_inner()?;
         let size = file.stream_position()?;
         file.set_len(size.next_multiple_of(DISK_UNIT))?;
+        Ok(())
+    }
+
+    fn append_target(&self, tar: &mut Builder<File>, target: &str) -> Result<()> {
+        let built = self.targets.join(target);
+        let files = built.join("guest");
+        if files.is_dir() {
+            tar.append_dir_all(target, &files)
+                .with_context(|| format!("cannot hand in {}", files.display()))?;
+        }
+        for name in MODULES {
+            let module = built.join(name);
+            if self.backend == Backend::Module && module.is_file() {
+                tar.append_path_with_name(&module, format!("{target}/{name}"))
+                    .with_context(|| format!("cannot hand in {}", module.display()))?;
+            }
+        }
+        let backend = match self.backend {
+            Backend::Module => "module\n",
+            Backend::Stock => "stock\n",
+            Backend::None => "none\n",
+        };
+        let length = if self.full { "full\n" } else { "short\n" };
+        for (name, text) in OWN.iter().chain(&[("backend", backend), ("length", length)]) {
+            append(tar, &format!("{target}/{name}"), text)?;
+        }
+        for (name, text) in &self.scripts {
+            append(tar, &format!("{target}/tests/{name}.sh"), text)?;
+        }
         Ok(())
     }
 }
@@ -75,41 +118,33 @@ mod tests {
     #[test]
     fn everything_is_in_and_the_disk_is_padded() {
         let dir = tempfile::tempdir().unwrap();
-        let files = dir.path().join("files");
-        fs::create_dir_all(files.join("bin")).unwrap();
-        fs::write(files.join("bin/prog"), "x").unwrap();
-        let module = dir.path().join("built.ko");
-        fs::write(&module, "module").unwrap();
+        for file in ["15-amd64/guest/bin/prog", "15-amd64/invariants/ktrace_rs.ko", "15-arm64/ktrace_rs.ko"] {
+            let file = dir.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "x").unwrap();
+        }
         let disk = dir.path().join("disk");
         let payload = Payload {
-            module: Some(module),
-            files: Some(files),
-            stock: true,
-            full: true,
+            targets: dir.path().into(),
             scripts: vec![("_exec".into(), "uname".into())],
+            ..Payload::default()
         };
-        payload.write(&disk).unwrap();
-
-        assert_eq!(fs::metadata(&disk).unwrap().len(), DISK_UNIT);
-        let mut archive = Archive::new(File::open(&disk).unwrap());
-        let mut names: Vec<_> = archive
-            .entries()
-            .unwrap()
-            .map(|entry| entry.unwrap().path().unwrap().to_string_lossy().into_owned())
-            .filter(|name| !name.ends_with('/'))
-            .collect();
-        names.sort();
-        let wanted = ["backend", "bin/prog", "ktrace_rs.ko", "length", "lib.sh", "run.sh", "tests/_exec.sh"];
-        for name in wanted {
-            assert!(names.iter().any(|found| found.trim_start_matches("./") == name), "{names:?}");
-        }
-    }
-
-    #[test]
-    fn a_missing_module_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let payload = Payload { module: Some("/nonexistent/x.ko".into()), ..Payload::default() };
-        let error = payload.write(&dir.path().join("disk")).unwrap_err();
-        assert!(error.to_string().contains("/nonexistent/x.ko"), "{error}");
+        let names = |payload: &Payload, arch| {
+            payload.write(arch, &disk).unwrap();
+            assert_eq!(fs::metadata(&disk).unwrap().len(), DISK_UNIT);
+            let mut archive = Archive::new(File::open(&disk).unwrap());
+            let entries = archive.entries().unwrap();
+            let names = entries.map(|entry| entry.unwrap().path().unwrap().to_string_lossy().into_owned());
+            names.filter(|name| !name.ends_with('/')).collect::<Vec<_>>()
+        };
+        let own = ["run.sh", "lib.sh", "backend", "length", "tests/_exec.sh"];
+        let own = |target: &str| own.map(|name| format!("{target}/{name}")).to_vec();
+        let built = ["15-amd64/bin", "15-amd64/bin/prog", "15-amd64/invariants/ktrace_rs.ko"];
+        assert_eq!(
+            names(&payload, Arch::Amd64),
+            [built.map(String::from).to_vec(), own("15-amd64"), own("14-amd64")].concat()
+        );
+        let none = Payload { backend: Backend::None, ..payload };
+        assert_eq!(names(&none, Arch::Arm64), [own("15-arm64"), own("14-arm64")].concat());
     }
 }

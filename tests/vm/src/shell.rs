@@ -15,7 +15,7 @@ use crate::guest::{Guest, Limits};
 use crate::image::Image;
 use crate::machine::{Clock, Machine};
 use crate::marker::{self, Marker};
-use crate::payload::Payload;
+use crate::payload::{Backend, Payload};
 
 /// Control-], as telnet has it.
 const LEAVE: u8 = 0x1d;
@@ -34,9 +34,9 @@ pub fn run(image: &Image, payload: &Payload, limits: Limits, out: &Path) -> Resu
             return Ok(false);
         }
     };
-    match payload.module {
-        Some(_) => eprintln!("ktrace-vm: the module is at hand: kldload ./ktrace_rs.ko"),
-        None => eprintln!("ktrace-vm: no module is at hand"),
+    match payload.backend {
+        Backend::Module => eprintln!("ktrace-vm: the module is at hand: kldload $KT_MODULE"),
+        Backend::Stock | Backend::None => eprintln!("ktrace-vm: no module is at hand"),
     }
     eprintln!("ktrace-vm: leave with `exit` or Control-]; nothing in the guest is kept");
 

@@ -23,6 +23,10 @@ pub struct Test {
     pub boots: bool,
     /// Whether it is to run where the clock goes by instructions, too.
     pub instructions: bool,
+    /// Whether it is one of those that run on every image.
+    pub core: bool,
+    /// Why it does not run on arm64, if it does not.
+    pub not_on_arm64: Option<String>,
 }
 
 /// How long a test may take that does not say.
@@ -74,6 +78,8 @@ pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
                 panics: says("panics"),
                 boots: says("boots"),
                 instructions: says("instructions"),
+                core: says("core"),
+                not_on_arm64: header(&text, "not on arm64:"),
             });
         }
     }
@@ -171,6 +177,14 @@ mod tests {
         let dir = tree(&[("a.sh", "# instructions\n"), ("b.sh", "")]);
         let found = find(dir.path(), Choice::default()).unwrap();
         assert_eq!(found.iter().map(|test| test.instructions).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn a_test_says_where_it_runs() {
+        let dir = tree(&[("a.sh", "# core\n"), ("b.sh", "# not on arm64: no 32-bit programs\n")]);
+        let found = find(dir.path(), Choice::default()).unwrap();
+        let found: Vec<_> = found.iter().map(|test| (test.core, test.not_on_arm64.as_deref())).collect();
+        assert_eq!(found, [(true, None), (false, Some("no 32-bit programs"))]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The tables of what the benches have measured, in Markdown.
 
 use crate::figures::grouped;
+use crate::image::Arch;
 use crate::machine::{self, Clock, INSTRUCTION_NS};
 use crate::marker::System;
 use crate::samples::{Measured, NONE, STOCK, Samples};
@@ -68,14 +69,15 @@ pub fn document(system: &System, measured: &Measured) -> String {
          \n\
          Written by `make bench`, not by hand.\n\
          \n\
-         FreeBSD {} {}, QEMU with `{}`. Both backends in one run, in turns; medians of five.\n\
+         FreeBSD {} {} {}, QEMU with `{}`. Both backends in one run, in turns; medians of five.\n\
          All samples are in `results.csv`, and `plot.svg` shows them. What the host does besides is in all\n\
          times: samples of the same differ by {} of their median, and by {} where the clock goes by instructions.\n\
          \n\
          {}",
         system.release,
+        system.machine,
         system.ident,
-        machine::hardware(Clock::Time).join(" "),
+        machine::hardware(system.arch(), Clock::Time).join(" "),
         apart(&measured.time),
         apart(&measured.instructions),
         all(measured),
@@ -325,7 +327,7 @@ fn counted(samples: &Samples) -> String {
              brackets: for traced loads, how often for once with the stock backend; for untraced calls, times\n\
              that without the module. The goal of the latter is 1.00, within 0.02, and for most over least 1.20;\n\
              `make bench` fails where the module misses one.",
-            machine::hardware(Clock::Instructions).join(" ")
+            machine::hardware(Arch::Amd64, Clock::Instructions).join(" ")
         ),
         &head("instructions of", &tracers),
         &rows,
@@ -518,7 +520,12 @@ mod tests {
 
     #[test]
     fn every_table_is_in_the_document() {
-        let system = System { release: "14.2".into(), ident: "GENERIC".into(), witness: false };
+        let system = System {
+            release: "14.2".into(),
+            machine: "amd64".into(),
+            ident: "GENERIC".into(),
+            witness: false,
+        };
         let samples = |lines| Samples::parse(lines).unwrap();
         let measured = Measured {
             time: samples("late-spin,1,stock,-,1,2,3000000\n"),
@@ -529,7 +536,7 @@ mod tests {
             ),
         };
         let text = document(&system, &measured);
-        assert!(text.contains("FreeBSD 14.2 GENERIC, QEMU with `-accel"), "{text}");
+        assert!(text.contains("FreeBSD 14.2 amd64 GENERIC, QEMU with `-accel"), "{text}");
         assert!(text.contains("| stays in user mode | 1,500 |"), "{text}");
         assert!(text.contains("| a record, 1,024 bytes before | 125 |"), "{text}");
         assert!(text.contains("| the same, tmpfs | 2,000 | 1,000 (2.00) |"), "{text}");

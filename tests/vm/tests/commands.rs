@@ -19,11 +19,11 @@ impl Place {
     fn new(tests: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = Self { dir };
-        fs::create_dir_all(place.path("target/14-amd64/guest/tests")).unwrap();
-        fs::write(place.path("target/14-amd64/ktrace_rs.ko"), "module").unwrap();
+        fs::create_dir_all(place.path("target/15-amd64/guest/tests")).unwrap();
+        fs::write(place.path("target/15-amd64/ktrace_rs.ko"), "module").unwrap();
         fs::write(place.path("my.img"), [0; 512]).unwrap();
         for test in tests {
-            let script = place.path(&format!("target/14-amd64/guest/tests/{test}.sh"));
+            let script = place.path(&format!("target/15-amd64/guest/tests/{test}.sh"));
             let panics = if test.contains("panics") { "# panics\n" } else { "" };
             let boots = if test.contains("boots") { "# boots\n" } else { "" };
             fs::write(script, format!("# timeout: 1\n{panics}{boots}")).unwrap();
@@ -36,12 +36,15 @@ impl Place {
     }
 
     fn command(&self, args: &[&str]) -> Command {
+        let qemu = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-qemu.sh");
         let mut command = Command::new(env!("CARGO_BIN_EXE_ktrace-vm"));
         command
             .args(args)
             .current_dir(self.dir.path())
             .env("XDG_CACHE_HOME", self.path("cache"))
-            .env("KTRACE_VM_QEMU", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-qemu.sh"));
+            .env("KTRACE_VM_QEMU_AMD64", &qemu)
+            .env("KTRACE_VM_QEMU_ARM64", &qemu)
+            .env("KTRACE_VM_FIRMWARE", "firmware");
         command
     }
 
@@ -91,7 +94,7 @@ fn all_ok() {
         ["ok a-ok", "skip b-skip: why it is skipped", "ok c-ok", "2 passed, 0 failed, 1 skipped"]
     );
     assert_eq!(ran.status, 0);
-    ran.says("== my.img: FreeBSD 14.2-FAKE GENERIC, up after");
+    ran.says("== my.img: FreeBSD 14.2-FAKE amd64 GENERIC, up after");
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn loads_leave_a_table() {
     let place = Place::new(&["a-ok", "b-load", "c-load"]);
     for (test, load) in [("b-load", "much"), ("c-load", "more")] {
         let script = format!("# full timeout: 9\n# load: {load}\n");
-        fs::write(place.path(&format!("target/14-amd64/guest/tests/{test}.sh")), script).unwrap();
+        fs::write(place.path(&format!("target/15-amd64/guest/tests/{test}.sh")), script).unwrap();
     }
     let readme = place.path("README.md");
     fs::write(&readme, "# it\n<!-- results -->\n<!-- /results -->\n").unwrap();
@@ -201,7 +204,7 @@ fn no_qemu_survives_the_program() {
     // The guest has booted when the report says so.
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(left(), 3, "14-amd64, vm, and the machine's directory");
+    assert_eq!(left(), 3, "15-amd64, vm, and the machine's directory");
     child.kill().unwrap();
     child.wait().unwrap();
     for _ in 0..200 {
@@ -310,21 +313,39 @@ fn several_machines_share_the_tests() {
 fn without_an_image_one_line_says_so() {
     let ran = Place::new(&["a-ok"]).run(&["check"]);
     assert_eq!((ran.status, ran.out.lines().count(), ran.err.as_str()), (0, 1, ""));
-    ran.says("VM tests skipped: no image at ");
+    ran.says("VM tests skipped: no image in ");
     ran.says("make vm-image");
 }
 
 #[test]
-fn the_default_images_are_both_used() {
+fn the_images_that_are_there_are_used_and_the_others_named() {
     let place = Place::new(&["a-ok", "b-ok"]);
+    let core = "# timeout: 1\n# core\n# not on arm64: of one machine\n";
+    fs::write(place.path("target/15-amd64/guest/tests/a-ok.sh"), core).unwrap();
+    fs::create_dir_all(place.path("target/15-arm64")).unwrap();
+    fs::write(place.path("target/15-arm64/ktrace_rs.ko"), "module").unwrap();
     fs::create_dir_all(place.path("cache/ktrace_rs")).unwrap();
-    for image in ["freebsd.img", "freebsd-debug.img"] {
+    for image in ["15-amd64.img", "14-amd64-debug.img", "15-arm64.img"] {
         fs::write(place.path("cache/ktrace_rs").join(image), [0; 512]).unwrap();
     }
-    let ran = place.run(&["check", "--only", "a*"]);
-    assert_eq!(ran.verdicts(), ["ok a-ok", "ok a-ok", "2 passed, 0 failed, 0 skipped"]);
-    ran.says("/freebsd.img: FreeBSD");
-    ran.says("/freebsd-debug.img: FreeBSD");
+    let ran = place.run(&["check"]);
+    assert_eq!(
+        ran.verdicts()[1..],
+        ["ok a-ok", "skip a-ok: of one machine", "ok a-ok", "ok b-ok", "3 passed, 0 failed, 1 skipped"],
+        "{}",
+        ran.err
+    );
+    ran.says("ktrace_rs for: 14-amd64, 15-amd64-debug, 15-arm64-debug\n");
+    ran.says("/14-amd64-debug.img: FreeBSD");
+    ran.says("/15-amd64.img: FreeBSD");
+    assert_eq!(place.run(&["check", "--all"]).verdicts().last(), Some(&"5 passed, 0 failed, 1 skipped"));
+}
+
+#[test]
+fn a_guest_says_why_it_runs_no_tests() {
+    let place = Place::new(&["a-ok"]);
+    let output = place.command(&["check", "--image", "my.img"]).env("FAKE_QEMU", "unfit").output();
+    Ran::from(output.unwrap()).says("the guest cannot run tests: no module for 14-amd64");
 }
 
 #[test]
@@ -332,16 +353,16 @@ fn what_is_missing_is_named() {
     let place = Place::new(&["a-ok"]);
     place.run(&["check", "--image", "none.img"]).says("cannot open image none.img");
     place.run(&["check", "--image", "my.img", "--only", "x"]).says("no test in");
-    place.run(&["shell"]).says("no image at ");
-    fs::remove_file(place.path("target/14-amd64/ktrace_rs.ko")).unwrap();
+    place.run(&["shell"]).says("no image in ");
+    fs::remove_file(place.path("target/15-amd64/ktrace_rs.ko")).unwrap();
     let ran = place.check();
-    ran.says("no module at target/14-amd64/ktrace_rs.ko: build it (make), or say --no-module");
+    ran.says("no module at target/15-amd64/ktrace_rs.ko: build it (make), or say --no-module");
     assert_eq!(ran.status, 1);
     let output = place.command(&["check", "--image", "my.img", "--no-module"]).output().unwrap();
     assert_eq!(Ran::from(output).status, 0);
     let output = place
         .command(&["check", "--image", "my.img", "--no-module"])
-        .env("KTRACE_VM_QEMU", "/nonexistent/qemu")
+        .env("KTRACE_VM_QEMU_AMD64", "/nonexistent/qemu")
         .output()
         .unwrap();
     Ran::from(output).says("cannot start /nonexistent/qemu (is QEMU installed?)");
@@ -366,11 +387,14 @@ fn the_shell_passes_on_what_is_typed_and_ends_with_the_guests() {
     child.stdin.take().unwrap().write_all(b"uname -a\n").unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap());
     ran.says("shell got: uname -a");
-    ran.says("kldload ./ktrace_rs.ko");
+    ran.says("kldload $KT_MODULE");
     assert_eq!(ran.status, 0);
 }
 
-/// Publishes `image` as `NAME.xz` with a checksum of `summed`, and fetches it.
+/// The name of a published image.
+const PACKED: &str = "FreeBSD-14.3-RELEASE-amd64-BASIC-CI.raw.xz";
+
+/// Publishes `image` as [`PACKED`] with a checksum of `summed`, and fetches it.
 fn fetch(place: &Place, image: &[u8], summed: Option<&[u8]>) -> Ran {
     let site = place.path("site");
     fs::create_dir_all(&site).unwrap();
@@ -379,9 +403,9 @@ fn fetch(place: &Place, image: &[u8], summed: Option<&[u8]>) -> Ran {
     let packed = packer.finish().unwrap();
     let sum: String =
         Sha512::digest(summed.unwrap_or(&packed)).iter().map(|byte| format!("{byte:02x}")).collect();
-    fs::write(site.join("disk.raw.xz"), packed).unwrap();
-    fs::write(site.join("CHECKSUM.SHA512"), format!("SHA512 (disk.raw.xz) = {sum}\n")).unwrap();
-    place.run(&["fetch", "--url", &format!("file://{}/disk.raw.xz", site.display())])
+    fs::write(site.join(PACKED), packed).unwrap();
+    fs::write(site.join("CHECKSUM.SHA512"), format!("SHA512 ({PACKED}) = {sum}\n")).unwrap();
+    place.run(&["fetch", "--url", &format!("file://{}/{PACKED}", site.display())])
 }
 
 #[test]
@@ -392,9 +416,9 @@ fn fetch_checks_and_unpacks() {
     let ran = fetch(&place, &image, None);
     assert_eq!(ran.status, 0, "{}", ran.err);
     let cache = place.path("cache/ktrace_rs");
-    assert_eq!(fs::read(cache.join("freebsd.img")).unwrap(), image);
+    assert_eq!(fs::read(cache.join("14-amd64.img")).unwrap(), image);
     assert_eq!(fs::read_dir(&cache).unwrap().count(), 1, "nothing else is left");
-    place.run(&["fetch"]).says("exists already");
+    place.run(&["fetch", "--release", "14"]).says("exists already");
 }
 
 #[test]
@@ -411,21 +435,21 @@ fn fetch_goes_on_with_what_it_has() {
     let place = Place::new(&[]);
     fetch(&place, b"image", None);
     let cache = place.path("cache/ktrace_rs");
-    fs::remove_file(cache.join("freebsd.img")).unwrap();
-    let packed = fs::read(place.path("site/disk.raw.xz")).unwrap();
+    fs::remove_file(cache.join("14-amd64.img")).unwrap();
+    let packed = fs::read(place.path("site").join(PACKED)).unwrap();
     for have in [&packed[..10], &packed] {
-        fs::write(cache.join("disk.raw.xz.part"), have).unwrap();
+        fs::write(cache.join(format!("{PACKED}.part")), have).unwrap();
         let ran = fetch(&place, b"image", None);
         assert_eq!(ran.status, 0, "{}", ran.err);
-        assert_eq!(fs::read(cache.join("freebsd.img")).unwrap(), b"image");
-        fs::remove_file(cache.join("freebsd.img")).unwrap();
+        assert_eq!(fs::read(cache.join("14-amd64.img")).unwrap(), b"image");
+        fs::remove_file(cache.join("14-amd64.img")).unwrap();
     }
 }
 
 #[test]
 fn fetch_says_what_is_not_there() {
     let place = Place::new(&[]);
-    let ran = place.run(&["fetch", "--url", "file:///nonexistent/disk.raw.xz"]);
+    let ran = place.run(&["fetch", "--url", &format!("file:///nonexistent/{PACKED}")]);
     assert_eq!(ran.status, 1);
     ran.says("cannot download file:///nonexistent/CHECKSUM.SHA512");
 }

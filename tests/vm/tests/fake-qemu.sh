@@ -11,6 +11,7 @@ for arg; do
 	*cache=unsafe,file=*root.qcow2)
 				root=${arg#*file=} ;;
 	file:*)			live=${arg#file:} ;;
+	file,id=live,path=*)	live=${arg#file,id=live,path=} ;;
 	esac
 done
 
@@ -134,7 +135,10 @@ while read -r line; do
 	*vtbd1*)	break ;;
 	esac
 done
-say ready:14.2-FAKE:GENERIC:plain
+if [ "${FAKE_QEMU-}" = unfit ]; then
+	say broken:no_module_for_14-amd64
+fi
+say ready:14.2-FAKE:amd64:GENERIC:plain
 while read -r verb name rest; do
 	case $verb in
 	run)	run ;;

@@ -3,6 +3,7 @@
 # forced unmount. The traced program neither fails nor is killed; its trace ends, the log says why;
 # what was written is whole.
 # timeout: 180
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # FreeBSD's own ktrace_test, unchanged: its ten cases.
 # timeout: 180
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 

@@ -5,6 +5,7 @@
 # nothing stays: of what the kernel has in use, nothing has grown by one for each load.
 # timeout: 400
 # full timeout: 5400
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/churn.subr"

@@ -3,6 +3,7 @@
 # written over the code that it runs: a test build of the module parks one there, and then has it
 # call the function for as long as the module is loaded. Both switches wait until it is outside.
 # timeout: 240
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

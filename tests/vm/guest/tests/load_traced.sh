@@ -1,6 +1,7 @@
 #!/bin/sh
 # Loading while something is traced by the stock backend: EBUSY, the pids in the message, and
 # nothing changed.
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

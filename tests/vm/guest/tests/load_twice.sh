@@ -1,5 +1,6 @@
 #!/bin/sh
 # Loading twice: EEXIST, and what is loaded goes on working.
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -3,6 +3,7 @@
 # left, and at the end the stock backend works. Nothing that the module allocated stays
 # allocated, and dmesg(8) has a line for each load and unload, and no other.
 # timeout: 180
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

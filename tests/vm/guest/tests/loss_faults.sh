@@ -3,6 +3,7 @@
 # load: 100,000 page faults of 4 processes, `-i -t +f`
 # timeout: 120
 # full timeout: 1200
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/loss.subr"

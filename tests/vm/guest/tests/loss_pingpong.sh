@@ -3,6 +3,7 @@
 # load: 64 pairs of processes, 500 times there and back through pipes, `-i -t +w`
 # timeout: 120
 # full timeout: 1200
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/loss.subr"

@@ -3,6 +3,7 @@
 # load: 1,000 processes, each sleeps 1 ms 50 times, `-i -t +w`
 # timeout: 120
 # full timeout: 1200
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/loss.subr"

@@ -4,6 +4,7 @@
 # header is checked by kdump's columns (pid, tid, command, CPU, type, ABI of the PROCCTOR
 # before), its time against the clock before and after, the rest by ktr_raw.
 # timeout: 180
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load

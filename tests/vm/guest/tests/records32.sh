@@ -1,6 +1,7 @@
 #!/bin/sh
 # Records of a 32-bit process: arguments of 32 and 64 bits, values, errors, paths, bytes, a
 # struct array, utrace.
+# not on arm64: the program is for amd64's 32-bit mode
 . "$KT/lib.sh"
 module_load
 

@@ -2,6 +2,7 @@
 # A forced unload with traced processes, some of them asleep in the kernel with queued records:
 # all tracing is stopped, every record is in its file, the processes go on untraced, and the
 # stock backend is back.
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

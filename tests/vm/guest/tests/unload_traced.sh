@@ -1,5 +1,6 @@
 #!/bin/sh
 # Unloading with traced processes: EBUSY, the pids in the message, and tracing goes on.
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -4,6 +4,7 @@
 # records only; other processes' tracing goes on. A file that is removed while traced to is no
 # failure.
 # timeout: 180
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
