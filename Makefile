@@ -22,7 +22,7 @@ setup:
 
 # What the tests on a real kernel need there, and the programs that users run.
 guest: all
-	@sh scripts/guest.sh
+	@sh scripts/each.sh sh scripts/guest.sh -d
 
 # Formatting, lints, and the finished modules.
 lint: all
@@ -66,11 +66,16 @@ stress-standin: all
 check-install: build
 	@sh scripts/each.sh sh tests/install.sh
 
-check-vm: guest
+# On the images that are there: all tests on those of one release, the core on the others.
+check-vm: all
 	@sh scripts/vm.sh check $(IMAGE)
 
-# The loads of the VM tier at full length, and the table of their figures.
-stress: guest
+# All tests on all images.
+check-vm-all: all
+	@sh scripts/vm.sh check-all $(IMAGE)
+
+# The tests of the VM tier that have one at full length, and the table of the loads' figures.
+stress: all
 	@sh scripts/vm.sh stress $(IMAGE)
 
 # The tests of the host with many more schedules and inputs, and the model on a broken engine.
@@ -78,14 +83,14 @@ stress-host: setup
 	@sh scripts/stress_host.sh
 
 # What tracing costs, stock against module: tables, samples and a plot in tests/bench.
-bench: guest
+bench: all
 	@sh scripts/vm.sh bench $(IMAGE)
 
 # What records cost on this machine, without a kernel.
 bench-host: setup
 	cargo bench -q -p ktrace-bench -- --quiet
 
-vm-shell: guest
+vm-shell: all
 	@sh scripts/vm.sh shell $(IMAGE)
 
 vm-image: setup
@@ -94,4 +99,4 @@ vm-image: setup
 clean:
 	rm -rf target
 
-.PHONY: all setup guest build install uninstall package lint demo check check-host check-standin check-install check-vm stress stress-standin stress-host bench bench-host vm-shell vm-image clean
+.PHONY: all setup guest build install uninstall package lint demo check check-host check-standin check-install check-vm check-vm-all stress stress-standin stress-host bench bench-host vm-shell vm-image clean

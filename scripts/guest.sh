@@ -1,24 +1,32 @@
 #!/bin/sh
-# Prepares target/KERNEL-MACHINE/guest: the programs, tests and modules that the VM tier needs in the guest.
+# guest.sh [-d]: prepares target/KERNEL-MACHINE/guest, the programs, tests and modules that the VM tier needs in
+# the guest; with -d also the module with assertions.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 
 target
 guest=$TARGET/guest
+programs=target/$MACHINE/bin
+mkdir -p "$guest"
 
-sh scripts/progs.sh "$guest/bin"
+[ "${1:-}" != -d ] || sh scripts/module.sh -d
 
-# What a refused load looks like: the module for the other release, where its headers are at hand, and under
-# another name, to find the entries redirected already. And one that has a thread inside a function that
-# is redirected.
+# Programs of a machine run on each release.
+sh scripts/progs.sh "$programs"
+sh scripts/userland.sh "$programs"
+mkdir -p "$guest/bin"
+cp -p "$programs"/* "$guest/bin"
+
+# Modules that a kernel refuses: that for the other release, where its headers are at hand; one of another name,
+# which finds the entries redirected already; one that does not know an entry. And one that parks a thread
+# inside an entry.
 if [ "$(uname -s)" != FreeBSD ] && [ -z "${KERNEL_HEADERS:-}" ]; then
-	(KERNEL=$((14 + 15 - KERNEL)) OSRELDATE= sh scripts/module.sh -o "$guest/ktrace_rs_other.ko")
+	KERNEL=$((14 + 15 - KERNEL)) OSRELDATE= sh scripts/module.sh -o "$guest/ktrace_rs_other.ko"
 fi
 sh scripts/module.sh -f test-other-name -o "$guest/ktrace_rs_twin.ko"
+sh scripts/module.sh -f test-missing-entry -o "$guest/ktrace_rs_missing.ko"
 sh scripts/module.sh -f test-park -o "$guest/ktrace_rs_park.ko"
-
-sh scripts/userland.sh "$guest/bin"
 
 sh scripts/install.sh package >/dev/null
 

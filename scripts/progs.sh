@@ -1,11 +1,11 @@
 #!/bin/sh
-# Builds the C programs of the tests for FreeBSD, all or those that are named, into DIRECTORY.
-#
-# progs.sh DIRECTORY [NAME...]
+# progs.sh DIRECTORY [NAME...]: builds the C programs of the tests for FreeBSD on MACHINE, all or those that are
+# named, into DIRECTORY. They run on each release from 14.2 on.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 
+target
 directory=$1
 shift
 progs=tests/vm/guest/progs
@@ -31,7 +31,10 @@ else
 	zig=$PWD/$ZIG_DIR/ziglang/zig
 	export ZIG_GLOBAL_CACHE_DIR="$PWD/target/zig-cache"
 	export ZIG_LOCAL_CACHE_DIR="$ZIG_GLOBAL_CACHE_DIR"
-	cc="$zig cc -target x86_64-freebsd.14.2"
+	case $MACHINE in
+	amd64) cc="$zig cc -target x86_64-freebsd.14.2" ;;
+	arm64) cc="$zig cc -target aarch64-freebsd.14.2" ;;
+	esac
 	cc32="$zig cc -target x86-freestanding-none"
 fi
 cc="$cc -std=c11 -D__BSD_VISIBLE=1 -lpthread"
@@ -43,6 +46,7 @@ done
 for source in "$progs"/*.c; do
 	compile "$source" $cc
 done
+[ "$MACHINE" = amd64 ] || exit 0
 for source in "$progs32"/*.c; do
 	compile "$source" $cc32 -std=c11 -ffreestanding -nostdlib -static
 done

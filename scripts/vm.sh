@@ -1,51 +1,42 @@
 #!/bin/sh
-# vm.sh check|stress|bench|shell|fetch [IMAGE]: the VM runner with what the Makefile was given;
-# stress is check at full length, and leaves the table of figures in tests/RESULTS.md and README.md.
+# vm.sh check|check-all|stress|bench|shell|fetch [IMAGE]: builds what the guests need, and runs the VM runner
+# with what the Makefile was given.
 #
-# A kernel with INVARIANTS, in freebsd-debug.img beside the default image, gets the module with
-# its own assertions on. At full length the two share the work: loads run where their figures
-# count, all others where the kernel checks itself.
+# check-all runs all tests on all images. stress is check at full length, and leaves the table of figures in
+# tests/RESULTS.md and README.md.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
-target
-module=$TARGET/ktrace_rs.ko
 
 command=$1
 image=${2:-}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs
 
-# A machine has two CPUs, but most tests use one at a time, or wait. Loads at full length have the host for
+# A machine has few CPUs, but most tests use one at a time, or wait. Loads at full length have the host for
 # themselves.
 jobs=$(getconf _NPROCESSORS_ONLN)
 [ "$jobs" -le 4 ] || jobs=4
 
-options= not_on_debug= on_plain=
-[ "$command" != check ] || options="--jobs $jobs"
-if [ "$command" = stress ]; then
-	command=check
-	options="--full --results tests/RESULTS.md --readme README.md"
-	[ -n "${ONLY:-}" ] || { not_on_debug=loss_* on_plain=loss_*; }
-fi
+case $command in
+check) set -- check --jobs "$jobs" ;;
+check-all) set -- check --all --jobs "$jobs" ;;
+stress) set -- check --full --results tests/RESULTS.md --readme README.md ;;
+fetch) set -- fetch ${KERNEL:+--release "$KERNEL"} ;;
+*) set -- "$command" ;;
+esac
 
-run() {
-	[ "$command" = fetch ] || set -- --module "$module" --files "$TARGET/guest" "$@"
-	cargo run -q -p ktrace-vm -- "$command" $options "$@" ${ONLY:+--only "$ONLY"}
-}
-
-if [ "$command" != check ] || [ -n "$image" ]; then
-	run ${image:+--image "$image"}
-elif [ ! -f "$cache/freebsd-debug.img" ]; then
-	run
-else
-	status=0
-	sh scripts/module.sh -d
-	[ -f "$cache/freebsd.img" ] || not_on_debug=
-	module=$TARGET/invariants/ktrace_rs.ko
-	run --image "$cache/freebsd-debug.img" ${not_on_debug:+--skip "$not_on_debug"} || status=$?
-	module=$TARGET/ktrace_rs.ko
-	# Last, so that a stress run ends with its table.
-	[ ! -f "$cache/freebsd.img" ] ||
-	    run --image "$cache/freebsd.img" ${on_plain:+--only "$on_plain"} || status=$?
-	exit "$status"
-fi
+# Prepares a target where there is an image for it. An image of any name may need each of them, and have a
+# kernel with assertions.
+for target in $TARGETS; do
+	[ "$command" != fetch ] || break
+	debug=-d
+	if [ -z "$image" ]; then
+		[ -f "$cache/$target-debug.img" ] || debug=
+		[ -n "$debug" ] || [ -f "$cache/$target.img" ] || continue
+	fi
+	(
+		export KERNEL="${target%-*}" MACHINE="${target#*-}"
+		sh scripts/guest.sh $debug
+	)
+done
+exec cargo run -q -p ktrace-vm -- "$@" ${image:+--image "$image"} ${ONLY:+--only "$ONLY"}

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The linker of Rust programs for FreeBSD on another system, or of those that ZIG_TARGET says: zig cc, without the
+# Links Rust programs for FreeBSD, or for ZIG_TARGET, on another system: zig cc, without the
 # libraries that the crate libc names, nobody uses, and zig has not.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
