@@ -13,7 +13,8 @@
 #	broken:why                the files that were handed in are of no use, with _ for blanks
 #	begin:NAME
 #	end:NAME:STATUS:LEFT      LEFT: -, or what the test left behind, joined by commas:
-#	                          processes, mounts, traced, module, stuck
+#	                          processes, mounts, traced, module, refused (an unload
+#	                          without force), stuck
 #	bye                       the interactive shell has ended
 #
 # A kernel message may run into a marker, so each is written twice. A test's log
@@ -176,7 +177,7 @@ tidy() {
 	esac
 	if kldstat -q -m ktrace_rs || kldstat -q -n ktrace_rs.ko; then
 		leave module
-		kldunload ktrace_rs || kldunload -f ktrace_rs || leave stuck
+		kldunload ktrace_rs || { leave refused; kldunload -f ktrace_rs; } || leave stuck
 	fi
 	rm -rf "$work" || leave stuck
 }

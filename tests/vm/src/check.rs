@@ -341,6 +341,9 @@ impl<W: Write + Send> ImageRun<'_, W> {
         if left("traced") {
             why.push("left traced processes behind".into());
         }
+        if left("refused") {
+            why.push("the module could not be unloaded without force".into());
+        }
         if left("stuck") {
             why.push("what it left behind could not be cleaned up".into());
         }

@@ -18,14 +18,14 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    /// Whether the module has a part in it: by name, or by a return address in one of
+    /// Whether the module has a part in it: by name, of its own or of one of its sources, or by a return address in one of
     /// the ranges where it was loaded. That it has called a file system does not make it its own:
     /// what that locks then, and in which order, is the kernel's.
     pub fn names_module(&self, ranges: &[Range]) -> bool {
         static ADDRESS: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"\b0x([0-9a-f]{8,16})\b").expect("valid"));
         static NAME: LazyLock<Regex> =
-            LazyLock::new(|| Regex::new(r"ktrace_(rs|engine|format)").expect("valid"));
+            LazyLock::new(|| Regex::new(r"ktrace_(rs|engine|format)|\bshims/").expect("valid"));
         let in_module = |line: &str| {
             ADDRESS.captures_iter(line).any(|found| {
                 u64::from_str_radix(&found[1], 16)
@@ -189,6 +189,12 @@ stack backtrace:
         let attempted = format!("{text}#2 0xffffffff82001234 at end+0x1\n");
         assert!(all(&attempted)[0].names_module(&[RANGE]));
         assert!(all(&text.replace("bufwait (", "ktrace_rs commit ("))[0].names_module(&[RANGE]));
+    }
+
+    #[test]
+    fn a_lock_that_a_shim_takes_is_the_modules() {
+        let text = STOCK.replace("/usr/src/sys/kern/vfs_mount.c:1234", "kmod/shims/sx.c:29");
+        assert!(all(&text)[0].names_module(&[]));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct End {
     pub name: String,
     /// Its exit status.
     pub status: u8,
-    /// What it left behind: `processes`, `mounts`, `traced`, `module`, `stuck`.
+    /// What it left behind: `processes`, `mounts`, `traced`, `module`, `refused`, `stuck`.
     pub left: Vec<String>,
 }
 

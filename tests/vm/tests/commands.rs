@@ -139,7 +139,9 @@ fn failures_come_with_their_log() {
         ]
     );
     assert_eq!(ran.status, 1);
-    for what in ["status 3", "    log of a-fail", "timed out", "left traced processes", "cleaned up"] {
+    for what in
+        ["status 3", "    log of a-fail", "timed out", "left traced processes", "without force", "cleaned up"]
+    {
         ran.says(what);
     }
     assert_eq!(ran.out.matches("== my.img").count(), 2, "a stuck guest is replaced");
