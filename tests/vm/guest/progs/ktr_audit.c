@@ -21,7 +21,8 @@
  *	its time does not go backwards;
  *	CALL and RET take turns and match, but for the RET that a new thread or
  *	process, or one whose tracing begins, starts with, and for the last CALL;
- *	NAMEI, GENIO, USER, STRUCT, STRUCT_ARRAY and SYSCTL lie between them;
+ *	NAMEI, GENIO, USER, STRUCT, STRUCT_ARRAY, SYSCTL, ARGS and ENVS lie
+ *	between them;
  *	CSW take turns, out and in, and all that goes out comes in;
  *	FAULT and FAULTEND take turns; those of fresh memory come page by page;
  *	each struct step has the number that follows the one before it, and as
@@ -51,28 +52,10 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "kinds.h"
 
-#define NTYPES 16
 #define MAX_SHOWN 20
 #define MAX_PAYLOAD (32 * 1024 * 1024)
-
-static const char *const names[NTYPES] = {
-    [KTR_SYSCALL] = "SYSCALL",
-    [KTR_SYSRET] = "SYSRET",
-    [KTR_NAMEI] = "NAMEI",
-    [KTR_GENIO] = "GENIO",
-    [KTR_PSIG] = "PSIG",
-    [KTR_CSW] = "CSW",
-    [KTR_USER] = "USER",
-    [KTR_STRUCT] = "STRUCT",
-    [KTR_SYSCTL] = "SYSCTL",
-    [KTR_PROCCTOR] = "PROCCTOR",
-    [KTR_PROCDTOR] = "PROCDTOR",
-    [KTR_CAPFAIL] = "CAPFAIL",
-    [KTR_FAULT] = "FAULT",
-    [KTR_FAULTEND] = "FAULTEND",
-    [KTR_STRUCT_ARRAY] = "STRUCT_ARRAY",
-};
 
 /* Records of a type with something in common; see key_of(). */
 struct count {
@@ -324,6 +307,8 @@ follow(struct party *t, int type, const char *data, size_t len)
 	case KTR_STRUCT:
 	case KTR_STRUCT_ARRAY:
 	case KTR_SYSCTL:
+	case KTR_ARGS:
+	case KTR_ENVS:
 		want_call(t, type);
 		break;
 	case KTR_PSIG:
@@ -506,8 +491,8 @@ read_file(const char *name)
 	while (fread(&h, 1, sizeof(h), f) == sizeof(h)) {
 		type = (unsigned short)h.ktr_type & ~KTR_TYPE;
 		if ((h.ktr_type & KTR_VERSIONED) == 0 ||
-		    h.ktr_version != KTR_VERSION1 || type < 1 ||
-		    type >= NTYPES || h.ktr_len < 0 ||
+		    h.ktr_version != KTR_VERSION1 || !is_known(type) ||
+		    h.ktr_len < 0 ||
 		    h.ktr_len > MAX_PAYLOAD || h.ktr_pid <= 0 || h.ktr_tid <= 0)
 			errx(1, "record at byte %ju: not a record",
 			    (uintmax_t)offset);

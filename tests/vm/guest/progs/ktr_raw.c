@@ -14,12 +14,13 @@
  *	-p, -t	only records of this process, of this type (SYSCALL, ...)
  *	-q	prints nothing
  *	-z	whatever holds no information (padding, what follows a string)
- *		has to be zero
+ *		has to be zero; and no record may be older than the one before
+ *		it in its thread
  *
  * The last line, on standard error, is "records N drops N backwards N
  * backwards-in-thread N": how many records there are in all, how many are marked
  * KTR_DROP, and how many are older than the one before it, in the file and in
- * the thread.
+ * the thread. In the file, those that the kernel tells late do not count.
  */
 
 #include <sys/param.h>
@@ -43,26 +44,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
-
-#define NTYPES 16
-
-static const char *const names[NTYPES] = {
-    [KTR_SYSCALL] = "SYSCALL",
-    [KTR_SYSRET] = "SYSRET",
-    [KTR_NAMEI] = "NAMEI",
-    [KTR_GENIO] = "GENIO",
-    [KTR_PSIG] = "PSIG",
-    [KTR_CSW] = "CSW",
-    [KTR_USER] = "USER",
-    [KTR_STRUCT] = "STRUCT",
-    [KTR_SYSCTL] = "SYSCTL",
-    [KTR_PROCCTOR] = "PROCCTOR",
-    [KTR_PROCDTOR] = "PROCDTOR",
-    [KTR_CAPFAIL] = "CAPFAIL",
-    [KTR_FAULT] = "FAULT",
-    [KTR_FAULTEND] = "FAULTEND",
-    [KTR_STRUCT_ARRAY] = "STRUCT_ARRAY",
-};
+#include "kinds.h"
 
 struct thread {
 	long tid;
@@ -168,8 +150,22 @@ is_of_fuzz(uint64_t word)
 	return (false);
 }
 
+/* The direct map, the kernel's own data, its text and modules. */
+static bool
+is_of_kernel(uint64_t word)
+{
+#ifdef __aarch64__
+	return ((word >= 0xffff000000000000 && word < 0xffff008000000000) ||
+	    (word >= 0xffffa00000000000 && word < 0xffffff0000000000));
+#else
+	return ((word >= 0xfffff80000000000 && word < 0xfffffc0000000000) ||
+	    (word >= 0xfffffe0000000000 && word < 0xffffff0000000000) ||
+	    (word >= 0xffffffff80000000 && word < 0xffffffffc0000000));
+#endif
+}
+
 /*
- * The direct map, the kernel's own data, its text and modules. An address may
+ * Fails for an address of the kernel that fuzz has not passed. An address may
  * lie anywhere in bytes; but across two words, parts of two addresses of the
  * process can look like one of the kernel.
  */
@@ -180,10 +176,7 @@ check_leaks(const char *p, size_t len, size_t step)
 
 	for (size_t i = 0; leaks && i + sizeof(word) <= len; i += step) {
 		memcpy(&word, p + i, sizeof(word));
-		if (((word >= 0xfffff80000000000 && word < 0xfffffc0000000000) ||
-			(word >= 0xfffffe0000000000 && word < 0xffffff0000000000) ||
-			(word >= 0xffffffff80000000 && word < 0xffffffffc0000000)) &&
-		    !is_of_fuzz(word))
+		if (is_of_kernel(word) && !is_of_fuzz(word))
 			bad("an address of the kernel");
 	}
 }
@@ -399,8 +392,20 @@ check_payload(int type, const char *p, int len)
 		check_struct_array(p + sizeof(size), size);
 		break;
 	}
-	default:
-		bad("unknown type");
+	case KTR_ARGS:
+	case KTR_ENVS:
+		if (len > 0 && p[len - 1] != '\0')
+			bad("strings");
+		break;
+	case KTR_EXTERR: {
+		struct exterr e;
+
+		check_len(len, sizeof(e));
+		memcpy(&e, p, sizeof(e));
+		check_zero(e.rsrv1, sizeof(e.rsrv1), "reserved words");
+		check_string(e.msg, sizeof(e.msg), "msg");
+		break;
+	}
 	}
 }
 
@@ -416,6 +421,7 @@ print_payload(int type, const char *p, int len)
 	struct ktr_fault fault;
 	struct ktr_psig sig;
 	struct ktr_csw csw;
+	struct exterr exterr;
 	register_t arg;
 	size_t size;
 
@@ -474,10 +480,18 @@ print_payload(int type, const char *p, int len)
 		printf(" struct_size=%zu", size);
 		print_bytes("data", p + sizeof(size), len - sizeof(size));
 		break;
+	case KTR_EXTERR:
+		memcpy(&exterr, p, sizeof(exterr));
+		printf(" error=%u cat=%u line=%u", exterr.error, exterr.cat,
+		    exterr.src_line);
+		print_bytes("msg", exterr.msg, strlen(exterr.msg));
+		break;
 	case KTR_NAMEI:
 	case KTR_USER:
 	case KTR_STRUCT:
 	case KTR_SYSCTL:
+	case KTR_ARGS:
+	case KTR_ENVS:
 		print_bytes("data", p, len);
 		break;
 	}
@@ -575,7 +589,7 @@ main(int argc, char *argv[])
 			bad("not KTR_VERSION1");
 		drop = (h.ktr_type & KTR_DROP) != 0;
 		type = (unsigned short)h.ktr_type & ~KTR_TYPE;
-		if (type < 1 || type >= NTYPES)
+		if (!is_known(type))
 			bad("unknown type");
 		kind = names[type];
 		if (h.ktr_len < 0 ||
@@ -601,10 +615,16 @@ main(int argc, char *argv[])
 
 		total++;
 		dropped += drop;
-		backwards += timespeccmp(&h.ktr_time, &last, <);
-		last = h.ktr_time;
+		if (!is_told_late(type, data + offset + sizeof(h))) {
+			backwards += timespeccmp(&h.ktr_time, &last, <);
+			last = h.ktr_time;
+		}
 		t = thread_of(h.ktr_tid);
-		thread_backwards += timespeccmp(&h.ktr_time, &t->last, <);
+		if (timespeccmp(&h.ktr_time, &t->last, <)) {
+			thread_backwards++;
+			if (strict)
+				bad("older than the one before in its thread");
+		}
 		t->last = h.ktr_time;
 		if ((only_pid != 0 && h.ktr_pid != only_pid) ||
 		    (only_type != NULL && strcmp(only_type, names[type]) != 0))

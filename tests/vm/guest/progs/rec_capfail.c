@@ -57,9 +57,11 @@ main(void)
 	rec_want("CAP", "system call not allowed: chdir");
 	syscall(SYS_fcntl, (long)dir, (long)F_KINFO, &kif);
 	rec_want("CAP", "system call not allowed: fcntl, cmd: F_KINFO");
+#ifdef __amd64__
 	syscall(SYS_sysarch, (long)I386_SET_IOPERM, NULL);
 	rec_want(
 	    "CAP", "system call not allowed: sysarch, op: I386_SET_IOPERM");
+#endif
 
 	/* CAPFAIL_SIGNAL; to itself is allowed */
 	syscall(SYS_kill, (long)getppid(), (long)SIGCONT);

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include <signal.h>
+#include <ucontext.h>
 
 #include "rec.h"
 
@@ -17,11 +18,38 @@ on_signal(int sig)
 	(void)sig;
 }
 
+/* Goes on behind the breakpoint: on arm64 the program counter is still at it. */
+static void
+on_trap(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	(void)info;
+#ifdef __aarch64__
+	((ucontext_t *)context)->uc_mcontext.mc_gpregs.gp_elr += 4;
+#else
+	(void)context;
+#endif
+}
+
+static void
+breakpoint(void)
+{
+#ifdef __aarch64__
+	__asm__ volatile("brk #0");
+#else
+	__asm__ volatile("int3");
+#endif
+}
+
 /* Past the C library, which would put a handler of its own before this one. */
 static void catch (int sig)
 {
 	struct sigaction sa = {.sa_handler = on_signal};
 
+	if (sig == SIGTRAP) {
+		sa.sa_sigaction = on_trap;
+		sa.sa_flags = SA_SIGINFO;
+	}
 	if (syscall(SYS_sigaction, (long)sig, &sa, NULL) != 0)
 		err(2, "sigaction");
 }
@@ -71,9 +99,9 @@ main(void)
 	rec_want("PSIG", "SIGALRM caught handler=%#lx mask=%#x code=SI_KERNEL",
 	    (long)on_signal, 1 << (SIGALRM - 1));
 
-	__asm__ volatile("int3");
+	breakpoint();
 	rec_want("PSIG", "SIGTRAP caught handler=%#lx mask=0x0 code=TRAP_BRKPT",
-	    (long)on_signal);
+	    (long)on_trap);
 
 	/* Ignored: taken by nobody. */
 	signal(SIGUSR1, SIG_IGN);

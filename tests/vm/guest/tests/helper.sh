@@ -18,11 +18,11 @@ helped=$(ktrace_rs_stat helped)
 for policy in record return batch; do
 	note "asleep, under $policy"
 	sysctl -q kern.ktrace_rs.policy=$policy || fail "policy $policy"
-	spawn ktrace -t cw -f $policy.out sleep 1000
-	wait_for 20 sleeps "$spawned"
+	spawn ktrace -t cw -f $policy.out "$KT_BIN/in_poll"
+	wait_for 20 polls "$spawned"
 	# The latency is 50 ms; the rest is for machines that are slow.
-	wait_for 3 has $policy.out "^CSW pid=$spawned .* out=1 user=0 wmesg=nanslp"
-	check_eq "$(records $policy.out '^SYSRET .* code=240 ')" 0 "returns of nanosleep"
+	wait_for 3 has $policy.out "^CSW pid=$spawned .* out=1 user=0 wmesg=select"
+	check_eq "$(records $policy.out '^SYSRET .* code=209 ')" 0 "returns of poll"
 	check_eq "$(ktrace_rs_stat queued)" 0 "bytes queued"
 	check_ge "$(ktrace_rs_stat helped)" $((helped + 1)) "times that it helped"
 	helped=$(ktrace_rs_stat helped)
@@ -54,11 +54,11 @@ for bad in 0 -1 10001 x; do
 	check_eq "$(sysctl -n $latency)" 50 "$latency after the refusal of '$bad'"
 done
 sysctl $latency=10000
-spawn ktrace -t cw -f later.out sleep 1000
-wait_for 20 sleeps "$spawned"
-check_eq "$(records later.out '^CSW .* wmesg=nanslp')" 0 "records of a sleep that has just begun"
+spawn ktrace -t cw -f later.out "$KT_BIN/in_poll"
+wait_for 20 polls "$spawned"
+check_eq "$(records later.out '^CSW .* wmesg=select')" 0 "records of a sleep that has just begun"
 untrace "$spawned"
-check_eq "$(records later.out '^CSW .* out=1 user=0 wmesg=nanslp')" 1 "records when tracing has ended"
+check_eq "$(records later.out '^CSW .* out=1 user=0 wmesg=select')" 1 "records when tracing has ended"
 sysctl $latency=50
 
 wait_for 5 idle

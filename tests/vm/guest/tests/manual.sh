@@ -20,10 +20,7 @@ diff page module || fail "page and module differ"
 
 variables kern.ktrace_rs.stats.type | sed 's/.*\.type\.\([a-z_]*\)\..*/\1/' | sort -u >module
 sed -n '/^The types are/,/^\.El/p' "$KT/ktrace_rs.4" | sed -n 's/^\.Va \([a-z_]*\) .*/\1/p' |
-    case $(uname -r) in
-    14.*) grep -v -x -e args -e envs -e exterr ;;
-    *) cat ;;
-    esac | sort >page
+    if of_15; then cat; else grep -v -x -e args -e envs -e exterr; fi | sort >page
 diff page module || fail "page and module differ in record types"
 
 ! command -v mandoc >/dev/null || mandoc "$KT/ktrace_rs.4" >rendered || fail "mandoc: status $?"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# One program for each of the fifteen record types: its records, header and payload, field by
+# One program for each of the record types: its records, header and payload, field by
 # field, as stock kdump prints them. The program itself says what it expects (progs/rec.h). The
 # header is checked by kdump's columns (pid, tid, command, CPU, type, ABI of the PROCCTOR
 # before), its time against the clock before and after, the rest by ktr_raw.
@@ -42,7 +42,10 @@ check_type() {
 failed=
 strict=-z
 ! is_stock || strict=
-for type in syscall sysret namei genio psig csw user struct sysctl procctor procdtor capfail fault faultend struct_array; do
+types="syscall sysret namei genio psig csw user struct sysctl procctor procdtor capfail fault faultend struct_array"
+# The first of these is two.
+! of_15 || types="$types args exterr"
+for type in $types; do
 	note "$type"
 	mkdir "$type"
 	(cd "$type" && check_type "$type") || failed="$failed $type"

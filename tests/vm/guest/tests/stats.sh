@@ -5,6 +5,7 @@
 need_module
 module_load
 types="syscall sysret namei genio psig csw user struct sysctl procctor procdtor capfail fault faultend struct_array"
+! of_15 || types="$types args envs exterr"
 
 sysctl kern.ktrace_rs
 [ -n "$(sysctl -n kern.ktrace_rs.version)" ] || fail "no version"

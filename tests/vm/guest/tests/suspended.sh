@@ -76,10 +76,10 @@ if ! is_stock; then
 		[ "$(ktrace_rs_stat queued)" -ge 1000 ]
 	}
 	wait_for 60 is_queued
-	spawn ktrace -t w -f sleeper.out sleep 1000
+	spawn ktrace -t w -f sleeper.out "$KT_BIN/in_poll"
 	sleeper=$spawned
 	sleeps() {
-		[ "$(records sleeper.out "^CSW pid=$sleeper .* out=1 user=0 wmesg=nanslp")" -eq 1 ]
+		[ "$(records sleeper.out "^CSW pid=$sleeper .* out=1 user=0 wmesg=select")" -eq 1 ]
 	}
 	wait_for 30 sleeps
 	check_ok waits_for_resume $pid

@@ -11,7 +11,7 @@ module_load
 # Nobody writes for them before.
 sysctl kern.ktrace_rs.latency=10000
 for i in 1 2 3 4 5; do
-	spawn ktrace -t cw -f "sleep$i.out" sleep 60
+	spawn ktrace -t cw -f "sleep$i.out" "$KT_BIN/in_poll"
 	eval "sleeper$i=$spawned"
 done
 spawn ktrace -t cuw -f tick.out "$KT_BIN/tick"
@@ -19,7 +19,7 @@ tick=$spawned
 spawn ktrace -i -t c -f crowd.out "$KT_BIN/crowd" call 4 1000000
 crowd=$spawned
 for i in 1 2 3 4 5; do
-	eval "wait_for 20 sleeps \$sleeper$i"
+	eval "wait_for 20 polls \$sleeper$i"
 done
 wait_for 20 has tick.out '^USER .*'
 wait_for 20 test -s crowd.out
@@ -32,7 +32,7 @@ for i in 1 2 3 4 5; do
 	eval "pid=\$sleeper$i"
 	! is_traced "$pid" || fail "$pid is still traced"
 	kill -0 "$pid" || fail "$pid is gone"
-	check_eq "$(records "sleep$i.out" "^CSW pid=$pid .* drop=0 out=1 user=0 wmesg=nanslp")" 1 "what $pid sleeps in"
+	check_eq "$(records "sleep$i.out" "^CSW pid=$pid .* drop=0 out=1 user=0 wmesg=select")" 1 "what $pid sleeps in"
 	check_eq "$(tail -1 raw.out | cut -d ' ' -f 1)" CSW "last record of $pid"
 done
 check_ok rests tick.out
