@@ -6,7 +6,11 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 
-image=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs/freebsd.img}
+image=${1:-}
+for name in 15-amd64 14-amd64 15-arm64; do
+	named=${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs/$name.img
+	[ -n "$image" ] || [ ! -f "$named" ] || image=$named
+done
 target
 trace='ktrace -i -t+ -f ktrace.out sh -c "ls -l /; cat /etc/passwd; sleep 1" >/dev/null
 kdump -f ktrace.out | tail -n 25
@@ -19,8 +23,7 @@ if [ "$(uname -s)" = FreeBSD ] && [ "$(id -u)" = 0 ]; then
 	eval "$trace"
 elif [ -f "$image" ]; then
 	echo "ktrace_rs.ko in FreeBSD, from $image:"
-	mkdir -p "$TARGET/guest"
-	cargo run -q -p ktrace-vm -- exec --image "$image" --module "$TARGET/ktrace_rs.ko" --files "$TARGET/guest" -- \
+	cargo run -q -p ktrace-vm -- exec --image "$image" -- \
 	    "kldload \$KT_MODULE && $trace; kldunload ktrace_rs"
 elif [ "$(uname -s)" = Linux ]; then
 	sh scripts/standin.sh demo

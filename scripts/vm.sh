@@ -27,7 +27,7 @@ esac
 
 # Prepares a target where there is an image for it. An image of any name may need each of them, and have a
 # kernel with assertions.
-for target in $TARGETS; do
+for target in $(targets); do
 	[ "$command" != fetch ] || break
 	debug=-d
 	if [ -z "$image" ]; then

@@ -161,18 +161,46 @@ impl Common {
         Payload { targets: self.targets.clone(), backend, full: self.full, scripts: Vec::new() }
     }
 
+    fn wants_module(&self) -> bool {
+        !self.stock && !self.no_module
+    }
+
     /// Fails where nothing is built that a guest could load.
     fn has_module(&self, images: &[Image]) -> Result<()> {
         let built = |target: &String| {
             payload::MODULES.iter().any(|name| self.targets.join(target).join(name).is_file())
         };
         for image in images {
-            if !self.stock && !self.no_module && !payload::targets(image.arch).any(|target| built(&target)) {
+            if self.wants_module() && !payload::targets(image.arch).any(|target| built(&target)) {
                 let module = self.targets.join(format!("15-{}", image.arch)).join(payload::MODULES[0]);
                 bail!("no module at {}: build it (make), or say --no-module", module.display());
             }
         }
         Ok(())
+    }
+
+    /// Returns those of the named images that have a module, and prints a line with the other names.
+    fn usable(&self, images: Vec<Image>) -> Result<Vec<Image>> {
+        let dir = image::dir()?;
+        let missing: Vec<_> = image::NAMES
+            .into_iter()
+            .filter(|name| images.iter().all(|image| image.stem() != *name))
+            .collect();
+        if !missing.is_empty() {
+            println!("no image in {} for: {}", dir.display(), missing.join(", "));
+        }
+        let target = |image: &Image| self.targets.join(image.stem().trim_end_matches("-debug"));
+        let (usable, other): (Vec<_>, Vec<_>) = images.into_iter().partition(|image| {
+            !self.wants_module()
+                || target(image)
+                    .join(payload::MODULES[usize::from(image.stem().ends_with("-debug"))])
+                    .is_file()
+        });
+        if !other.is_empty() {
+            let names: Vec<_> = other.iter().map(Image::stem).collect();
+            println!("no module in {} for: {}", self.targets.display(), names.join(", "));
+        }
+        Ok(usable)
     }
 
     /// Returns the scripts in a directory of the trees: all of them have the same.
@@ -211,10 +239,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 println!("VM tests skipped: no image in {}; {HOW}", image::dir()?.display());
                 return Ok(ExitCode::SUCCESS);
             }
-            if named {
-                say_missing(&images)?;
-            }
             common.has_module(&images)?;
+            let images = if named { common.usable(images)? } else { images };
             let tests = common.scripts("tests", Choice { only: &only, skip: &skip, full: common.full })?;
             let runs = if named {
                 plan::of_named(images, &tests, common.full, all)
@@ -308,16 +334,6 @@ fn one_image(path: Option<&Path>) -> Result<Image> {
             None => bail!("no image in {}; {HOW}", image::dir()?.display()),
         },
     }
-}
-
-/// Prints a line with the images that were looked for and are not there.
-fn say_missing(found: &[Image]) -> Result<()> {
-    let missing: Vec<_> =
-        image::NAMES.into_iter().filter(|name| found.iter().all(|image| image.stem() != *name)).collect();
-    if !missing.is_empty() {
-        println!("no image in {} for: {}", image::dir()?.display(), missing.join(", "));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -324,20 +324,24 @@ fn the_images_that_are_there_are_used_and_the_others_named() {
     let place = Place::new(&["a-ok", "b-ok"]);
     let core = "# timeout: 1\n# core\n# not on arm64: of one machine\n";
     fs::write(place.path("target/15-amd64/guest/tests/a-ok.sh"), core).unwrap();
-    fs::create_dir_all(place.path("target/15-arm64")).unwrap();
-    fs::write(place.path("target/15-arm64/ktrace_rs.ko"), "module").unwrap();
+    for module in ["15-arm64/ktrace_rs.ko", "14-amd64/invariants/ktrace_rs.ko"] {
+        let module = place.path("target").join(module);
+        fs::create_dir_all(module.parent().unwrap()).unwrap();
+        fs::write(module, "module").unwrap();
+    }
     fs::create_dir_all(place.path("cache/ktrace_rs")).unwrap();
-    for image in ["15-amd64.img", "14-amd64-debug.img", "15-arm64.img"] {
+    for image in ["15-amd64.img", "14-amd64.img", "14-amd64-debug.img", "15-arm64.img"] {
         fs::write(place.path("cache/ktrace_rs").join(image), [0; 512]).unwrap();
     }
     let ran = place.run(&["check"]);
     assert_eq!(
-        ran.verdicts()[1..],
+        ran.verdicts()[2..],
         ["ok a-ok", "skip a-ok: of one machine", "ok a-ok", "ok b-ok", "3 passed, 0 failed, 1 skipped"],
         "{}",
         ran.err
     );
-    ran.says("ktrace_rs for: 14-amd64, 15-amd64-debug, 15-arm64-debug\n");
+    ran.says("ktrace_rs for: 15-amd64-debug, 15-arm64-debug\n");
+    ran.says("no module in target for: 14-amd64\n");
     ran.says("/14-amd64-debug.img: FreeBSD");
     ran.says("/15-amd64.img: FreeBSD");
     assert_eq!(place.run(&["check", "--all"]).verdicts().last(), Some(&"5 passed, 0 failed, 1 skipped"));
