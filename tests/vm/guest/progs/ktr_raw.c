@@ -250,8 +250,8 @@ check_payload(int type, const char *p, int len)
 	bool words = type == KTR_SYSCALL || type == KTR_PSIG ||
 	    type == KTR_FAULT || type == KTR_CAPFAIL;
 
-	/* What a call returns, its process has. */
-	if (type != KTR_SYSRET)
+	/* What a call returns, its process has; and what is said of its error. */
+	if (type != KTR_SYSRET && type != KTR_EXTERR)
 		check_leaks(p, len, words ? sizeof(register_t) : 1);
 	switch (type) {
 	case KTR_SYSCALL: {
