@@ -41,6 +41,12 @@ skip() {
 	exit 77
 }
 
+# without WHAT...: says, in the runner's report too, that a part of the test is left out for want of WHAT.
+without() {
+	echo "-- without $*"
+	echo "$*" >>"$KT_OUT/left_out"
+}
+
 # note MESSAGE...: a line in the log that says how far the test has come.
 note() {
 	echo "-- $*"

@@ -232,11 +232,13 @@ impl<W: Write + Send> ImageRun<'_, W> {
             let begun = Instant::now();
             // How many systems have gone down for it.
             let mut downs = 0;
+            let mut left_out = String::new();
             let verdict = loop {
                 match current.run(&test, downs, &self.dir) {
                     Ok(ended) => {
                         let (verdict, usable) = self.judge(&test, downs, &ended, &current);
                         guest = usable.then_some(current);
+                        left_out = ended.results.left_out;
                         break verdict;
                     }
                     Err(Trouble::Gone) if test.boots && downs < MOST_DOWNS => {
@@ -265,6 +267,9 @@ impl<W: Write + Send> ImageRun<'_, W> {
                 }
             };
             self.verdict(&test.name, begun.elapsed(), &verdict)?;
+            for line in left_out.lines() {
+                lock(self.report).say(&format!("    {} without {line}", test.name))?;
+            }
             last = Some(test.name);
         }
         match (guest, last) {

@@ -16,6 +16,8 @@ pub struct Results {
     pub log: String,
     /// What the guest's side of the runner had to say.
     pub notes: String,
+    /// The parts of it that need what the image does not have, a line for each.
+    pub left_out: String,
 }
 
 /// Makes an empty results disk at `path`.
@@ -43,7 +45,8 @@ pub fn take(disk: &Path, name: &str, out: &Path) -> Result<Results> {
     if !found {
         bail!("the results disk holds nothing of {name}");
     }
-    Ok(Results { log: read(&own.join("log")), notes: read(&own.join("notes")) })
+    let text = |file| read(&own.join(file));
+    Ok(Results { log: text("log"), notes: text("notes"), left_out: text("left_out") })
 }
 
 fn read(path: &Path) -> String {
@@ -79,7 +82,7 @@ mod tests {
         assert_eq!(take(&disk, "old", &out).unwrap().notes, "n");
         write(&disk, &[("new/log", "line\n"), ("new/figures", "1")]);
         let results = take(&disk, "new", &out).unwrap();
-        assert_eq!(results, Results { log: "line\n".into(), notes: String::new() });
+        assert_eq!(results, Results { log: "line\n".into(), ..Results::default() });
         assert_eq!(fs::read_to_string(out.join("new/figures")).unwrap(), "1");
         assert!(take(&disk, "old", &out).is_err());
     }

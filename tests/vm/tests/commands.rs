@@ -98,6 +98,13 @@ fn all_ok() {
 }
 
 #[test]
+fn a_part_that_is_left_out_is_named() {
+    let ran = Place::new(&["a-part-ok"]).check();
+    assert_eq!(ran.verdicts(), ["ok a-part-ok", "1 passed, 0 failed, 0 skipped"]);
+    ran.says("    a-part-ok without some program\n");
+}
+
+#[test]
 fn loads_leave_a_table() {
     let place = Place::new(&["a-ok", "b-load", "c-load"]);
     for (test, load) in [("b-load", "much"), ("c-load", "more")] {

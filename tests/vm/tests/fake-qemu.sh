@@ -23,6 +23,9 @@ log() {
 	dir=$(mktemp -d)
 	mkdir "$dir/$name"
 	echo "$1" >"$dir/$name/log"
+	case $name in
+	*-part-ok) echo "some program" >"$dir/$name/left_out" ;;
+	esac
 	[ -z "${2-}" ] || echo "$2" >"$dir/$name/figures"
 	tar -cf "$results" -C "$dir" "$name"
 	rm -r "$dir"

@@ -13,7 +13,12 @@ backend=module
 ! is_stock || backend=stock
 status=0
 kyua -v parallelism=2 -v test_suites.ktrace_rs.bin="$PWD/bin" -v test_suites.ktrace_rs.backend=$backend \
-    test -k "$PWD/atf/Kyuafile" -r "$PWD/results.db" || status=$?
+    test -k "$PWD/atf/Kyuafile" -r "$PWD/results.db" >log || status=$?
+cat log
 [ "$status" = 0 ] || kyua report --verbose --results-filter=broken,failed -r "$PWD/results.db"
 check_eq "$status" 0 "status of kyua"
+sed -n 's/  ->  skipped: / /p' log >skipped
+while read -r case; do
+	without "$case"
+done <skipped
 wait_for 5 idle

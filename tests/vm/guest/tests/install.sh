@@ -31,9 +31,12 @@ check_ok cmp "$KT_MODULE" "$installed"
 check_ok grep -q ktrace_rs /boot/modules/linker.hints
 load_installed
 # A case of each program: what all of them find is for atf.sh.
-! command -v kyua >/dev/null ||
-    kyua test -k /usr/local/tests/ktrace_rs/Kyuafile bad_input_test:facs ktrace_call_test:exec \
-	ktrace_command_test:append || fail "kyua: status $?"
+if command -v kyua >/dev/null; then
+	kyua test -k /usr/local/tests/ktrace_rs/Kyuafile bad_input_test:facs ktrace_call_test:exec \
+	    ktrace_command_test:append || fail "kyua: status $?"
+else
+	without "kyua(1)"
+fi
 module_unload
 
 note "package"
@@ -42,6 +45,8 @@ if [ -x /usr/local/sbin/pkg ] && [ -f /usr/include/sys/param.h ]; then
 	(PATH=/usr/local/sbin:$PATH install_sh package) || fail "package: status $?"
 	/usr/local/sbin/pkg info -R -F "$target"/package/*.pkg >manifest || fail "pkg info: status $?"
 	check_has manifest '^name *: *"?ktrace_rs-kmod'
+else
+	without "make package: pkg(8) or /usr/include is missing"
 fi
 
 note "uninstall"

@@ -23,4 +23,8 @@ sed -n '/^The types are/,/^\.El/p' "$KT/ktrace_rs.4" | sed -n 's/^\.Va \([a-z_]*
     if of_15; then cat; else grep -v -x -e args -e envs -e exterr; fi | sort >page
 diff page module || fail "page and module differ in record types"
 
-! command -v mandoc >/dev/null || mandoc "$KT/ktrace_rs.4" >rendered || fail "mandoc: status $?"
+if command -v mandoc >/dev/null; then
+	mandoc "$KT/ktrace_rs.4" >rendered || fail "mandoc: status $?"
+else
+	without "mandoc(1)"
+fi

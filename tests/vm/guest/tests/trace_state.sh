@@ -23,6 +23,8 @@ check_ne "$(tracep "$spawned")" 0x0 "tracep"
 check_eq "$(ps -o ktrace= -p "$spawned" | tr -d ' ')" "${flags#0x}" "ps"
 if ps -L | grep -qw tracep; then
 	check_ne "$(ps -o tracep= -p "$spawned" | tr -d ' ')" 0 "ps -o tracep"
+else
+	without "ps -o tracep"
 fi
 procstat -f "$spawned"
 procstat -h -f "$spawned" | awk '$3 == "trace" { print $4, $NF }' >trace
