@@ -76,9 +76,8 @@ impl Target {
         patches: &mut Vec<Patch>,
     ) -> Result<(), Errno> {
         let name = self.entry.name();
-        // No island there: a branch to the host itself would be one that leads nowhere.
-        let room = host.end().checked_sub(*islands).is_some_and(|left| left >= ISLAND_MAX);
-        let island = if room { *islands } else { usize::MAX };
+        let has_room = host.end().checked_sub(*islands).is_some_and(|left| left >= ISLAND_MAX);
+        let island = has_room.then_some(*islands);
         let unfit = |unfit| {
             let opening = self.function.opening();
             match unfit {
@@ -97,7 +96,7 @@ impl Target {
         let detour = detour.map_err(unfit)?;
         let jump = self.function.jump(detour.offset, detour.jump);
         patches.push(jump.ok_or_else(|| unfit(Unfit::TooShort))?);
-        if let Some(code) = detour.island {
+        if let (Some(code), Some(island)) = (detour.island, island) {
             patches.push(host.island(island, code).ok_or_else(|| unfit(Unfit::TooShort))?);
             *islands = islands.saturating_add(ISLAND_MAX);
         }
@@ -132,13 +131,16 @@ fn refuse_unknown(may_sleep: MaySleep, targets: &[Target], backend: &Range<usize
 }
 
 /// Prints which system call or handler of ast(9) is not the backend's, if there is one. May sleep.
-fn refuse_replaced(may_sleep: MaySleep, backend: &Range<usize>) -> Result<(), Errno> {
+fn refuse_replaced(may_sleep: MaySleep, targets: &[Target]) -> Result<(), Errno> {
     let refuse = |what: &str| {
         log::print(format_args!("another module has replaced {what}: unload that and load again"));
         Err(EBUSY)
     };
-    if let Some((name, _)) = ktrace_calls(may_sleep).find(|(_, address)| !backend.contains(address)) {
-        return refuse(name);
+    let is_targets = |name: &CStr, address| {
+        targets.iter().any(|target| target.entry.stock == name && target.function.address() == address)
+    };
+    if let Some(call) = ktrace_calls(may_sleep).find(|call| !is_targets(call.function, call.address)) {
+        return refuse(call.name);
     }
     if ast_handler(may_sleep, sys::TDA_MOD1).is_some_and(|handler| handler != 0) {
         log::print(format_args!(
@@ -146,10 +148,13 @@ fn refuse_replaced(may_sleep: MaySleep, backend: &Range<usize>) -> Result<(), Er
         ));
         return Err(EBUSY);
     }
-    match ast_handler(may_sleep, sys::TDA_KTRACE) {
-        Some(handler) if !backend.contains(&handler) => refuse("the handler for TDA_KTRACE of ast(9)"),
+    let Some(handler) = ast_handler(may_sleep, sys::TDA_KTRACE) else { return Ok(()) };
+    // Found is an error: it ends the search.
+    let found = each_function(may_sleep, |name, address| match (name, address == handler) {
+        (name, true) if name == c"ast_ktrace" => Err(()),
         _ => Ok(()),
-    }
+    });
+    if found.is_err() { Ok(()) } else { refuse("the handler for TDA_KTRACE of ast(9)") }
 }
 
 /// The stock functions and their redirections.
@@ -181,7 +186,7 @@ impl TakeOver {
         let start = functions().map(Function::address).min().unwrap_or(0);
         let backend = start..functions().map(Function::end).max().unwrap_or(0);
         refuse_unknown(may_sleep, &targets, &backend)?;
-        refuse_replaced(may_sleep, &backend)?;
+        refuse_replaced(may_sleep, &targets)?;
         // Of a redirected function all but the beginning is dead: that of the longest one has room for islands.
         let Some(host) = functions().max_by_key(|function| function.end() - function.address()) else {
             return Err(EOPNOTSUPP);
@@ -206,7 +211,9 @@ impl TakeOver {
                     for p in stopped.processes().filter(|p| p.traceflag() != 0 || p.has_trace()) {
                         pids.push(p.pid());
                     }
-                    if pids.is_empty() && !self.stock_is_in_use(stopped) {
+                    // Another tool may have come since prepare().
+                    let stock = self.patches.iter().all(Patch::is_stock);
+                    if pids.is_empty() && stock && !self.stock_is_in_use(stopped) {
                         for patch in &self.patches {
                             // SAFETY: every CPU is stopped and serialises; no thread is inside
                             // the function; prepare() has asked whether it can be overwritten.

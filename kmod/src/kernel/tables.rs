@@ -1,6 +1,6 @@
 //! The kernel's tables of system calls and of handlers for ast(9).
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
 
 use kernel_sys as sys;
@@ -8,15 +8,29 @@ use kernel_sys as sys;
 use super::context::MaySleep;
 use super::text::find_symbol;
 
-/// Returns the names of ktrace(2) and utrace(2), and the addresses of the functions that handle them: those of native programs,
-/// and of 32-bit ones where the kernel runs these (COMPAT_FREEBSD32). May sleep.
-pub(crate) fn ktrace_calls(_: MaySleep) -> impl Iterator<Item = (&'static str, usize)> {
+/// A system call in a table of them.
+pub(crate) struct Call {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// The function of the kernel that handles it.
+    pub(crate) function: &'static CStr,
+    /// The address of the function that the table has.
+    pub(crate) address: usize,
+}
+
+/// Returns ktrace(2) and utrace(2) of native programs, and of 32-bit ones where the kernel runs these (COMPAT_FREEBSD32).
+/// May sleep.
+pub(crate) fn ktrace_calls(_: MaySleep) -> impl Iterator<Item = Call> {
+    let calls = [
+        ("ktrace(2)", c"sys_ktrace", sys::SYS_ktrace as usize),
+        ("utrace(2)", c"sys_utrace", sys::SYS_utrace as usize),
+    ];
     let tables = [c"sysent", c"freebsd32_sysent"].into_iter().filter_map(find_symbol);
-    tables.flat_map(|table| {
-        [("ktrace(2)", sys::SYS_ktrace), ("utrace(2)", sys::SYS_utrace)].map(|(name, number)| {
+    tables.flat_map(move |table| {
+        calls.map(|(name, function, number)| {
             // SAFETY: each table is one of struct sysent, with all of the kernel's system calls.
-            let call = unsafe { (*(table as *const sys::sysent).add(number as usize)).sy_call };
-            (name, call.map_or(0, |call| call as usize))
+            let call = unsafe { (*(table as *const sys::sysent).add(number)).sy_call };
+            Call { name, function, address: call.map_or(0, |call| call as usize) }
         })
     })
 }

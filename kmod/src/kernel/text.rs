@@ -58,7 +58,7 @@ impl Function {
     }
 
     /// The function as a place for a detour.
-    pub(crate) fn site<'a>(&'a self, backend: &'a Range<usize>, island: usize) -> Site<'a> {
+    pub(crate) fn site<'a>(&'a self, backend: &'a Range<usize>, island: Option<usize>) -> Site<'a> {
         Site { code: self.code(), address: self.address, backend, island }
     }
 
@@ -110,7 +110,16 @@ impl Patch {
 
     /// Whether the module's code stands there. Any context.
     pub(crate) fn stands(&self) -> bool {
-        (self.address..).zip(self.new.bytes()).all(|(address, byte)| {
+        self.has(&self.new)
+    }
+
+    /// Whether the kernel's own code stands there. Any context.
+    pub(crate) fn is_stock(&self) -> bool {
+        self.has(&self.stock)
+    }
+
+    fn has(&self, code: &Code) -> bool {
+        (self.address..).zip(code.bytes()).all(|(address, byte)| {
             // SAFETY: invariant; text of the kernel can be read.
             unsafe { (address as *const u8).read_volatile() == *byte }
         })

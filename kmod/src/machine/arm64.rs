@@ -60,7 +60,8 @@ pub(crate) fn detour(site: &Site<'_>, entry: usize) -> Result<Detour, Unfit> {
         Some((offset, jump)) => Detour { offset: 4 * offset, jump, island: None },
         None => {
             let from = site.address.wrapping_add(4 * landing);
-            let jump = branch(from, site.island).filter(|jump| fits(landing, jump)).ok_or(Unfit::TooShort)?;
+            let jump = site.island.and_then(|island| branch(from, island));
+            let jump = jump.filter(|jump| fits(landing, jump)).ok_or(Unfit::TooShort)?;
             Detour { offset: 4 * landing, jump, island: assemble(&[unsign], entry) }
         }
     };

@@ -63,9 +63,9 @@ pub(crate) struct Site<'a> {
     pub(crate) address: usize,
     /// The functions of the stock backend: a jump to another place is not the compiler's.
     pub(crate) backend: &'a Range<usize>,
-    /// Address of dead code of another redirected function, with room for [`ISLAND_MAX`] bytes.
+    /// Address of dead code of another redirected function, with room for [`ISLAND_MAX`] bytes; none if all is in use.
     #[cfg_attr(target_arch = "x86_64", expect(dead_code, reason = "a jump of amd64 reaches every entry"))]
-    pub(crate) island: usize,
+    pub(crate) island: Option<usize>,
 }
 
 /// What a `char` of C is, which has a sign on amd64 only.

@@ -145,7 +145,7 @@ fn detour(address: usize, len: usize) -> Result<Detour, Unfit> {
     // SAFETY: memory of this process that holds instructions.
     let code = unsafe { core::slice::from_raw_parts(address as *const u8, 4 * len) };
     let backend = address..address + 4 * LEN;
-    let site = Site { code, address, backend: &backend, island: address + 4 * LEN };
+    let site = Site { code, address, backend: &backend, island: Some(address + 4 * LEN) };
     machine::detour(&site, enter as *const () as usize)
 }
 
@@ -198,7 +198,7 @@ fn refuse(function: usize, (name, code, unfit): (&str, &[u32], Unfit)) {
 fn jump_far(function: usize) {
     for entry in [0xffff_0000_0123_4568_usize, 0xffff_00fe_dcba_9874, 0xffff_ffff_ffff_fffc] {
         let code = [[0x40, 0x02, 0x00, 0xb4]; 4];
-        let site = Site { code: code.as_flattened(), address: function, backend: &(0..0), island: 0 };
+        let site = Site { code: code.as_flattened(), address: function, backend: &(0..0), island: None };
         let detour = machine::detour(&site, entry).unwrap_or_else(|_| panic!("no jump to {entry:#x}"));
         let words = detour.jump.bytes().as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
         // All but the branch; then mov x0, x16; ret.

@@ -113,6 +113,14 @@ struct Text {
     calls: usize,
 }
 
+impl Text {
+    /// The backend's handler for ast(9).
+    fn handler(&self) -> Result<usize> {
+        let handler = self.functions.iter().find(|function| function.name.as_c_str() == c"ast_ktrace");
+        Ok(handler.context("it has no ast_ktrace()")?.address)
+    }
+}
+
 static TEXT: OnceLock<Text> = OnceLock::new();
 
 fn text() -> &'static Text {
@@ -131,7 +139,7 @@ pub(crate) fn init(file: Option<&[u8]>) -> Result<()> {
         ENTRIES[stock as usize].store(function.map_or(0, |function| function.address), Ordering::Release);
     }
     kvar::set_system_calls(entry(Stock::sys_ktrace), entry(Stock::sys_utrace));
-    event::set_stock(entry(Stock::ktruserret));
+    event::set_stock(text.handler()?);
     if TEXT.set(text).is_err() {
         bail!("the text is made once");
     }
@@ -200,6 +208,12 @@ pub(crate) fn contains(address: usize) -> bool {
         let start = text.region.base + text.code.0;
         (start..start + text.code.1).contains(&address)
     })
+}
+
+/// Sets the handler for ast(9) that the backend has, or another one.
+pub(crate) fn set_handler(other: Option<usize>) -> Result<()> {
+    event::set_stock(other.map_or_else(|| text().handler(), Ok)?);
+    Ok(())
 }
 
 /// Calls of the stock backend so far.

@@ -68,9 +68,9 @@ pub fn run(world: &World) -> Result<String> {
     event::set_other(elsewhere);
     refused(module, EBUSY, "another module handles TDA_MOD1 of ast(9)")?;
     event::set_other(0);
-    event::set_stock(elsewhere);
+    text::set_handler(Some(elsewhere))?;
     refused(module, EBUSY, "another module has replaced the handler for TDA_KTRACE of ast(9)")?;
-    event::set_stock(text::entry(Stock::ktruserret));
+    text::set_handler(None)?;
 
     let v = kvar::variables();
     let mut refusals = 10;
