@@ -16,6 +16,8 @@ ZIGLANG_14=0.15.2
 ZIGLANG_15=0.16.0
 ZIG_DIR=target/ziglang-$ZIGLANG_14
 GENERATED=target/headers
+# What kernels may be compiled with, as far as Debian has it.
+COMPILERS="clang-16 clang-19"
 # The system emulators, where setup could not install them.
 QEMU_DIR=target/qemu
 [ ! -d "$QEMU_DIR/bin" ] || PATH=$PWD/$QEMU_DIR/bin:$PATH

@@ -88,6 +88,10 @@ if [ "$(uname -s)" = FreeBSD ]; then
 	libclang || packages="$packages llvm"
 else
 	need clang clang
+	# The oldest and the newest of those that scripts/standin.sh compilers tries.
+	for _compiler in $COMPILERS; do
+		need "$_compiler" "$_compiler"
+	done
 	need c++ g++
 	need ld.lld lld
 	need clang-format clang-format

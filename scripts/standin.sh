@@ -1,7 +1,8 @@
 #!/bin/sh
-# standin.sh demo|check|stress [SECONDS]|COMMAND...: the finished module in its stand-in for the kernel, and with check
-# the module of each target. Any other COMMAND is one of cargo, with what tests/standin needs: the kernel's headers, and frame pointers, as its threads'
-# stacks are searched as those of a kernel are.
+# standin.sh demo|check|compilers|stress [SECONDS]|COMMAND...: the finished module in its stand-in for the kernel, and with check
+# the module of each target, and with stock backends of several compilers. Any other COMMAND is one of cargo, with
+# what tests/standin needs: the kernel's headers, and frame pointers, as its threads' stacks are searched as those of
+# a kernel are.
 #
 #	standin.sh run -q -p ktrace-standin -- run policies --seed 7 --deterministic
 set -eu
@@ -35,6 +36,7 @@ check)
 	for target in $chosen; do
 		echo "the module for $target:"
 		KERNEL=${target%-*} MACHINE=${target#*-} OSRELDATE=$given sh scripts/standin.sh check-module
+		KERNEL=${target%-*} MACHINE=${target#*-} OSRELDATE=$given sh scripts/standin.sh compilers
 	done
 	;;
 check-module)
@@ -46,6 +48,32 @@ check-module)
 		    refused probes threads pingpong policies limit lifetimes
 		;;
 	esac
+	;;
+compilers)
+	# Each function of each stock backend is redirected, called and given back.
+	case $MACHINE in
+	amd64) branches="-fcf-protection=none -fcf-protection=branch" ;;
+	arm64) branches="-mbranch-protection=none -mbranch-protection=bti -mbranch-protection=pac-ret
+	    -mbranch-protection=standard -mbranch-protection=pac-ret+b-key" ;;
+	esac
+	variants=0
+	mkdir -p "$TARGET/stock"
+	for compiler in $COMPILERS; do
+		have "$compiler" || continue
+		for level in -O0 -O1 -O2 -Os; do
+			for frame in -fno-omit-frame-pointer -fomit-frame-pointer; do
+				for branch in $branches; do
+					stock=$TARGET/stock/$compiler$level$frame$branch.so
+					sh scripts/stock.sh "$stock" "$compiler" $level $frame $branch
+					cargo run -q -p ktrace-standin -- run refused --stock "$stock" >/dev/null ||
+					    die "refused with $stock"
+					variants=$((variants + 1))
+				done
+			done
+		done
+	done
+	echo "compilers: $variants stock backends redirected and given back"
+	[ $variants -gt 0 ] || die "none of $COMPILERS: run make setup"
 	;;
 stress) cargo run -q -p ktrace-standin -- stress --seconds "${2:-60}" ;;
 *) cargo "$@" ;;
