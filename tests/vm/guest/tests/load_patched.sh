@@ -1,6 +1,6 @@
 #!/bin/sh
-# Entries that do not begin as compiled, because another module (here the same one under another
-# name) has redirected them: refused, with one line that says which, and nothing changed.
+# Functions that another module has patched, here the same one under another name: refused, with one line that
+# names one of them, and nothing changed.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
@@ -10,7 +10,7 @@ twin=$KT/ktrace_rs_twin.ko
 module_load
 quiet
 ! kldload "$twin" || fail "it loads"
-logged 'ktrace_rs: .* begins with .*, not as compiled' || fail "no message"
+logged 'ktrace_rs: another tool (dtrace?) has patched .*, which begins with ' || fail "no message"
 ! kldstat -q -n ktrace_rs_twin.ko || fail "it is loaded"
 ktrace -t c -f out true || fail "the first does not work"
 check_ge "$(records out)" 4 "records"
