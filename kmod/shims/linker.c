@@ -1,25 +1,25 @@
 /*-
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * sys/linker.h
+ * sys/linker.h, sys/elf.h
  */
 
 #include <sys/param.h>
-#include <sys/errno.h>
 #include <sys/queue.h>
+#include <sys/elf.h>
 #include <sys/linker.h>
 
 #include "shims.h"
 
-/* Kernels without options DDB have no such function. */
-#pragma weak linker_ddb_lookup
-
-int
-ktrace_rs_find_static(const char *name, struct linker_symval *values)
+/*
+ * What the linker gives away as a c_linker_sym_t is an Elf_Sym: link_elf.c has
+ * no other symbols.  Where the size is another one, nobody can tell.
+ */
+bool
+ktrace_rs_is_static(c_linker_sym_t symbol, const linker_symval_t *values)
 {
-	c_linker_sym_t symbol;
+	const Elf_Sym *elf = (const Elf_Sym *)symbol;
 
-	if (linker_ddb_lookup == NULL || linker_ddb_lookup(name, &symbol) != 0)
-		return (ENOENT);
-	return (linker_ddb_symbol_values(symbol, values));
+	return (ELF_ST_BIND(elf->st_info) == STB_LOCAL &&
+	    elf->st_size == values->size);
 }

@@ -11,10 +11,11 @@
 
 #include <sys/param.h>
 #include <sys/counter.h>
+#include <sys/queue.h>
+#include <sys/linker.h>
 #include <sys/module.h>
 #include <sys/vnode.h>
 
-struct linker_symval;
 struct mtx;
 struct pgrp;
 struct proc;
@@ -22,7 +23,8 @@ struct sx;
 struct thread;
 
 /* linker.c */
-int ktrace_rs_find_static(const char *name, struct linker_symval *values);
+bool ktrace_rs_is_static(
+    c_linker_sym_t symbol, const struct linker_symval *values);
 
 /* malloc.c */
 void ktrace_rs_free(void *memory);

@@ -20,7 +20,7 @@ use crate::kernel::log;
 use crate::kernel::proc::{Proc, all_processes};
 use crate::kernel::stop::{Addresses, Stacks, Stopped, stop_machine};
 use crate::kernel::tables::{ast_handler, ktrace_calls};
-use crate::kernel::text::{Function, Patch, each_function, find_symbol};
+use crate::kernel::text::{Function, Patch, Symbol, each_function};
 use crate::kernel::underway::Underway;
 use crate::machine::{self, DETOUR_MAX, ISLAND_MAX, MEETS_PROBES_OF, Unfit};
 use crate::platform::Trace;
@@ -119,7 +119,7 @@ fn refuse_unknown(may_sleep: MaySleep, targets: &[Target], backend: &Range<usize
         let is_known =
             || HARMLESS.contains(&name) || targets.iter().any(|target| target.function.address() == address);
         // Nobody calls a static function but the backend itself.
-        if !belongs || is_known() || find_symbol(name) != Some(address) {
+        if !belongs || is_known() || Symbol::at(address).is_some_and(|symbol| symbol.is_static) {
             return Ok(());
         }
         log::print(format_args!(

@@ -1,12 +1,11 @@
 //! The kernel's tables of system calls and of handlers for ast(9).
 
 use core::ffi::{CStr, c_int, c_void};
-use core::mem::MaybeUninit;
 
 use kernel_sys as sys;
 
 use super::context::MaySleep;
-use super::text::find_symbol;
+use super::text::{Symbol, find_symbol};
 
 /// A system call in a table of them.
 pub(crate) struct Call {
@@ -35,8 +34,8 @@ pub(crate) fn ktrace_calls(_: MaySleep) -> impl Iterator<Item = Call> {
     })
 }
 
-/// Returns the address of a handler for ast(9), zero if there is none; `None` where nobody can tell: the table is static, and only
-/// kernels with options DDB find it by name. May sleep.
+/// Returns the address of a handler for ast(9), zero if there is none; `None` where nobody can tell: the table is static, and the
+/// kernel's linker does not find it if debug.link_elf_leak_locals is off. May sleep.
 pub(crate) fn ast_handler(_: MaySleep, number: u32) -> Option<usize> {
     /// `struct ast_entry` of subr_trap.c.
     #[repr(C)]
@@ -46,19 +45,11 @@ pub(crate) fn ast_handler(_: MaySleep, number: u32) -> Option<usize> {
         handler: *const c_void,
     }
 
-    let mut values = MaybeUninit::<sys::linker_symval_t>::zeroed();
-    // SAFETY: an out parameter of the right type, and a string.
-    let table = unsafe {
-        if sys::ktrace_rs_find_static(c"ast_entries".as_ptr(), values.as_mut_ptr()) != 0 {
-            return None;
-        }
-        values.assume_init()
-    };
+    let table = find_symbol(c"ast_entries")?;
     let number = number as usize;
-    if number >= table.size / size_of::<AstEntry>() {
+    if number >= Symbol::at(table)?.size / size_of::<AstEntry>() {
         return None;
     }
     // SAFETY: the table has more entries than that; a pointer is read whole.
-    Some(unsafe { (&raw const (*table.value.cast::<AstEntry>().add(number)).handler).read_volatile() }
-        as usize)
+    Some(unsafe { (&raw const (*(table as *const AstEntry).add(number)).handler).read_volatile() } as usize)
 }

@@ -21,23 +21,10 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Looks a global function of the kernel up. May sleep: takes the linker's lock.
+    /// Looks a function of the kernel up. May sleep: takes the linker's lock.
     pub(crate) fn find(name: &CStr) -> Option<Function> {
         let address = find_symbol(name)?;
-        let mut symbol = core::ptr::null();
-        let mut offset = 0;
-        let mut values = MaybeUninit::<sys::linker_symval_t>::zeroed();
-        // SAFETY: out parameters of the right types; a symbol that was found stays, as the
-        // kernel's own file is never unloaded.
-        let size = unsafe {
-            if sys::linker_ddb_search_symbol(address as *mut c_char, &raw mut symbol, &raw mut offset) != 0
-                || offset != 0
-                || sys::linker_ddb_symbol_values(symbol, values.as_mut_ptr()) != 0
-            {
-                return None;
-            }
-            values.assume_init().size
-        };
+        let Symbol { size, .. } = Symbol::at(address)?;
         Some(Function { address, size })
     }
 
@@ -189,7 +176,37 @@ pub(crate) fn each_function<E>(
     call.result
 }
 
-/// The address of a global symbol of the kernel. May sleep: takes the linker's lock.
+/// What the linker knows of a symbol of the kernel.
+pub(crate) struct Symbol {
+    /// Its size in bytes.
+    pub(crate) size: usize,
+    /// Only its own file names it.
+    pub(crate) is_static: bool,
+}
+
+impl Symbol {
+    /// Looks up the symbol of an address; `None` if none begins there. Any context.
+    pub(crate) fn at(address: usize) -> Option<Symbol> {
+        let mut symbol = core::ptr::null();
+        let mut offset = 0;
+        let mut values = MaybeUninit::<sys::linker_symval_t>::zeroed();
+        // SAFETY: out parameters of the right types; a symbol that was found stays, as the
+        // kernel's own file is never unloaded.
+        unsafe {
+            if sys::linker_ddb_search_symbol(address as *mut c_char, &raw mut symbol, &raw mut offset) != 0
+                || offset != 0
+                || sys::linker_ddb_symbol_values(symbol, values.as_mut_ptr()) != 0
+            {
+                return None;
+            }
+            let is_static = sys::ktrace_rs_is_static(symbol, values.as_ptr());
+            Some(Symbol { size: values.assume_init().size, is_static })
+        }
+    }
+}
+
+/// The address of a symbol of the kernel; static ones are found, too, unless debug.link_elf_leak_locals is off. May sleep:
+/// takes the linker's lock.
 pub(crate) fn find_symbol(name: &CStr) -> Option<usize> {
     // SAFETY: the kernel's own file is there from boot to reboot.
     let address = unsafe { sys::linker_file_lookup_symbol(sys::linker_kernel_file, name.as_ptr(), 0) };

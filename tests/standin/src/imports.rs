@@ -20,7 +20,7 @@ use crate::sysctl::{
     sysctl_handle_string,
 };
 use crate::text::{
-    linker_ddb_lookup, linker_ddb_search_symbol, linker_ddb_symbol_values, linker_file_function_listall,
+    linker_ddb_search_symbol, linker_ddb_symbol_values, linker_file_function_listall,
     linker_file_lookup_symbol,
 };
 use crate::user::{copyin, exterr_to_ue, kern_yield, uiomove};
@@ -73,7 +73,6 @@ functions! {
     kproc_create,
     kproc_exit,
     lim_cur,
-    linker_ddb_lookup,
     linker_ddb_search_symbol,
     linker_ddb_symbol_values,
     linker_file_function_listall,

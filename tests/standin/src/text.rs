@@ -94,13 +94,28 @@ static HAS_LATER: AtomicBool = AtomicBool::new(false);
 /// Whether a function has no more than two bytes, as far as the linker can tell.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
+/// `Elf64_Sym`.
+#[derive(Debug)]
+#[repr(C)]
+#[expect(dead_code, reason = "the module reads it")]
+struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: usize,
+    size: usize,
+}
+
 /// A symbol of the kernel's text.
 #[derive(Debug)]
+#[repr(C)]
 struct Function {
+    /// First, so that the address of one is that of the other.
+    symbol: Symbol,
     name: CString,
     address: usize,
     size: usize,
-    is_global: bool,
 }
 
 struct Text {
@@ -173,12 +188,12 @@ fn link(bytes: &[u8]) -> Result<Text> {
         let name = symbol.name(endian, symbols.strings())?;
         let address = region.base + usize::try_from(symbol.st_value(endian))?;
         match (symbol.st_type(), name) {
-            (elf::STT_FUNC, _) => functions.push(Function {
-                name: CString::new(name)?,
+            (elf::STT_FUNC, _) => functions.push(Function::new(
+                CString::new(name)?,
                 address,
-                size: usize::try_from(symbol.st_size(endian))?,
-                is_global: symbol.st_bind() == elf::STB_GLOBAL,
-            }),
+                usize::try_from(symbol.st_size(endian))?,
+                symbol.st_bind() == elf::STB_GLOBAL,
+            )),
             (elf::STT_OBJECT, b"ktr_calls") => calls = Some(address),
             (elf::STT_OBJECT, b"ktr_free_uio") => hook = Some(address),
             _ => {}
@@ -299,10 +314,12 @@ fn functions() -> impl Iterator<Item = &'static Function> {
     text().functions.iter().filter(move |function| later || function.name.to_bytes() != LATER.as_bytes())
 }
 
-/// Looks a global symbol of the kernel's own file up by name.
+/// Looks a symbol of the kernel's own file up by name. The linker finds static ones, too.
 pub(crate) fn lookup(name: &str) -> Option<usize> {
-    let function =
-        functions().find(|function| function.is_global && function.name.to_bytes() == name.as_bytes());
+    if name == "ast_entries" {
+        return Some(handlers().address);
+    }
+    let function = functions().find(|function| function.name.to_bytes() == name.as_bytes());
     let variable =
         || kvar::symbols().into_iter().find(|(known, _)| *known == name).map(|(_, address)| address);
     function.map(|function| function.address).or_else(variable)
@@ -349,44 +366,47 @@ pub(crate) unsafe extern "C" fn linker_ddb_search_symbol(
     offset: *mut c_long,
 ) -> c_int {
     let address = address as usize;
-    let Some(function) = functions().filter(|function| function.address <= address).last() else {
+    let handlers = [handlers()].into_iter();
+    let Some(found) = handlers
+        .chain(functions())
+        .filter(|symbol| symbol.address <= address)
+        .max_by_key(|symbol| symbol.address)
+    else {
         return sys::ENOENT.cast_signed();
     };
     // SAFETY: the caller's.
     unsafe {
-        *symbol = std::ptr::from_ref(function).cast();
-        *offset = (address - function.address) as c_long;
+        *symbol = std::ptr::from_ref(found).cast();
+        *offset = (address - found.address) as c_long;
     }
     0
 }
 
-pub(crate) unsafe extern "C" fn linker_ddb_lookup(name: *const c_char, symbol: *mut *const c_void) -> c_int {
-    // SAFETY: the caller's.
-    if unsafe { text_of(name) } != "ast_entries" {
-        return sys::ENOENT.cast_signed();
-    }
-    // SAFETY: the caller's.
-    unsafe { *symbol = event::table().0 as *const c_void };
-    0
+/// The table of handlers for ast(9), as a symbol.
+fn handlers() -> &'static Function {
+    static HANDLERS: OnceLock<Function> = OnceLock::new();
+    HANDLERS.get_or_init(|| {
+        let (address, size) = event::table();
+        Function::new(c"ast_entries".into(), address, size, false)
+    })
 }
 
 pub(crate) unsafe extern "C" fn linker_ddb_symbol_values(
     symbol: *const c_void,
     values: *mut sys::linker_symval_t,
 ) -> c_int {
-    let (table, size) = event::table();
-    let found = if symbol as usize == table {
-        sys::linker_symval_t { name: c"ast_entries".as_ptr(), value: table as *mut c_char, size }
-    } else {
-        // SAFETY: the other symbols that are given away are functions.
-        unsafe { &*symbol.cast::<Function>() }.values()
-    };
-    // SAFETY: the caller's.
-    unsafe { values.write(found) };
+    // SAFETY: the caller's; these are the symbols that are given away.
+    unsafe { values.write((*symbol.cast::<Function>()).values()) };
     0
 }
 
 impl Function {
+    fn new(name: CString, address: usize, size: usize, is_global: bool) -> Self {
+        let bind = if is_global { elf::STB_GLOBAL } else { elf::STB_LOCAL };
+        let symbol = Symbol { name: 0, info: bind << 4, other: 0, section: 0, value: address, size };
+        Function { symbol, name, address, size }
+    }
+
     fn values(&self) -> sys::linker_symval_t {
         let short = IS_SHORT.load(Ordering::Acquire) && self.address == entry(Stock::ktrsysctl);
         let size = if short { 2 } else { self.size };
