@@ -157,12 +157,15 @@ impl<P: Platform> ProcTrace<P> {
         let (stats, at_once) = (&self.engine.stats, self.is_at_once(header.kind));
         let added = self.queue.with(|queue| {
             let Some(file) = queue.file() else { return Err(NotQueued::NotTraced) };
-            record.noted = noted.filter(|noted| *noted >= queue.began());
+            record.noted = noted.filter(|noted| queue.may_keep(*noted));
             if queue.is_empty() {
                 header.drop = queue.has_drop_mark();
                 if let (Put::Done { due }, _) = file.put(&mut header, &mut record, false) {
                     queue.clear_drop_mark();
                     queue.count_made(len);
+                    if header.kind == Kind::ProcCtor {
+                        queue.begin(header.time);
+                    }
                     if at_once {
                         queue.want_flush();
                     }
@@ -172,6 +175,9 @@ impl<P: Platform> ProcTrace<P> {
             let now = P::now();
             header.time = record.time(now);
             let pushed = queue.push(Record { header, payload: *payload }, now)?;
+            if header.kind == Kind::ProcCtor {
+                queue.begin(header.time);
+            }
             if at_once {
                 queue.want_flush();
             }

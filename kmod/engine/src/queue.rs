@@ -189,9 +189,16 @@ impl<P: Platform> Queue<P> {
         (self.made, self.dropped_in_all)
     }
 
-    /// When tracing to the file of now began.
-    pub(crate) fn began(&self) -> Timespec {
-        self.began
+    /// Returns whether the kernel may have noted a time for a record that comes now: none from before tracing to the file
+    /// began.
+    pub(crate) fn may_keep(&self, noted: Timespec) -> bool {
+        noted >= self.began
+    }
+
+    /// Takes a `KTR_PROCCTOR` record for the beginning of tracing. Another thread may have made it, after the process's own
+    /// has read the clock and gone to sleep.
+    pub(crate) fn begin(&mut self, ctor: Timespec) {
+        self.began = ctor;
     }
 
     /// Adds a record, which has its time, at the time `now`.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ktrace_engine::{BATCH_BYTES_MIN, Pending, Policy};
-use ktrace_format::{Csw, Payload, Record, Sysret, Timespec};
+use ktrace_format::{Csw, Payload, ProcCtor, Record, Sysret, Timespec};
 use ktrace_sim::interleave::{self, Point};
 use ktrace_sim::{Disk, Engine, MaySleep, clock};
 
@@ -100,6 +100,25 @@ fn a_record_has_the_time_that_the_kernel_has_noted() {
                 traced.fill_stream();
             }
         }
+    }
+}
+
+#[test]
+fn a_thread_that_slept_when_tracing_began_is_not_older_than_that() {
+    for (engine, queues) in [(engine_of_records(), false), (engine_of_queues(), true)] {
+        clock::make_deterministic(Duration::new(1_000_000_000, 0));
+        let disk = Disk::new();
+        let traced = Traced::to(&engine, 1, disk.open());
+        if queues {
+            traced.fill_stream();
+        }
+        // The thread has seen that it is traced, and sleeps; then the thread that traces it says so.
+        let noted = clock::last_reading();
+        traced.pending(&Payload::ProcCtor(ProcCtor { sv_flags: 0 }));
+        traced.pending_noted(noted, &STOP);
+        assert_eq!(traced.drain(), Ok(()));
+        let times: Vec<_> = decode(&disk.content()).iter().map(|record| record.header.time).collect();
+        assert!(times.is_sorted(), "{times:?}");
     }
 }
 
