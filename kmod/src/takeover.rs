@@ -161,6 +161,8 @@ fn refuse_replaced(may_sleep: MaySleep, targets: &[Target]) -> Result<(), Errno>
 pub(crate) struct TakeOver {
     /// The functions of the stock backend, which lie side by side with the static ones among them.
     backend: Range<usize>,
+    /// Where the redirected functions begin.
+    begins: Vec<usize>,
     patches: Vec<Patch>,
 }
 
@@ -196,7 +198,8 @@ impl TakeOver {
         for target in &targets {
             target.patch(&backend, host, &mut islands, &mut patches)?;
         }
-        Ok(TakeOver { backend, patches })
+        let begins = functions().map(Function::address).collect();
+        Ok(TakeOver { backend, begins, patches })
     }
 
     /// Replaces the stock backend; or changes nothing, prints why, and returns `EBUSY` if a
@@ -243,19 +246,18 @@ impl TakeOver {
 
     /// Whether a thread is inside the stock backend, or has left it something to do.
     ///
-    /// What they do in `TDP_INKTRACE` they may do in a function that lies behind, or that was jumped to, so that
-    /// no return address tells.
+    /// A thread in `TDP_INKTRACE` may be in a function that lies elsewhere, or that was jumped to, so that no return address tells.
     fn stock_is_in_use(&self, stopped: &Stopped<'_>) -> bool {
+        // A thread at its first instruction has not begun a function; and a pointer to it is no sign of a thread inside.
+        let is_inside = |address| self.backend.contains(&address) && !self.begins.contains(&address);
         stopped.processes().any(Proc::has_stock_records)
             || stopped.threads().any(|thread| {
                 thread.is_in_ktrace()
                     || match thread.addresses() {
                         Addresses::None => false,
                         Addresses::Unknown => true,
-                        Addresses::Returns(mut frames) => {
-                            frames.any(|address| self.backend.contains(&address))
-                        }
-                        Addresses::Words(mut words) => words.any(|address| self.backend.contains(&address)),
+                        Addresses::Returns(mut frames) => frames.any(is_inside),
+                        Addresses::Words(mut words) => words.any(is_inside),
                     }
             })
     }
