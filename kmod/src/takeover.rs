@@ -188,7 +188,6 @@ impl TakeOver {
         let start = functions().map(Function::address).min().unwrap_or(0);
         let backend = start..functions().map(Function::end).max().unwrap_or(0);
         refuse_unknown(may_sleep, &targets, &backend)?;
-        refuse_replaced(may_sleep, &targets)?;
         // Of a redirected function all but the beginning is dead: that of the longest one has room for islands.
         let Some(host) = functions().max_by_key(|function| function.end() - function.address()) else {
             return Err(EOPNOTSUPP);
@@ -198,6 +197,7 @@ impl TakeOver {
         for target in &targets {
             target.patch(&backend, host, &mut islands, &mut patches)?;
         }
+        refuse_replaced(may_sleep, &targets)?;
         let begins = functions().map(Function::address).collect();
         Ok(TakeOver { backend, begins, patches })
     }

@@ -16,7 +16,7 @@ parent=$$
 
 # What comes before is the 64-bit ktrace(1), up to its execve(2).
 sed -n 's/^ *[0-9]* rec32  *\([A-Z]*  *F[36][24]  .*\)/\1/p; /^    /p' all |
-    sed -e '/RET .*execve/d' -e 's/0x[0-9a-f]\{4,7\}\([,)]\)/PTR\1/g' -e 's/0xffff[0-9a-f]*\([,)]\)/PTR\1/g' >got
+    sed -e '/RET .*execve/d' -e 's/CALL  F32  _exit/CALL  F32  exit/' -e 's/0x[0-9a-f]\{4,7\}\([,)]\)/PTR\1/g' -e 's/0xffff[0-9a-f]*\([,)]\)/PTR\1/g' >got
 cat >want <<END
 CALL  F32  getppid
 RET   F32  getppid $parent/$(printf '%#x' $parent)
