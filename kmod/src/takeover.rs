@@ -81,16 +81,21 @@ impl Target {
         let unfit = |unfit| {
             let opening = self.function.opening();
             match unfit {
-                Unfit::Patched => log::print(format_args!(
-                    "another tool (dtrace?) has patched {name}, which begins with {opening:02x?}: \
-                     stop that and load again"
-                )),
-                Unfit::TooShort => log::print(format_args!(
-                    "{name}, which begins with {opening:02x?}, is too short for a jump: \
-                     use a version of this module for this kernel"
-                )),
+                Unfit::Patched => {
+                    log::print(format_args!(
+                        "another tool (dtrace?) has patched {name}, which begins with {opening:02x?}: \
+                         stop that and load again"
+                    ));
+                    EBUSY
+                }
+                Unfit::TooShort => {
+                    log::print(format_args!(
+                        "{name}, which begins with {opening:02x?}, is too short for a jump: \
+                         use a version of this module for this kernel"
+                    ));
+                    EOPNOTSUPP
+                }
             }
-            if unfit == Unfit::Patched { EBUSY } else { EOPNOTSUPP }
         };
         let detour = machine::detour(&self.function.site(backend, island), self.entry.code as usize);
         let detour = detour.map_err(unfit)?;

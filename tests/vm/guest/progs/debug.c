@@ -111,6 +111,8 @@ main(int argc, char *argv[])
 	} else if (strcmp(argv[1], "kill") == 0) {
 		if (ptrace(PT_KILL, pid, NULL, 0) != 0)
 			err(1, "PT_KILL");
+		/* FreeBSD 15.1 may lose that signal, whichever backend traces. */
+		(void)kill(pid, SIGKILL);
 		while (stopped(pid, &status))
 			continue;
 		return (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? 0 : 1);
