@@ -17,8 +17,9 @@ const PREFIXES: [&str; 14] =
 /// Links of lists: the table has the field that begins with the link.
 const LINKS: [&str; 5] = ["le_next", "lh_first", "stqh_first", "tqe_next", "tqh_first"];
 
-/// Fields of the module's own structures that it reaches through a pointer.
-const OWN: [&str; 3] = ["settings", "stats", "stopped"];
+/// Fields of the module's own structures that it reaches through a pointer. `handler` is one of `struct ast_entry`, which no
+/// header has; those of `Elf_Sym` are ELF's.
+const OWN: [&str; 6] = ["handler", "settings", "st_info", "st_size", "stats", "stopped"];
 
 /// Fields that the module reaches through macros of the kernel's headers.
 const BY_MACRO: [&str; 4] = ["p_mtx", "pg_mtx", "td_lock", "sx_lock"];
