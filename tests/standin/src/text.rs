@@ -97,7 +97,6 @@ static IS_SHORT: AtomicBool = AtomicBool::new(false);
 /// `Elf64_Sym`.
 #[derive(Debug)]
 #[repr(C)]
-#[expect(dead_code, reason = "the module reads it")]
 struct Symbol {
     name: u32,
     info: u8,
