@@ -302,8 +302,9 @@ pub(crate) fn set_writable(writable: bool) {
 /// The text was written to, and can be: once a byte of it is not what it should be, if that is asked for.
 pub(crate) fn spoil() {
     if crate::link::is_unloading() && flaw::shows(flaw::Other::ByteLeft, 5) {
+        // Behind what a jump takes.
         // SAFETY: inside a function, which is writable.
-        unsafe { ((entry(Stock::ktrsysctl) + 5) as *mut u8).write_volatile(0xe9) };
+        unsafe { ((entry(Stock::ktrcapfail) + 26) as *mut u8).write_volatile(0xe9) };
     }
 }
 
