@@ -12,8 +12,8 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use kernel_sys as sys;
 use ktrace_engine::{Abandoned, Errno, Pending, Synchronous, WriteFailed};
 use ktrace_format::{
-    CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Kind, MAXPATHLEN, Payload, Psig, Struct,
-    StructArray, Syscall, Sysret, Timespec,
+    CapData, CapFail, Csw, Fault, FaultEnd, Genio, HEADER_LEN, Kind, Payload, Psig, Struct, StructArray,
+    Syscall, Sysret, Timespec,
 };
 
 use crate::helper;
@@ -264,24 +264,18 @@ pub(crate) unsafe extern "C" fn ktrcapfail(cap_type: sys::ktr_cap_violation, dat
     if cap_type != sys::CAPFAIL_SYSCALL && flags & sys::SYF_CAPENABLED == 0 {
         return;
     }
-    let mut path = [0; MAXPATHLEN];
     // SAFETY: the caller's.
-    let data = if data.is_null() { CapData::None } else { unsafe { cap_data(cap_type, data, &mut path) } };
+    let data = if data.is_null() { CapData::None } else { unsafe { cap_data(cap_type, data) } };
     let svflags = thread.proc().sv_flags();
     asynchronous(&Payload::CapFail(CapFail { cap_type, code: code as i16, svflags, data }));
 }
 
-/// Returns what a check was about. Copies a path to `path`, before a lock is taken: that of a program that is executed is in
-/// pageable memory.
+/// Returns what a check was about.
 ///
 /// # Safety
 ///
 /// `data` is what `cap_type` says (`union ktr_cap_data`).
-unsafe fn cap_data(
-    cap_type: sys::ktr_cap_violation,
-    data: *const c_void,
-    path: &mut [u8; MAXPATHLEN],
-) -> CapData<'_> {
+unsafe fn cap_data<'a>(cap_type: sys::ktr_cap_violation, data: *const c_void) -> CapData<'a> {
     // SAFETY: the caller's, in each case; an address is as long as its sa_len says.
     unsafe {
         match cap_type {
@@ -296,15 +290,8 @@ unsafe fn cap_data(
                 let len = usize::from(data.cast::<u8>().read()).min(size_of::<sys::sockaddr>());
                 CapData::Sockaddr(kernel_bytes(data, len))
             }
-            sys::CAPFAIL_NAMEI => {
-                let name = CStr::from_ptr(data.cast()).to_bytes();
-                let len = name.len().min(MAXPATHLEN - 1);
-                let (Some(copy), Some(name)) = (path.get_mut(..len), name.get(..len)) else {
-                    return CapData::None;
-                };
-                copy.copy_from_slice(name);
-                CapData::Path(copy)
-            }
+            // Its length is read, and so each page of it touched, before a lock is taken.
+            sys::CAPFAIL_NAMEI => CapData::Path(CStr::from_ptr(data.cast()).to_bytes()),
             _ => CapData::None,
         }
     }

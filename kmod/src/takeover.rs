@@ -52,6 +52,7 @@ struct Target {
 
 impl Target {
     /// Looks the functions of the backend up that this kernel has; prints which one is missing.
+    #[inline(never)]
     fn find_all() -> Result<Vec<Target>, Errno> {
         let found = |entry: &'static Entry| {
             let function = Function::find(entry.stock);
@@ -68,6 +69,7 @@ impl Target {
     }
 
     /// Plans the detour, with its island in `host` from `islands` on, which moves past it; prints why there is none.
+    #[inline(never)]
     fn patch(
         &self,
         backend: &Range<usize>,
@@ -76,7 +78,7 @@ impl Target {
         patches: &mut Vec<Patch>,
     ) -> Result<(), Errno> {
         let name = self.entry.name();
-        let has_room = host.end().checked_sub(*islands).is_some_and(|left| left >= ISLAND_MAX);
+        let has_room = islands.checked_add(ISLAND_MAX).is_some_and(|end| end <= host.end());
         let island = has_room.then_some(*islands);
         let unfit = |unfit| {
             let opening = self.function.opening();
@@ -118,6 +120,7 @@ impl Target {
 ///
 /// `kern_ktrace.c` is compiled to one stretch of text. All its functions that others call are within `backend`, or
 /// begin with `ktr`, as those of sys/ktrace.h do.
+#[inline(never)]
 fn refuse_unknown(may_sleep: MaySleep, targets: &[Target], backend: &Range<usize>) -> Result<(), Errno> {
     each_function(may_sleep, |name, address| {
         let belongs = name.to_bytes().starts_with(b"ktr") || backend.contains(&address);
@@ -136,6 +139,7 @@ fn refuse_unknown(may_sleep: MaySleep, targets: &[Target], backend: &Range<usize
 }
 
 /// Prints which system call or handler of ast(9) is not the backend's, if there is one. May sleep.
+#[inline(never)]
 fn refuse_replaced(may_sleep: MaySleep, targets: &[Target]) -> Result<(), Errno> {
     let refuse = |what: &str| {
         log::print(format_args!("another module has replaced {what}: unload that and load again"));
@@ -179,6 +183,7 @@ impl TakeOver {
     /// - `EBUSY` if something else redirects them already, or may have probes in what a jump would overwrite.
     ///
     /// May sleep.
+    #[inline(never)]
     pub(crate) fn prepare(may_sleep: MaySleep) -> Result<TakeOver, Errno> {
         if let Some(name) = MEETS_PROBES_OF.iter().find(|name| is_loaded(may_sleep, name)) {
             let name = name.to_str().unwrap_or_default();
