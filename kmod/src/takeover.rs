@@ -20,7 +20,7 @@ use crate::kernel::log;
 use crate::kernel::proc::{Proc, all_processes};
 use crate::kernel::stop::{Addresses, Stacks, Stopped, stop_machine};
 use crate::kernel::tables::{ast_handler, ktrace_calls};
-use crate::kernel::text::{Function, Patch, Symbol, each_function};
+use crate::kernel::text::{Function, Patch, Symbol, each_function, find_symbol};
 use crate::kernel::underway::Underway;
 use crate::machine::{self, DETOUR_MAX, ISLAND_MAX, MEETS_PROBES_OF, Unfit};
 use crate::platform::Trace;
@@ -157,13 +157,12 @@ fn refuse_replaced(may_sleep: MaySleep, targets: &[Target]) -> Result<(), Errno>
         ));
         return Err(EBUSY);
     }
-    let Some(handler) = ast_handler(may_sleep, sys::TDA_KTRACE) else { return Ok(()) };
-    // Found is an error: it ends the search.
-    let found = each_function(may_sleep, |name, address| match (name, address == handler) {
-        (name, true) if name == c"ast_ktrace" => Err(()),
+    match ast_handler(may_sleep, sys::TDA_KTRACE) {
+        Some(handler) if find_symbol(c"ast_ktrace") != Some(handler) => {
+            refuse("the handler for TDA_KTRACE of ast(9)")
+        }
         _ => Ok(()),
-    });
-    if found.is_err() { Ok(()) } else { refuse("the handler for TDA_KTRACE of ast(9)") }
+    }
 }
 
 /// The stock functions and their redirections.
