@@ -12,14 +12,15 @@
 #include "shims.h"
 
 /*
- * What the linker gives away as a c_linker_sym_t is an Elf_Sym: link_elf.c has
- * no other symbols.  Where the size is another one, nobody can tell.
+ * A c_linker_sym_t is an Elf_Sym: link_elf.c has no other symbols.  A symbol
+ * whose size is not the linker's is not taken for static.
  */
 bool
 ktrace_rs_is_static(c_linker_sym_t symbol, const linker_symval_t *values)
 {
 	const Elf_Sym *elf = (const Elf_Sym *)symbol;
 
-	return (ELF_ST_BIND(elf->st_info) == STB_LOCAL &&
-	    elf->st_size == values->size);
+	if (elf->st_size != values->size)
+		return (false);
+	return (ELF_ST_BIND(elf->st_info) == STB_LOCAL);
 }
