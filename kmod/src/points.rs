@@ -253,7 +253,7 @@ pub(crate) unsafe extern "C" fn ktrfaultend(result: c_int) {
     asynchronous(&Payload::FaultEnd(FaultEnd { result }));
 }
 
-/// A capsicum(4) check that failed. Locks may be held.
+/// A capsicum(4) check that failed. Locks may be held; where the check was about a path, it may sleep.
 ///
 /// # Safety
 ///
@@ -264,13 +264,23 @@ pub(crate) unsafe extern "C" fn ktrcapfail(cap_type: sys::ktr_cap_violation, dat
     if cap_type != sys::CAPFAIL_SYSCALL && flags & sys::SYF_CAPENABLED == 0 {
         return;
     }
-    // SAFETY: the caller's.
-    let data = if data.is_null() { CapData::None } else { unsafe { cap_data(cap_type, data) } };
+    let path: Vec<u8>;
+    let data = if data.is_null() {
+        CapData::None
+    } else if cap_type == sys::CAPFAIL_NAMEI {
+        // Of an exec it is pageable, and is not touched once a lock is taken.
+        // SAFETY: the caller's.
+        path = unsafe { CStr::from_ptr(data.cast()) }.to_bytes().to_vec();
+        CapData::Path(&path)
+    } else {
+        // SAFETY: the caller's.
+        unsafe { cap_data(cap_type, data) }
+    };
     let svflags = thread.proc().sv_flags();
     asynchronous(&Payload::CapFail(CapFail { cap_type, code: code as i16, svflags, data }));
 }
 
-/// Returns what a check was about.
+/// Returns what a check was about that was not about a path.
 ///
 /// # Safety
 ///
@@ -290,8 +300,6 @@ unsafe fn cap_data<'a>(cap_type: sys::ktr_cap_violation, data: *const c_void) ->
                 let len = usize::from(data.cast::<u8>().read()).min(size_of::<sys::sockaddr>());
                 CapData::Sockaddr(kernel_bytes(data, len))
             }
-            // Its length is read, and so each page of it touched, before a lock is taken.
-            sys::CAPFAIL_NAMEI => CapData::Path(CStr::from_ptr(data.cast()).to_bytes()),
             _ => CapData::None,
         }
     }

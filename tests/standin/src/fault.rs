@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 
 use crate::host::violation;
 use crate::machine::interrupted_at;
-use crate::{heap, link, text};
+use crate::{heap, link, pageable, text};
 
 /// Has faults reported.
 pub(crate) fn init() {
@@ -28,6 +28,9 @@ unsafe extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: 
     }
     if let Some(what) = heap::describe(address) {
         violation!(Memory, "{what} is touched, from {from:#x}");
+    }
+    if pageable::contains(address) {
+        violation!(Sleep, "pageable memory is touched with a mutex held, from {from:#x}");
     }
     if text::contains(address) && signal == libc::SIGSEGV && address != from {
         violation!(Text, "the kernel's text is written to while it is protected");

@@ -42,6 +42,8 @@ pub enum Other {
     SleepInFault,
     /// Memory is allocated with a mutex held.
     SleepUnderLock,
+    /// Memory that may be paged out is read with a mutex held.
+    PageableUnderLock,
     /// Nobody is told that the helper has exited.
     NotWoken,
     /// The module's handler of ast(9) is called when the module has gone.

@@ -27,6 +27,7 @@ pub mod loads;
 mod lock;
 mod low;
 mod machine;
+mod pageable;
 mod proc;
 mod sched;
 pub mod sysctl;

@@ -184,6 +184,7 @@ pub fn everything(user: &User, n: usize) {
             let address = user.put(&events);
             user.structarray(c"kevent", address, 4, 32);
             user.capfail(sys::CAPFAIL_SIGNAL, &9_i32.to_ne_bytes());
+            user.capfail(sys::CAPFAIL_NAMEI, b"/etc/passwd\0");
             Err(93)
         });
         let text = format!("utrace {index}");

@@ -79,6 +79,12 @@ impl Region {
         protect(self.base + offset, pages(len), protection);
     }
 
+    /// Gives its memory back to the host.
+    pub(crate) fn unmap(self) {
+        // SAFETY: nobody uses the memory any more.
+        unsafe { libc::munmap(self.base as *mut _, self.len) };
+    }
+
     /// Takes its memory away for good: whoever touches it is found.
     pub(crate) fn retire(&self) {
         retire(self.base, self.len);

@@ -19,7 +19,7 @@ use crate::sched::{self, Sleep, give_way, point};
 use crate::text::{Stock, entry, has};
 use crate::thread::{self, Kt, copy_name};
 use crate::witness::{self, held};
-use crate::{clock, event, flaw, heap, kvar, ledger, lock, vnode};
+use crate::{clock, event, flaw, heap, kvar, ledger, lock, pageable, vnode};
 
 const EFAULT: c_int = sys::EFAULT.cast_signed();
 
@@ -552,10 +552,14 @@ impl User {
         // SAFETY: the thread's own; the table has an entry that says that capsicum(4) allows the call.
         unsafe { (*kt.as_ptr()).td_sa.callp = allowed() };
         let ktrcapfail: unsafe extern "C" fn(u32, *const c_void) = backend(Stock::ktrcapfail);
-        without_sleep("ktrcapfail()", || {
-            // SAFETY: as sys/ktrace.h has it.
-            unsafe { ktrcapfail(kind, bytes.as_ptr().cast()) }
-        });
+        // SAFETY: as sys/ktrace.h has it.
+        let call = |data| unsafe { ktrcapfail(kind, data) };
+        if kind == sys::CAPFAIL_NAMEI {
+            // A path may be an argument of an exec.
+            pageable::lend(bytes, |data| checked("ktrcapfail()", || call(data)));
+        } else {
+            without_sleep("ktrcapfail()", || call(bytes.as_ptr().cast()));
+        }
     }
 
     /// Sleeps for so many nanoseconds.
@@ -728,10 +732,9 @@ impl User {
             };
             note(kt, &payload);
             let ktrdata: unsafe extern "C" fn(c_int, *const c_void, usize) = backend(Stock::ktrdata);
-            checked("ktrdata()", || {
-                // SAFETY: as sys/ktrace.h has it.
-                unsafe { ktrdata(kind as c_int, text.as_ptr().cast(), text.len()) }
-            });
+            // SAFETY: as sys/ktrace.h has it.
+            let call = |data| unsafe { ktrdata(kind as c_int, data, text.len()) };
+            pageable::lend(text.as_bytes(), |data| checked("ktrdata()", || call(data)));
         }
     }
 

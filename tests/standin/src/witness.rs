@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::host::{HostLock, current, violation};
+use crate::pageable;
 use crate::thread::Kt;
 
 /// What a lock is.
@@ -19,6 +20,13 @@ pub(crate) enum Kind {
     Leave,
     /// A spin lock, the thread lock: with interrupts off.
     Spin,
+}
+
+impl Kind {
+    /// Nobody sleeps with one.
+    fn forbids_sleep(self) -> bool {
+        matches!(self, Self::Mutex | Self::Spin)
+    }
 }
 
 /// A lock that a thread has.
@@ -146,6 +154,9 @@ pub(crate) fn before(address: usize, class: Class, kind: Kind, twice: bool) {
 /// The current thread has a lock now.
 pub(crate) fn taken(address: usize, class: Class, kind: Kind) {
     held(current()).push(Held { address, class, kind });
+    if kind.forbids_sleep() {
+        pageable::page_out();
+    }
 }
 
 /// The current thread gives a lock back, which it must have.
@@ -154,6 +165,9 @@ pub(crate) fn released(address: usize, kind: Kind, name: &str) {
     match held.iter().rposition(|held| held.address == address && held.kind == kind) {
         Some(index) => {
             held.remove(index);
+            if !held.iter().any(|held| held.kind.forbids_sleep()) {
+                pageable::page_in();
+            }
         }
         None => violation!(LockUse, "\"{name}\" is released by a thread that does not have it ({kind:?})"),
     }
@@ -171,10 +185,7 @@ pub(crate) fn may_sleep(kt: &Kt, what: fmt::Arguments<'_>) {
 
 /// As [`may_sleep`], with one mutex held that is released meanwhile.
 pub(crate) fn may_sleep_with(kt: &Kt, interlock: usize, what: fmt::Arguments<'_>) {
-    if let Some(held) = held(kt)
-        .iter()
-        .find(|held| matches!(held.kind, Kind::Mutex | Kind::Spin) && held.address != interlock)
-    {
+    if let Some(held) = held(kt).iter().find(|held| held.kind.forbids_sleep() && held.address != interlock) {
         violation!(Sleep, "{what} with {held} held");
     }
     if kt.no_sleep.get() != 0 {

@@ -145,6 +145,11 @@ fn sleep_with_a_mutex_held() {
 }
 
 #[test]
+fn pageable_memory_that_is_touched_with_a_mutex_held() {
+    finds("sleep", &["policies", "--flaw", "pageable-under-lock"]);
+}
+
+#[test]
 fn what_is_left_behind() {
     for omitted in [
         "free:50",
