@@ -101,13 +101,14 @@ impl Target {
         };
         let detour = machine::detour(&self.function.site(backend, island), self.entry.code as usize);
         let detour = detour.map_err(unfit)?;
+        let planned = patches.len();
         let jump = self.function.jump(detour.offset, detour.jump);
         patches.push(jump.ok_or_else(|| unfit(Unfit::TooShort))?);
         if let (Some(code), Some(island)) = (detour.island, island) {
             patches.push(host.island(island, code).ok_or_else(|| unfit(Unfit::TooShort))?);
             *islands = islands.saturating_add(ISLAND_MAX);
         }
-        if patches.iter().all(Patch::is_writable) {
+        if patches.iter().skip(planned).all(Patch::is_writable) {
             return Ok(());
         }
         log::print(format_args!("{name} cannot be overwritten: this kernel keeps its own ktrace"));
