@@ -245,12 +245,24 @@ pub(crate) unsafe fn wait_message<'a>(wmesg: *const c_char) -> &'a [u8] {
 
 /// A page fault. Vnodes may be locked.
 pub(crate) unsafe extern "C" fn ktrfault(vaddr: sys::vm_offset_t, fault_type: c_int) {
-    asynchronous(&Payload::Fault(Fault { vaddr, fault_type }));
+    fault(&Payload::Fault(Fault { vaddr, fault_type }));
 }
 
 /// The end of a page fault. As [`ktrfault`].
 pub(crate) unsafe extern "C" fn ktrfaultend(result: c_int) {
-    asynchronous(&Payload::FaultEnd(FaultEnd { result }));
+    fault(&Payload::FaultEnd(FaultEnd { result }));
+}
+
+/// Adds a record of a page fault, unless that is one of execve(2).
+///
+/// Such a fault is in the address space of the new program, which may be set-id: the user who traces
+/// the old one must not learn where it lies. No other record that is made in execve(2) has an address
+/// of it. These hold paths, wait messages and errors; `KTR_ARGS` and `KTR_ENVS` are made before, of what
+/// the old program has passed.
+fn fault(payload: &Payload<'_>) {
+    if !Thread::current().proc().is_in_exec() {
+        asynchronous(payload);
+    }
 }
 
 /// A capsicum(4) check that failed. Locks may be held; where the check was about a path, it may sleep.

@@ -165,6 +165,14 @@ impl Proc {
         self.traceflag_cell().load(Ordering::Relaxed).cast_unsigned()
     }
 
+    /// Whether the process, which must be the current one, is in execve(2) (`P_INEXEC`). Its address
+    /// space may be the new program's by then.
+    pub(crate) fn is_in_exec(self) -> bool {
+        // SAFETY: invariant; AtomicI32 has the shape of an int. Only the process itself changes this flag.
+        let flag = unsafe { AtomicI32::from_ptr(&raw mut (*self.0).p_flag) };
+        flag.load(Ordering::Relaxed).cast_unsigned() & sys::P_INEXEC != 0
+    }
+
     /// `sv_flags` of the process's ABI.
     pub(crate) fn sv_flags(self) -> u32 {
         // SAFETY: invariant; p_sysent is never null.

@@ -97,5 +97,8 @@ pub(crate) unsafe extern "C" fn p_candebug(td: *mut sys::thread, p: *mut sys::pr
     let (kt, kp) = unsafe { (Kt::of(td), Kp::of(p)) };
     kp.assert_locked("p_candebug()");
     let mine = of(kt).uid();
-    if mine == 0 || (mine == kp.uid() && kp.flag() & sys::P_SUGID == 0) { 0 } else { EPERM }
+    if mine != 0 && (mine != kp.uid() || kp.flag() & sys::P_SUGID != 0) {
+        return EPERM;
+    }
+    if kp.flag() & sys::P_INEXEC == 0 { 0 } else { sys::EBUSY.cast_signed() }
 }

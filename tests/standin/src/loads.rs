@@ -10,6 +10,7 @@ pub mod loss;
 pub mod probes;
 pub mod refused;
 pub mod security;
+pub mod withheld;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -72,6 +73,7 @@ pub const ALL: &[Load] = &[
         run: disks::suspended,
     },
     Load { name: "lifetimes", about: "the module comes and goes while processes do", run: churn::lifetimes },
+    Load { name: "set_id", about: "set-id programs, whose addresses no record has", run: withheld::set_id },
     Load { name: "security", about: "system calls with random arguments", run: security::run },
 ];
 

@@ -30,6 +30,8 @@ pub const ALL: u32 = sys::KTRFAC_MASK & ((1 << 19) - 2);
 
 /// Addresses of user space.
 const SPACE: usize = 1 << 30;
+/// Where the program lies that a process is about to execute: see [`User::exec`].
+pub const NEW_IMAGE: u64 = 0x4000_0000;
 /// What each thread has of it.
 const SLOT: usize = 64 * 1024;
 
@@ -502,9 +504,16 @@ impl User {
 
     /// A page fault, and what it ends with.
     pub fn fault(&self, vaddr: u64, kind: i32, result: i32) {
+        self.fault_in(vaddr, kind, result, false);
+    }
+
+    /// As [`User::fault`]; of one in an exec no record is to be made.
+    fn fault_in(&self, vaddr: u64, kind: i32, result: i32, exec: bool) {
         let kt = self.kt;
         if ktrpoint(kt, Kind::Fault) {
-            note(kt, &Payload::Fault(Fault { vaddr, fault_type: kind }));
+            if !exec {
+                note(kt, &Payload::Fault(Fault { vaddr, fault_type: kind }));
+            }
             let ktrfault: unsafe extern "C" fn(u64, c_int) = backend(Stock::ktrfault);
             without_sleep("ktrfault()", || {
                 // SAFETY: as above.
@@ -516,7 +525,9 @@ impl User {
             });
         }
         if ktrpoint(kt, Kind::FaultEnd) {
-            note(kt, &Payload::FaultEnd(FaultEnd { result }));
+            if !exec {
+                note(kt, &Payload::FaultEnd(FaultEnd { result }));
+            }
             let ktrfaultend: unsafe extern "C" fn(c_int) = backend(Stock::ktrfaultend);
             without_sleep("ktrfaultend()", || {
                 // SAFETY: as above.
@@ -683,15 +694,23 @@ impl User {
     pub fn exec(&self, comm: &str, set_id: bool) {
         let (kt, kp) = (self.kt, self.kt.proc());
         let mut left = null_mut();
+        self.exec_arguments(comm);
+        kp.lock();
+        // SAFETY: the process is locked.
+        unsafe { (*kp.as_ptr()).p_flag |= sys::P_INEXEC.cast_signed() };
+        kp.unlock();
+        self.namei(comm);
+        self.fault_in(NEW_IMAGE, 2, 0, true);
+        // For the disk.
+        self.sleep(1000);
+        self.namei("/libexec/ld-elf.so.1");
+        self.fault_in(NEW_IMAGE + 0x1000, 2, 0, true);
         kp.lock();
         // SAFETY: the process is locked, and the thread its only one.
         unsafe {
             copy_name(comm, &mut (*kp.as_ptr()).p_comm);
             copy_name(comm, &mut (*kt.as_ptr()).td_name);
         }
-        kp.unlock();
-        self.exec_arguments(comm);
-        kp.lock();
         if set_id {
             // SAFETY: as above.
             unsafe { (*kp.as_ptr()).p_flag |= sys::P_SUGID.cast_signed() };
@@ -700,6 +719,8 @@ impl User {
             // SAFETY: the process is locked.
             left = checked("ktrprocexec()", || unsafe { ktrprocexec(kp.as_ptr()) });
         }
+        // SAFETY: as above.
+        unsafe { (*kp.as_ptr()).p_flag &= !sys::P_INEXEC.cast_signed() };
         kp.unlock();
         let ktr_io_params_free: unsafe extern "C" fn(*mut sys::ktr_io_params) =
             backend(Stock::ktr_io_params_free);

@@ -4,8 +4,8 @@
  * written, a value, an error, a struct array, utrace.
  */
 
-#define SYS_exit 1
-#define SYS_write 4
+#include "base.h"
+
 #define SYS_open 5
 #define SYS_close 6
 #define SYS_getppid 39
@@ -19,14 +19,6 @@
 #define EVFILT_USER (-11)
 #define EV_ADD_CLEAR 0x21
 
-/* The brand by which the kernel knows whose executable this is. */
-static const struct {
-	unsigned int namesz, descsz, type;
-	char name[8];
-	unsigned int osreldate;
-} abi_tag __attribute__((section(".note.tag"), used, aligned(4))) = {
-    8, 4, 1, "FreeBSD", 1400097};
-
 struct kevent32 {
 	unsigned int ident;
 	short filter;
@@ -36,24 +28,6 @@ struct kevent32 {
 	unsigned int udata;
 	unsigned int ext[8];
 };
-
-static int
-call(int number, unsigned int a, unsigned int b, unsigned int c, unsigned int d,
-    unsigned int e, unsigned int f)
-{
-	/* What the kernel finds on the stack: a return address, then the
-	 * arguments. */
-	volatile unsigned int frame[7] = {0, a, b, c, d, e, f};
-	unsigned int result = number;
-
-	__asm__ volatile("xchgl %%esp, %[frame]\n\t"
-			 "int $0x80\n\t"
-			 "xchgl %%esp, %[frame]\n\t"
-	    : "+a"(result)
-	    : [frame] "r"(frame)
-	    : "ecx", "edx", "cc", "memory");
-	return (result);
-}
 
 static void
 run(void)

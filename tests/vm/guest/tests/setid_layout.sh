@@ -1,0 +1,76 @@
+#!/bin/sh
+# A set-id program under an ordinary user's trace, with each facility alone, with page faults, and with all of them:
+# nothing in the file lies near the program's text, data, stack or run-time linker. A program of 64 bits and one of 32.
+# timeout: 600
+# core
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+module_load
+module_only "the stock backend shows the page at the program's base where it also traces paths"
+
+[ "$(sysctl -n kern.elf64.aslr.pie_enable)" = 1 ] || skip "a program always lies at the same place"
+nobody=$(id -u nobody)
+all=cfinpstuwy
+! of_15 || all=${all}aex
+# What is near: a page that is touched there may be one of its neighbours.
+near=65536
+
+# ktrace(1) makes the file anew.
+chmod 777 .
+for program in setid_layout layout32; do
+	[ -x "$KT_BIN/$program" ] || continue
+	cp "$KT_BIN/$program" .
+	chmod 4755 $program
+done
+
+# layout_of PROGRAM LETTERS: runs PROGRAM as nobody, who traces it with these facilities to out; what it prints goes
+# to layout.
+layout_of() {
+	rm -f out
+	"$KT_BIN/ktr_call" -u "$nobody" exec /usr/bin/ktrace -t "$2" -f out "./$1" >layout
+}
+
+# check_layout PROGRAM LETTERS
+check_layout() {
+	layout_of "$1" "$2" || fail "$1 with -t $2: status $?"
+	read -r _euid euid <layout
+	[ $((euid)) -eq 0 ] || skip "set-id programs are not allowed here"
+	[ -s out ] || return 0
+	raw out >raw.out
+	grep -o '0x[0-9a-f]\{5,\}' raw.out | sort -u >addresses
+	while read -r what where; do
+		while read -r address; do
+			distance=$((address - where))
+			[ ${distance#-} -gt $near ] || {
+				grep -e "$address" raw.out
+				fail "$1 with -t $2: $address is near its $what, at $where"
+			}
+		done <addresses
+	done <layout
+}
+
+# check_program PROGRAM
+check_program() {
+	check_layout "$1" $all
+	check_ge "$(wc -l <layout)" 4 "numbers that $1 prints"
+	check_ok has out '^SYSCALL .* code=59 '
+	for letter in $(echo $all | sed 's/./& /g'); do
+		check_layout "$1" $letter
+		[ $letter = f ] || check_layout "$1" f$letter
+	done
+}
+
+for policy in batch record; do
+	at_exit "sysctl -q kern.ktrace_rs.policy=batch"
+	sysctl -q kern.ktrace_rs.policy=$policy || fail "sysctl"
+	note "$policy"
+	check_program setid_layout
+done
+if [ ! -x layout32 ]; then
+	without "a 32-bit program: none was built"
+elif layout_of layout32 $all; status=$?; [ $status = 126 ]; then
+	without "a 32-bit program: the kernel runs none"
+else
+	check_program layout32
+fi
+wait_for 5 idle
