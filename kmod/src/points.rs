@@ -336,9 +336,8 @@ pub(crate) fn asynchronous(payload: &Payload<'_>) {
 /// Adds a record as [`asynchronous`], for which the kernel may have noted a time.
 pub(crate) fn asynchronous_at(noted: Option<Timespec>, payload: &Payload<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
-    let Some(trace) = inside.trace() else { return };
-    let thread = inside.thread();
-    enqueue(trace, thread, noted, payload);
+    let Some(trace) = inside.trace_of(payload.kind()) else { return };
+    enqueue(trace, inside.thread(), noted, payload);
 }
 
 /// Adds a record of a thread, and sees to it that it is written. May not sleep.
@@ -386,7 +385,7 @@ pub(crate) unsafe fn prepared(
 
 fn commit(record: Synchronous<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
-    let Some(trace) = inside.trace() else { return };
+    let Some(trace) = inside.trace_of(record.kind()) else { return };
     let thread = inside.thread();
     // SAFETY: the trace points that come here may sleep.
     let may_sleep = unsafe { MaySleep::new() };

@@ -173,11 +173,16 @@ impl Change {
         match file {
             Some(file) => self.set(&locked, file),
             None => {
-                let flags = p.traceflag() & !self.facs;
+                let before = p.traceflag();
+                let flags = before & !self.facs;
                 if flags & sys::KTRFAC_MASK == 0 {
                     self.end(&locked);
                 } else {
                     locked.set_traceflag(flags);
+                    if before & !flags & Kind::Sysret.facility() != 0 {
+                        // Under `return` that record would have written those of the call before it.
+                        locked.threads().for_each(Thread::schedule_drain);
+                    }
                 }
             }
         }

@@ -613,6 +613,11 @@ impl<'a> Synchronous<'a> {
         Synchronous { kind, len: record.len(), noted: None, body: Body::Encoded(record) }
     }
 
+    /// Returns its type.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Returns the time of the record, which is made now.
     #[inline(always)]
     pub(crate) fn time(&self, now: Timespec) -> Timespec {

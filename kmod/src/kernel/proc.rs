@@ -231,6 +231,15 @@ impl InKtrace {
         // SAFETY: as said above.
         unsafe { trace.as_ref() }
     }
+
+    /// As [`InKtrace::trace`], if records of that type are traced.
+    ///
+    /// The trace point has looked before, but the thread may have slept since, and the type be
+    /// switched off by now.
+    pub(crate) fn trace_of(&self, kind: Kind) -> Option<&Trace> {
+        let traced = self.thread().proc().traceflag() & kind.facility() != 0;
+        self.trace().filter(|_| traced)
+    }
 }
 
 /// A process whose lock is held.

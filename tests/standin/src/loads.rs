@@ -74,6 +74,11 @@ pub const ALL: &[Load] = &[
     },
     Load { name: "lifetimes", about: "the module comes and goes while processes do", run: churn::lifetimes },
     Load { name: "set_id", about: "set-id programs, whose addresses no record has", run: withheld::set_id },
+    Load {
+        name: "cleared",
+        about: "trace points that are switched off in a system call",
+        run: withheld::cleared,
+    },
     Load { name: "security", about: "system calls with random arguments", run: security::run },
 ];
 

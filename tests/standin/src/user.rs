@@ -389,10 +389,14 @@ impl User {
 
     /// Data is read or written: so many bytes in all, from addresses that may not be there.
     pub fn genio_at(&self, fd: i32, write: bool, parts: &[(usize, usize)], error: i32) {
-        let kt = self.kt;
-        if !ktrpoint(kt, Kind::Genio) {
-            return;
+        if ktrpoint(self.kt, Kind::Genio) {
+            self.genio_copied(fd, write, parts, error);
         }
+    }
+
+    /// As [`User::genio_at`], when the thread has looked whether that is traced.
+    fn genio_copied(&self, fd: i32, write: bool, parts: &[(usize, usize)], error: i32) {
+        let kt = self.kt;
         let len: usize = parts.iter().map(|part| part.1).sum();
         // SAFETY: set once, at boot.
         let most = unsafe { (*kvar::variables()).ktr_geniosize } as usize;
@@ -404,7 +408,9 @@ impl User {
             Some(bytes)
         });
         let rw = if write { sys::UIO_WRITE } else { sys::UIO_READ };
+        let traced = kt.proc().traceflag() & Kind::Genio.facility() != 0 || ledger::in_churn();
         if let Some(bytes) = &bytes
+            && traced
             && (error == 0 || (write && error != EFAULT))
         {
             note(kt, &Payload::Genio(Genio { fd, rw, data: bytes }));
@@ -422,6 +428,16 @@ impl User {
     pub fn genio(&self, fd: i32, write: bool, data: &[u8]) {
         let address = self.put(data);
         self.genio_at(fd, write, &[(address, data.len().min(SLOT))], 0);
+    }
+
+    /// Data is read that the thread waits for: dofileread() looks before that whether it is traced.
+    pub fn genio_late(&self, fd: i32, data: &[u8], wait: impl FnOnce(&User)) {
+        let traced = ktrpoint(self.kt, Kind::Genio);
+        wait(self);
+        let address = self.put(data);
+        if traced {
+            self.genio_copied(fd, false, &[(address, data.len().min(SLOT))], 0);
+        }
     }
 
     /// A structure goes through the system call.
@@ -635,6 +651,15 @@ impl User {
         // Where the first write fails, the trace has ended already.
         if result.is_ok() && facs & Kind::ProcCtor.facility() != 0 {
             note(other.first_thread(), &CTOR);
+        }
+        result
+    }
+
+    /// Takes trace points off a process, and notes what the module records of it by itself. As [`User::trace`].
+    pub fn clear(&self, facs: u32, other: &Kp) -> Outcome {
+        let result = self.ktrace(None, sys::KTROP_CLEAR, facs, other.pid());
+        if result.is_ok() {
+            note_ctor(other);
         }
         result
     }

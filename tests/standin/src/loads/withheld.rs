@@ -1,13 +1,17 @@
-//! What no record is made of: the new program in an exec.
+//! What no record is made of: the new program in an exec, and what is not traced any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use kernel_sys as sys;
 
-use super::{World, dropped, expect_all, expect_quiet, summary};
+use super::{World, dropped, expect_all, expect_quiet, me, summary};
 use crate::host::violation;
+use crate::ledger::{Exact, Found, check};
 use crate::sysctl;
 use crate::thread::Kt;
-use crate::user::{ALL, spawn};
+use crate::user::{ALL, Child, User, spawn};
 use crate::vnode::{Disk, Vnode};
 
 /// A set-id program is executed under an ordinary user's trace, which ends, and under root's, which goes on.
@@ -40,6 +44,71 @@ pub fn set_id(world: &World) -> Result<String> {
     Ok(lines.join("\n\t"))
 }
 
+/// A process waits in a system call, and some of its trace points are switched off meanwhile.
+pub fn cleared(world: &World) -> Result<String> {
+    // Context switches come in any order with what ktrace(2) makes.
+    let data = in_call(world, ALL & !sys::KTRFAC_CSW, sys::KTRFAC_GENIO, "batch", |user, wait| {
+        user.genio_late(3, b"secret", wait);
+    })?;
+    // Where the record of the call's end would have written what is before it, another one has to.
+    let facs = sys::KTRFAC_NAMEI | sys::KTRFAC_SYSRET | sys::KTRFAC_STRUCT;
+    let end = in_call(world, facs, sys::KTRFAC_NAMEI | sys::KTRFAC_SYSRET, "return", |user, wait| {
+        user.namei("/etc/passwd");
+        wait(user);
+        user.namei("/etc/group");
+    })?;
+    Ok(format!("data: {data}\n\tend: {end}"))
+}
+
+/// Traces a process for `facs`, and takes `off` away while it waits in a system call, which is `body`. Nobody helps it.
+fn in_call(
+    world: &World,
+    facs: u32,
+    off: u32,
+    policy: &'static str,
+    body: impl FnOnce(&User, &dyn Fn(&User)) + Send + 'static,
+) -> Result<String> {
+    const WAITS: usize = 1;
+    const GOES_ON: usize = 2;
+    let path = format!("/tmp/ktrace.{policy}");
+    let file = world.file(&path, Disk::new());
+    let module = world.load()?;
+    set(&[("policy", policy), ("latency", "10000")])?;
+    let Child { process, thread } = spawn("child", 1001);
+    let child = Child { process, thread };
+    me().trace(&path, facs, process).map_err(|errno| anyhow::anyhow!("ktrace: errno {errno}"))?;
+    let state = Arc::new(AtomicUsize::new(0));
+    let its = Arc::clone(&state);
+    child.run(move |user| {
+        let wait = |user: &User| {
+            its.store(WAITS, Ordering::SeqCst);
+            while its.load(Ordering::SeqCst) != GOES_ON {
+                user.sleep_on(&its);
+            }
+        };
+        let _ = user.syscall(3, &[3, 0x2000_3000, 4096], |user| {
+            body(user, &wait);
+            Ok(0)
+        });
+        let queued = sysctl::number("kern.ktrace_rs.stats.queued").unwrap_or(u64::MAX);
+        if policy == "return" && queued != 0 {
+            violation!(Record, "{queued} bytes are queued when the call is over");
+        }
+    });
+    while state.load(Ordering::SeqCst) != WAITS {
+        me().sleep(10_000);
+    }
+    let cleared = me().clear(off, process);
+    cleared.map_err(|errno| anyhow::anyhow!("ktrace: errno {errno}"))?;
+    state.store(GOES_ON, Ordering::SeqCst);
+    me().wakeup(&state);
+    process.wait();
+    let calls = facs & sys::KTRFAC_SYSCALL != 0;
+    let text = if calls { finish(file, thread) } else { summary(&all_there(file, thread)) };
+    module.unload_at_last();
+    Ok(text)
+}
+
 fn set(values: &[(&str, &str)]) -> Result<()> {
     for (name, value) in values {
         let name = format!("kern.ktrace_rs.{name}");
@@ -60,4 +129,13 @@ fn finish(file: &Vnode, thread: &'static Kt) -> String {
     }
     expect_quiet();
     summary(&expect_all(file, &[thread]))
+}
+
+/// As [`finish`], where a call without a return, or a return without a call, is no fault.
+fn all_there(file: &Vnode, thread: &'static Kt) -> Found {
+    let (found, made) = check(file, &[thread], Exact::Some);
+    if found.records != made {
+        violation!(Record, "{} records are in the file, and not {made:?}", found.total());
+    }
+    found
 }
