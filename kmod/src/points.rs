@@ -407,11 +407,12 @@ fn commit(record: Synchronous<'_>) {
 /// Ends the tracing of processes whose records could not be written, unless it goes to another file
 /// by now, and says so. Nothing is locked.
 pub(crate) fn write_failed(failures: Failures) {
-    for WriteFailed { pid, errno: Errno(errno), again, file } in failures {
+    for failed in failures {
+        let WriteFailed { pid, errno: Errno(errno), again, .. } = failed;
         let locked = ProcLocked::find(pid);
         let trace = locked.as_ref().and_then(ProcLocked::trace);
         // A process that has exited was traced to it at last.
-        let abandoned = trace.map(|trace| trace.abandon(&file));
+        let abandoned = trace.map(|trace| trace.abandon(&failed));
         if abandoned == Some(Abandoned::Before) || abandoned.is_none() && again {
             continue;
         }

@@ -62,7 +62,8 @@ pub(crate) type Leave<P> = <<P as Platform>::Storage as Storage<<P as Platform>:
 /// Records of a process could not be written: its tracing to that file is to be ended with
 /// [`ProcTrace::abandon`](crate::ProcTrace::abandon).
 pub struct WriteFailed<P: Platform> {
-    /// The process, which need not be the one whose thread wrote.
+    /// The process, which need not be the one whose thread wrote. It may have exited, and its number
+    /// be that of another one.
     pub pid: i32,
     /// Why.
     pub errno: Errno,
@@ -70,6 +71,9 @@ pub struct WriteFailed<P: Platform> {
     pub again: bool,
     /// The file.
     pub file: Arc<TraceFile<P>>,
+    /// End of its stream when the records were taken to be written. A trace that has begun since has
+    /// made none of them.
+    pub(crate) end: u64,
 }
 
 /// The processes whose records could not be written, each once for each file.
@@ -207,7 +211,7 @@ impl<P: Platform> TraceFile<P> {
         behind: impl FnOnce(&mut Writer<P>, &mut Failures<P>),
     ) {
         let Writer { spare, failed, .. } = &mut *writer;
-        self.write(leave, spare.bytes(), Some(spare.tally()), failed, failures);
+        self.write(leave, spare.bytes(), Some(spare.tally()), end, failed, failures);
         behind(writer, failures);
         self.written.store(end, Ordering::Release);
         self.engine.stats.count_off(writer.spare.bytes().len());
@@ -233,21 +237,23 @@ impl<P: Platform> TraceFile<P> {
     /// Appends whole records with one write, of which there are as many as `tally` says, where that is
     /// known. If that fails for more than one record, they are written one by one, so that all are in
     /// the file for which there is room. Where one fails, it and all others of its process are counted
-    /// as dropped, and the process is added to `failed`. May sleep; the commit lock is held.
+    /// as dropped, and the process is added to `failed`. The stream ended at `end` when they were taken.
+    /// May sleep; the commit lock is held.
     pub(crate) fn write(
         self: &Arc<Self>,
         leave: &Leave<P>,
         records: &[u8],
         tally: Option<&Tally>,
+        end: u64,
         failed: &mut Vec<i32>,
         failures: &mut Failures<P>,
     ) {
         if failures.iter().any(|failed| Arc::ptr_eq(&failed.file, self)) {
-            return self.write_each(leave, records, None, failed, failures);
+            return self.write_each(leave, records, None, end, failed, failures);
         }
         match self.append(leave, records) {
             Ok(()) => self.count_written(records, tally),
-            Err(errno) => self.write_each(leave, records, Some(errno), failed, failures),
+            Err(errno) => self.write_each(leave, records, Some(errno), end, failed, failures),
         }
     }
 
@@ -258,6 +264,7 @@ impl<P: Platform> TraceFile<P> {
         leave: &Leave<P>,
         mut records: &[u8],
         error: Option<Errno>,
+        end: u64,
         failed: &mut Vec<i32>,
         failures: &mut Failures<P>,
     ) {
@@ -279,7 +286,8 @@ impl<P: Platform> TraceFile<P> {
                     if !again {
                         failed.push(header.pid);
                     }
-                    failures.push(WriteFailed { pid: header.pid, errno, again, file: Arc::clone(self) });
+                    let file = Arc::clone(self);
+                    failures.push(WriteFailed { pid: header.pid, errno, again, file, end });
                 }
             } else {
                 self.count_records(header.kind, 1);

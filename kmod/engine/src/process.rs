@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use ktrace_format::{HEADER_LEN, Header, Kind, MAXCOMLEN, Payload, Record, Timespec, encode_header};
 
-use crate::file::{Leave, Writer};
+use crate::file::{Leave, WriteFailed, Writer};
 use crate::queue::{Abandoned, Balance, NotQueued, Queue};
 use crate::segment::{SEGMENT_LEN, Segment, Stack};
 use crate::stream::Put;
@@ -125,7 +125,7 @@ impl<P: Platform> ProcTrace<P> {
         self.with_file(|file| file.is_some())
     }
 
-    /// Traces to another file from now on, or to none. Takes the queue lock.
+    /// Traces to another file from now on, or to none. Takes the queue lock, and under it the stream lock.
     ///
     /// Returns the old file. What is not written yet still goes there: whoever calls this has to
     /// call [`ProcTrace::flush`] with it, and drop it where sleeping is allowed.
@@ -133,7 +133,8 @@ impl<P: Platform> ProcTrace<P> {
     pub fn set_file(&self, file: Option<Arc<TraceFile<P>>>) -> Option<Arc<TraceFile<P>>> {
         let begins = file.is_some();
         self.queue.with(|queue| {
-            let old = queue.set_file(file);
+            let joined = file.as_ref().map_or(0, |file| file.end());
+            let old = queue.set_file(file, joined);
             // Before a failed write can end tracing to the new file and count it off.
             self.engine.stats.procs.add(i64::from(begins).saturating_sub(i64::from(old.is_some())));
             old
@@ -347,8 +348,11 @@ impl<P: Platform> ProcTrace<P> {
 
     /// Ends tracing to a file that could not be written, and drops what is queued for it. Takes the
     /// queue lock; neither sleeps nor frees.
-    pub fn abandon(&self, file: &Arc<TraceFile<P>>) -> Abandoned {
-        let (bytes, old) = match self.queue.with(|queue| queue.abandon(file)) {
+    ///
+    /// Nothing happens where the trace to that file began after the records were taken to be written:
+    /// they are of another process that had the same number, or of an earlier trace.
+    pub fn abandon(&self, failed: &WriteFailed<P>) -> Abandoned {
+        let (bytes, old) = match self.queue.with(|queue| queue.abandon(&failed.file, failed.end)) {
             Abandoned::Now(left) => left,
             Abandoned::Before => return Abandoned::Before,
             Abandoned::Elsewhere => return Abandoned::Elsewhere,
@@ -447,7 +451,7 @@ impl<P: Platform> ProcTrace<P> {
         });
         let any = queued.1 != 0 || !spare.bytes().is_empty();
         file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
-            self.write_queued(file, leave, writer, queued, failures);
+            self.write_queued(file, leave, writer, queued, end, failures);
         });
         any
     }
@@ -459,10 +463,11 @@ impl<P: Platform> ProcTrace<P> {
         leave: &Leave<P>,
         writer: &mut Writer<P>,
         (mut segments, bytes): (Stack<P>, usize),
+        end: u64,
         failures: &mut Failures<P>,
     ) {
         while let Some(mut segment) = segments.pop() {
-            file.write(leave, segment.bytes(), None, &mut writer.failed, failures);
+            file.write(leave, segment.bytes(), None, end, &mut writer.failed, failures);
             // Not the last reference: the caller has one.
             drop(segment.reset());
             if writer.free.len() < FREE_MAX {
@@ -556,10 +561,10 @@ impl<P: Platform> ProcTrace<P> {
         });
         if let Some((end, queued, alone)) = taken {
             file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
-                self.write_queued(file, leave, writer, queued, failures);
+                self.write_queued(file, leave, writer, queued, end, failures);
                 if let Some((drop, time)) = alone {
                     (new.header.drop, new.header.time) = (drop, time);
-                    self.write_alone(file, leave, new, &mut writer.failed, failures);
+                    self.write_alone(file, leave, new, end, &mut writer.failed, failures);
                 }
             });
         }
@@ -572,6 +577,7 @@ impl<P: Platform> ProcTrace<P> {
         file: &Arc<TraceFile<P>>,
         leave: &Leave<P>,
         new: &mut New<'_>,
+        end: u64,
         failed: &mut Vec<i32>,
         failures: &mut Failures<P>,
     ) {
@@ -580,7 +586,7 @@ impl<P: Platform> ProcTrace<P> {
             encoded.resize(new.record.len, 0);
         }
         match new.record.finished(&mut new.header, &mut encoded) {
-            Some(bytes) => file.write(leave, bytes, None, failed, failures),
+            Some(bytes) => file.write(leave, bytes, None, end, failed, failures),
             None => self.drop_unfit(new.header.kind),
         }
     }

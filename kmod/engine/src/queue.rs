@@ -35,6 +35,8 @@ pub(crate) struct Queue<P: Platform> {
     dropped: bool,
     /// When tracing to `file` began.
     began: Timespec,
+    /// Where the stream of `file` ended then.
+    joined: u64,
     /// What is queued was so when [`Queue::is_overdue`] was asked last.
     waited: bool,
     /// How often a drain was to write everything, whatever the policy is, and how often that is done.
@@ -72,7 +74,7 @@ pub enum Abandoned<T = ()> {
     Now(T),
     /// That was done before.
     Before,
-    /// The process is traced to another file, or somebody else has ended its tracing.
+    /// The process is traced to another file, or to this one since later, or somebody else has ended its tracing.
     Elsewhere,
 }
 
@@ -101,6 +103,7 @@ impl<P: Platform> Queue<P> {
             balanced_for: None,
             dropped: false,
             began: Timespec { sec: 0, nsec: 0 },
+            joined: 0,
             waited: false,
             flush_wanted: 0,
             flush_done: 0,
@@ -114,22 +117,28 @@ impl<P: Platform> Queue<P> {
         self.file.as_ref()
     }
 
-    /// Sends the records to come to another file, or nowhere. What is queued still goes to
-    /// the old file, which is returned, to be dropped where sleeping is allowed.
-    pub(crate) fn set_file(&mut self, file: Option<Arc<TraceFile<P>>>) -> Option<Arc<TraceFile<P>>> {
+    /// Sends the records to come to another file, whose stream ends at `joined`, or nowhere. What is
+    /// queued still goes to the old file, which is returned, to be dropped where sleeping is allowed.
+    pub(crate) fn set_file(
+        &mut self,
+        file: Option<Arc<TraceFile<P>>>,
+        joined: u64,
+    ) -> Option<Arc<TraceFile<P>>> {
         self.dropped = false;
         if file.is_some() {
-            self.began = P::now();
+            (self.began, self.joined) = (P::now(), joined);
             self.abandoned = None;
         }
         core::mem::replace(&mut self.file, file)
     }
 
-    /// Ends tracing to a file that could not be written, and drops what is queued for it. Returns how
-    /// many bytes that was, and the reference to the file, to be dropped where sleeping is allowed.
-    pub(crate) fn abandon(&mut self, file: &Arc<TraceFile<P>>) -> Abandoned<Left<P>> {
+    /// Ends tracing to a file of which a record before `end` in its stream could not be written, and
+    /// drops what is queued for it. Returns how many bytes that was, and the reference to the file, to be
+    /// dropped where sleeping is allowed.
+    pub(crate) fn abandon(&mut self, file: &Arc<TraceFile<P>>, end: u64) -> Abandoned<Left<P>> {
         let address = Arc::as_ptr(file).addr();
-        if self.file.as_ref().is_some_and(|current| Arc::ptr_eq(current, file)) {
+        let current = self.file.as_ref().is_some_and(|current| Arc::ptr_eq(current, file));
+        if current && self.joined < end {
             let (mut segments, bytes) = self.take_for(file);
             while let Some(mut segment) = segments.pop() {
                 file.discard(segment.bytes());
@@ -137,7 +146,7 @@ impl<P: Platform> Queue<P> {
                 segment.reset();
                 self.spare.push(segment);
             }
-            let old = self.set_file(None);
+            let old = self.set_file(None, 0);
             self.abandoned = Some(address);
             return Abandoned::Now((bytes, old));
         }

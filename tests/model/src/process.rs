@@ -12,6 +12,7 @@ use shuttle::sync::{Mutex, MutexGuard};
 
 use crate::flaw::{self, Flaw};
 use crate::history::{Fate, Made};
+use crate::platform::Model;
 use crate::task::{Seen, watch};
 use crate::world::World;
 use crate::{Failures, File, MaySleep, Step, Trace};
@@ -274,12 +275,13 @@ impl Process {
     }
 
     /// Ends tracing to a file that could not be written, unless it goes to another one.
-    fn abandon(&self, world: &World, file: &Arc<File>) {
+    fn abandon(&self, world: &World, failed: &WriteFailed<Model>) {
+        let WriteFailed { file, .. } = failed;
         let mut locked = self.lock();
         let Some(trace) = locked.trace.clone() else { return };
-        let (abandoned, seen) = watch(|| trace.abandon(file));
-        let failed = locked.failed.ptr_eq(&Arc::downgrade(file));
-        assert_eq!(abandoned == Abandoned::Before, failed, "somebody is told twice");
+        let (abandoned, seen) = watch(|| trace.abandon(failed));
+        let before = locked.failed.ptr_eq(&Arc::downgrade(file));
+        assert_eq!(abandoned == Abandoned::Before, before, "somebody is told twice");
         if abandoned == Abandoned::Now(()) {
             world.history.abandoned(self.number, seen.locked_at);
             locked.failed = Arc::downgrade(file);
@@ -307,13 +309,15 @@ pub(crate) fn help(world: &World, trace: &Handle) {
 
 /// Ends the tracing of processes whose records could not be written.
 fn write_failed(world: &World, failures: Failures) {
-    for WriteFailed { pid, errno, file, .. } in failures {
+    for failed in failures {
+        let WriteFailed { pid, errno, file, .. } = &failed;
+        let (pid, errno) = (*pid, *errno);
         assert!(world.expects(errno), "no file fails with errno {}", errno.0);
         let process = &world.processes()[usize::try_from(pid).expect("the pid of a process")];
         world.history.told(process.number, world.number_of(file.storage()));
         if !flaw::is(Flaw::NotAbandoned) {
-            process.abandon(world, &file);
+            process.abandon(world, &failed);
         }
-        process.assert_left(&file);
+        process.assert_left(file);
     }
 }

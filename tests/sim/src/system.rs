@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ktrace_engine::{Abandoned, WriteFailed};
 
+use crate::platform::Host;
 use crate::process::Locked;
 use crate::{Disk, Engine, Failures, File, MaySleep, OpenFile, Process, Thread, Trace};
 
@@ -147,11 +148,12 @@ impl System {
     /// Ends the tracing of processes whose records could not be written, unless it goes to another
     /// file by now, and says so. Nothing is locked.
     pub(crate) fn write_failed(&self, failures: Failures) {
-        for WriteFailed { pid, errno, file, .. } in failures {
+        for failed in failures {
+            let WriteFailed { pid, errno, .. } = failed;
             let process = self.all().into_iter().find(|process| process.pid() == pid);
             // A process that has exited was traced to it at last.
             let (abandoned, goes_on) =
-                process.map_or((Abandoned::Elsewhere, false), |process| abandon(&process, &file));
+                process.map_or((Abandoned::Elsewhere, false), |process| abandon(&process, &failed));
             if abandoned == Abandoned::Before {
                 continue;
             }
@@ -192,10 +194,10 @@ fn end(process: &Process, locked: &Locked) -> Option<Arc<File>> {
 
 /// Ends the tracing of a process to a file that could not be written; also says whether it is
 /// traced to another one.
-fn abandon(process: &Process, file: &Arc<File>) -> (Abandoned, bool) {
+fn abandon(process: &Process, failed: &WriteFailed<Host>) -> (Abandoned, bool) {
     process.with_locked(|locked| {
         let Some(trace) = &locked.trace else { return (Abandoned::Elsewhere, false) };
-        let abandoned = trace.abandon(file);
+        let abandoned = trace.abandon(failed);
         if abandoned == Abandoned::Now(()) {
             process.set_traceflag(0);
         }

@@ -68,10 +68,14 @@ struct FileModel {
     /// Bytes of a batch, as they were when the stream got its buffer, and of the other buffer.
     batch: usize,
     spare: usize,
+    /// How often the stream was taken to be written.
+    taken: u64,
 }
 
 struct ProcessModel {
     file: Option<usize>,
+    /// How often its stream had been taken when the process was set to it.
+    joined: u64,
     queue: Vec<Segment>,
     /// A record was dropped since the last one that got through.
     mark: bool,
@@ -99,8 +103,8 @@ type During<'a> = Box<dyn FnOnce(&mut Model) + 'a>;
 pub(crate) struct Operation<'a> {
     /// What happens while the first write goes on.
     during: Option<During<'a>>,
-    /// Pid, errno, and file.
-    failures: Vec<(usize, i32, usize)>,
+    /// Pid, errno, file, and how often its stream had been taken, the records among it.
+    failures: Vec<(usize, i32, usize, u64)>,
     /// How many of them are of calls before.
     before: usize,
 }
@@ -130,6 +134,7 @@ impl Model {
     pub(crate) fn new(batch_bytes: usize) -> Self {
         let process = |_| ProcessModel {
             file: None,
+            joined: 0,
             queue: Vec::new(),
             mark: false,
             limit: QUEUE_LIMIT_DEFAULT,
@@ -139,7 +144,7 @@ impl Model {
             abandoned: None,
             left: Vec::new(),
         };
-        let file = |_| FileModel { stream: Vec::new(), batch: batch_bytes, spare: batch_bytes };
+        let file = |_| FileModel { stream: Vec::new(), batch: batch_bytes, spare: batch_bytes, taken: 0 };
         Model {
             processes: (0..PROCESSES).map(process).collect(),
             files: FILES.iter().map(file).collect(),
@@ -176,8 +181,9 @@ impl Model {
         let old = mem::replace(&mut process.file, file);
         process.left.extend(old);
         process.mark = false;
-        if file.is_some() {
+        if let Some(file) = file {
             process.abandoned = None;
+            process.joined = self.files[file].taken;
         }
     }
 
@@ -359,6 +365,7 @@ impl Model {
 
     fn take_stream(&mut self, file: usize) -> Vec<Made> {
         let file = &mut self.files[file];
+        file.taken += 1;
         mem::swap(&mut file.batch, &mut file.spare);
         mem::take(&mut file.stream)
     }
@@ -370,18 +377,19 @@ impl Model {
     }
 
     fn write_taken(&mut self, operation: &mut Operation<'_>, file: usize, records: Vec<Made>) {
+        let taken = self.files[file].taken;
         for made in records {
             if let Some(during) = operation.during.take() {
                 during(self);
             }
-            let failed = |(pid, _, of): &(usize, i32, usize)| (*pid, *of) == (made.pid, file);
+            let failed = |(pid, _, of, _): &(usize, i32, usize, u64)| (*pid, *of) == (made.pid, file);
             if operation.failures[operation.before..].iter().any(failed) {
                 *self.dropped.get_mut(made.kind) += 1;
                 continue;
             }
             let pid = made.pid;
             if let Some(errno) = self.append(file, made) {
-                operation.failures.push((pid, errno, file));
+                operation.failures.push((pid, errno, file, taken));
             }
         }
         self.files[file].spare = self.batch_bytes;
@@ -413,9 +421,9 @@ impl Model {
     /// told.
     pub(crate) fn settle(&mut self, operation: Operation<'_>) -> Vec<(i32, i32)> {
         let mut told = Vec::new();
-        for (pid, errno, file) in operation.failures {
+        for (pid, errno, file, taken) in operation.failures {
             let before = self.processes[pid].abandoned == Some(file);
-            if self.processes[pid].file == Some(file) {
+            if self.processes[pid].file == Some(file) && self.processes[pid].joined < taken {
                 self.abandon(pid, file);
             } else if before {
                 continue;

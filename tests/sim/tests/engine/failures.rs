@@ -151,6 +151,26 @@ fn a_process_that_fails_twice_before_its_tracing_ends_is_known() {
 }
 
 #[test]
+fn a_process_with_the_number_of_one_that_failed_is_traced_on() {
+    let (engine, disk) = (engine_of_records(), Disk::new());
+    disk.set_faults(Faults { broken: 0..1, ..Faults::default() });
+    let file = open(&engine, disk.open());
+    let first = Traced::new(&engine, 1);
+    first.set(&file);
+    first.fault(1);
+    let failures = first.try_drain();
+    drop(first);
+    let second = Traced::new(&engine, 1);
+    second.set(&file);
+    drop(file);
+    second.fault(2);
+    assert_eq!(settle(&[&second], failures), [(1, EIO)]);
+    assert!(second.trace().is_traced());
+    assert_eq!(second.drain(), Ok(()));
+    assert_eq!(count(&decode(&disk.content())).get(Kind::Fault), &1);
+}
+
+#[test]
 fn the_old_file_that_fails_does_not_end_tracing_to_the_new_one() {
     let engine = engine_of_records();
     let (old, new) = (Disk::new(), Disk::new());

@@ -153,9 +153,10 @@ impl Drop for Traced {
 /// and errnos that are told.
 pub(crate) fn settle(processes: &[&Traced], failures: Failures) -> Vec<(i32, Errno)> {
     let mut told = Vec::new();
-    for WriteFailed { pid, errno, file, .. } in failures {
+    for failed in failures {
+        let WriteFailed { pid, errno, .. } = failed;
         let process = processes.iter().find(|process| process.pid() == pid).expect("a process of the test");
-        if context::sleepless(|| process.trace.abandon(&file)) != Abandoned::Before {
+        if context::sleepless(|| process.trace.abandon(&failed)) != Abandoned::Before {
             told.push((pid, errno));
         }
     }
