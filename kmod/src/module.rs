@@ -20,7 +20,7 @@ use crate::kernel::memory;
 use crate::kernel::proc::all_processes;
 use crate::kernel::sdt;
 use crate::platform::Engine;
-use crate::points::write_failed;
+use crate::points::report_failed;
 use crate::release::OLDEST;
 use crate::settings;
 use crate::sysctls::Sysctls;
@@ -229,7 +229,7 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
                     Some(file) => trace.flush(may_sleep, 0, &file),
                     None => trace.drain(may_sleep, 0),
                 };
-                write_failed(failures);
+                report_failed(failures);
             }
             drop(inside);
             LOADED.store(core::ptr::null_mut(), Ordering::Release);
