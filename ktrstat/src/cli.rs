@@ -19,7 +19,7 @@ use crate::snapshot::Snapshot;
     name = "ktrstat",
     version,
     after_help = "Exit status: 0 if no record was dropped since the module was loaded, 1 if one was, 2 if it cannot be \
-                  told."
+                  told. Where the statistics are refused, the records are those of the processes that are shown."
 )]
 struct Cli {
     /// Show it once, without rates.
@@ -59,11 +59,11 @@ fn run(cli: &Cli) -> Result<u64> {
     let mut before = Snapshot::take()?;
     if cli.json {
         out.write_all(show::json(&before)?.as_bytes())?;
-        return Ok(before.totals.dropped);
+        return Ok(before.dropped());
     }
     if cli.once {
         out.write_all(show::table(&before, None, usize::MAX).as_bytes())?;
-        return Ok(before.totals.dropped);
+        return Ok(before.dropped());
     }
     let is_terminal = out.is_terminal();
     let mut displays = 0;
@@ -76,12 +76,12 @@ fn run(cli: &Cli) -> Result<u64> {
             out.write_all(b"\x1b[H\x1b[J")?;
         }
         let rows = if is_terminal { rows() } else { usize::MAX };
-        out.write_all(show::table(&now, Some(rates), rows).as_bytes())?;
+        out.write_all(show::table(&now, rates, rows).as_bytes())?;
         out.flush()?;
         before = now;
         displays += 1;
     }
-    Ok(before.totals.dropped)
+    Ok(before.dropped())
 }
 
 /// Lines that there is room for on the terminal.

@@ -5,24 +5,21 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::list::{File, Process};
-use crate::snapshot::{Rates, Snapshot};
+use crate::snapshot::{Rates, Snapshot, Totals};
 
 /// Tables of at most `rows` lines: rates, processes, files.
 pub(crate) fn table(snapshot: &Snapshot, rates: Option<Rates>, rows: usize) -> String {
-    let totals = snapshot.totals;
     let mut text = String::new();
+    let totals = match snapshot.totals {
+        None => "statistics of all users and jails: not permitted".to_owned(),
+        Some(Totals { records, bytes: written, commits, dropped }) => {
+            let written = bytes(written as f64);
+            format!("{records} records, {written} in {commits} writes; {dropped} dropped")
+        }
+    };
+    let (processes, files) = (snapshot.processes.len(), snapshot.files.len());
     // Writing to a String does not fail.
-    let _ = writeln!(
-        text,
-        "ktrace_rs {}: {} processes, {} files; {} records, {} in {} writes; {} dropped",
-        snapshot.version,
-        snapshot.processes.len(),
-        snapshot.files.len(),
-        totals.records,
-        bytes(totals.bytes as f64),
-        totals.commits,
-        totals.dropped
-    );
+    let _ = writeln!(text, "ktrace_rs {}: {processes} processes, {files} files; {totals}", snapshot.version);
     if let Some(rates) = rates {
         let _ = writeln!(
             text,
@@ -81,10 +78,10 @@ struct Json<'a> {
 #[serde(rename_all = "kebab-case")]
 struct Body<'a> {
     module_version: &'a str,
-    records: u64,
-    bytes: u64,
-    commits: u64,
-    dropped: u64,
+    records: Option<u64>,
+    bytes: Option<u64>,
+    commits: Option<u64>,
+    dropped: Option<u64>,
     process: &'a [Process],
     file: &'a [File],
 }
@@ -94,10 +91,10 @@ pub(crate) fn json(snapshot: &Snapshot) -> serde_json::Result<String> {
     let totals = snapshot.totals;
     let body = Body {
         module_version: &snapshot.version,
-        records: totals.records,
-        bytes: totals.bytes,
-        commits: totals.commits,
-        dropped: totals.dropped,
+        records: totals.map(|totals| totals.records),
+        bytes: totals.map(|totals| totals.bytes),
+        commits: totals.map(|totals| totals.commits),
+        dropped: totals.map(|totals| totals.dropped),
         process: &snapshot.processes,
         file: &snapshot.files,
     };
@@ -107,8 +104,6 @@ pub(crate) fn json(snapshot: &Snapshot) -> serde_json::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::Totals;
-
     fn snapshot() -> Snapshot {
         let process = |pid, dropped, bytes| Process {
             pid,
@@ -121,7 +116,7 @@ mod tests {
         };
         let file = File { file: None, processes: 3, records: 10, commits: 2, bytes: 2048, gathered: 160 };
         Snapshot::made_up(
-            Totals { records: 10, bytes: 2048, commits: 2, dropped: 4 },
+            Some(Totals { records: 10, bytes: 2048, commits: 2, dropped: 4 }),
             vec![process(7, 0, 100), process(8, 4, 20), process(9, 0, 3 << 20)],
             vec![file],
         )
@@ -148,6 +143,23 @@ mod tests {
         assert_eq!(value["ktrstat"]["process"][1]["file"], "/tmp/a b");
         assert!(value["ktrstat"]["file"][0]["file"].is_null());
         assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn refused_statistics_are_none_and_drops_those_that_are_shown() {
+        let Snapshot { processes, files, .. } = snapshot();
+        let refused = Snapshot::made_up(None, processes, files);
+        let text = table(&refused, refused.rates_since(&refused), 100);
+        assert!(
+            text.contains("3 processes, 1 files; statistics of all users and jails: not permitted\n\n"),
+            "{text}"
+        );
+        assert!(text.contains("    8 sh"), "{text}");
+        let value: serde_json::Value =
+            serde_json::from_str(&json(&refused).expect("it can be JSON")).expect("it is JSON");
+        assert!(value["ktrstat"]["records"].is_null() && value["ktrstat"]["dropped"].is_null());
+        assert_eq!(value["ktrstat"]["process"][1]["pid"], 8);
+        assert_eq!((refused.dropped(), snapshot().dropped()), (4, 4));
     }
 
     #[test]

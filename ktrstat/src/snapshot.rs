@@ -1,8 +1,10 @@
 //! The module's sysctls at one time, and what has happened between two times.
 
+use std::io::ErrorKind;
+use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use sysctl::{Ctl, CtlValue, Sysctl, SysctlError};
 
 use crate::list::{self, File, Process};
@@ -14,8 +16,8 @@ pub(crate) struct Snapshot {
     /// Of the module.
     pub(crate) version: String,
     /// Records and bytes that were written since the module was loaded, records that were dropped, and the
-    /// writes.
-    pub(crate) totals: Totals,
+    /// writes; none where the caller may not see all that this is of.
+    pub(crate) totals: Option<Totals>,
     /// Processes that the caller may see.
     pub(crate) processes: Vec<Process>,
     /// Their files.
@@ -51,46 +53,84 @@ impl Snapshot {
         Ok(Snapshot {
             version,
             time: Instant::now(),
-            totals: Totals {
-                records: number("stats.records")?,
-                bytes: number("stats.bytes")?,
-                commits: number("stats.commits")?,
-                dropped: number("stats.dropped")?,
-            },
-            processes: list::processes(&text("procs")?).context("kern.ktrace_rs.procs")?,
-            files: list::files(&text("files")?).context("kern.ktrace_rs.files")?,
+            totals: totals()?,
+            processes: list::processes(&lines("procs")?).context("kern.ktrace_rs.procs")?,
+            files: list::files(&lines("files")?).context("kern.ktrace_rs.files")?,
         })
     }
 
-    /// What has happened for each second since `before`; nothing if the module was loaded again since.
-    pub(crate) fn rates_since(&self, before: &Snapshot) -> Rates {
-        let seconds = self.time.saturating_duration_since(before.time).as_secs_f64().max(0.001);
-        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
-        Rates {
-            records: rate(self.totals.records, before.totals.records),
-            bytes: rate(self.totals.bytes, before.totals.bytes),
-            commits: rate(self.totals.commits, before.totals.commits),
+    /// Records that were dropped since the module was loaded, as far as the caller may see.
+    pub(crate) fn dropped(&self) -> u64 {
+        match self.totals {
+            Some(totals) => totals.dropped,
+            None => self.processes.iter().map(|process| process.dropped).fold(0, u64::saturating_add),
         }
     }
+
+    /// What has happened for each second since `before`, if there are totals; nothing if the module was loaded
+    /// again since.
+    pub(crate) fn rates_since(&self, before: &Snapshot) -> Option<Rates> {
+        let (now, before_then) = (self.totals?, before.totals?);
+        let seconds = self.time.saturating_duration_since(before.time).as_secs_f64().max(0.001);
+        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+        Some(Rates {
+            records: rate(now.records, before_then.records),
+            bytes: rate(now.bytes, before_then.bytes),
+            commits: rate(now.commits, before_then.commits),
+        })
+    }
+}
+
+/// Returns the totals; none where the module refuses them to the caller.
+fn totals() -> Result<Option<Totals>> {
+    let totals = || {
+        Ok(Totals {
+            records: number("stats.records")?,
+            bytes: number("stats.bytes")?,
+            commits: number("stats.commits")?,
+            dropped: number("stats.dropped")?,
+        })
+    };
+    match totals() {
+        Err(error) if is_refused(&error) => Ok(None),
+        totals => totals.map(Some),
+    }
+}
+
+fn is_refused(error: &anyhow::Error) -> bool {
+    let error: Option<&SysctlError> = error.downcast_ref();
+    matches!(error, Some(SysctlError::IoError(error)) if error.kind() == ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]
 impl Snapshot {
     /// One that no module has said.
-    pub(crate) fn made_up(totals: Totals, processes: Vec<Process>, files: Vec<File>) -> Self {
+    pub(crate) fn made_up(totals: Option<Totals>, processes: Vec<Process>, files: Vec<File>) -> Self {
         Snapshot { time: Instant::now(), version: "0.1.0".into(), totals, processes, files }
     }
 }
 
 fn is_not_found(error: &SysctlError) -> bool {
     matches!(error, SysctlError::NotFound(_))
-        || matches!(error, SysctlError::IoError(error) if error.kind() == std::io::ErrorKind::NotFound)
+        || matches!(error, SysctlError::IoError(error) if error.kind() == ErrorKind::NotFound)
 }
 
 fn value(name: &str) -> Result<CtlValue> {
     let name = format!("kern.ktrace_rs.{name}");
     let ctl = Ctl::new(&name)?;
     ctl.value().context(name)
+}
+
+/// Reads a list with sysctl(8), which leaves room for a list that grows meanwhile: sysctl() of the crate wants one
+/// that has exactly as many bytes as it was told.
+fn lines(name: &str) -> Result<String> {
+    let output = Command::new("/sbin/sysctl")
+        .args(["-n", &format!("kern.ktrace_rs.{name}")])
+        .output()
+        .context("/sbin/sysctl")?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}", complaint.trim_end());
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn text(name: &str) -> Result<String> {
