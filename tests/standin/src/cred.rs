@@ -1,13 +1,14 @@
 //! Credentials, and what they may do.
 
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use kernel_sys as sys;
 
 use crate::host::{HostLock, violation};
 use crate::proc::Kp;
 use crate::sched::point;
+use crate::sysctl::policy;
 use crate::thread::Kt;
 
 const EPERM: c_int = sys::EPERM.cast_signed();
@@ -18,23 +19,34 @@ const ESRCH: c_int = sys::ESRCH.cast_signed();
 pub(crate) struct Cred {
     cr: sys::ucred,
     references: AtomicI64,
+    /// The jail; zero is none.
+    pub(crate) jail: AtomicU32,
 }
 
 static CREDS: HostLock<Vec<usize>> = HostLock::new(Vec::new());
 
 impl Cred {
-    /// The credential of a user, with one reference.
-    pub(crate) fn of_user(uid: u32) -> *mut sys::ucred {
+    /// The credential of a user in a jail, with one reference.
+    pub(crate) fn new(uid: u32, jail: u32) -> *mut sys::ucred {
         // SAFETY: all zero is a struct ucred.
         let mut cr: sys::ucred = unsafe { std::mem::zeroed() };
         (cr.cr_uid, cr.cr_ruid, cr.cr_svuid) = (uid, uid, uid);
-        let cred = Box::into_raw(Box::new(Cred { cr, references: AtomicI64::new(1) }));
+        let (references, jail) = (AtomicI64::new(1), AtomicU32::new(jail));
+        let cred = Box::into_raw(Box::new(Cred { cr, references, jail }));
         CREDS.lock().push(cred as usize);
         cred.cast()
     }
 
     pub(crate) fn uid(&self) -> u32 {
         self.cr.cr_uid
+    }
+
+    /// Whether this one may see what another has: as cr_cansee() of the kernel, without groups.
+    fn can_see(&self, other: &Cred) -> bool {
+        let (mine, others) = (self.jail.load(Ordering::Relaxed), other.jail.load(Ordering::Relaxed));
+        let hidden = (!policy(c"security.bsd.see_other_uids") && self.uid() != other.uid())
+            || (!policy(c"security.bsd.see_jail_proc") && mine != others);
+        (mine == 0 || mine == others) && (self.uid() == 0 || !hidden)
     }
 }
 
@@ -87,9 +99,11 @@ pub(crate) unsafe extern "C" fn p_cansee(td: *mut sys::thread, p: *mut sys::proc
     // SAFETY: the caller's.
     let (kt, kp) = unsafe { (Kt::of(td), Kp::of(p)) };
     kp.assert_locked("p_cansee()");
-    let (mine, other) = (of(kt).uid(), kp.uid());
-    // security.bsd.see_other_uids=0.
-    if mine == 0 || mine == other { 0 } else { ESRCH }
+    if of(kt).can_see(kp.cred()) { 0 } else { ESRCH }
+}
+
+pub(crate) unsafe extern "C" fn cr_cansee(one: *mut sys::ucred, other: *mut sys::ucred) -> c_int {
+    if check(one).can_see(check(other)) { 0 } else { ESRCH }
 }
 
 pub(crate) unsafe extern "C" fn p_candebug(td: *mut sys::thread, p: *mut sys::proc_) -> c_int {
@@ -97,6 +111,9 @@ pub(crate) unsafe extern "C" fn p_candebug(td: *mut sys::thread, p: *mut sys::pr
     let (kt, kp) = unsafe { (Kt::of(td), Kp::of(p)) };
     kp.assert_locked("p_candebug()");
     let mine = of(kt).uid();
+    if !of(kt).can_see(kp.cred()) {
+        return ESRCH;
+    }
     if mine != 0 && (mine != kp.uid() || kp.flag() & sys::P_SUGID != 0) {
         return EPERM;
     }

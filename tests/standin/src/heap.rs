@@ -34,6 +34,7 @@ struct Block {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Use {
     pub(crate) count: i64,
+    pub(crate) ever: i64,
     pub(crate) bytes: i64,
     pub(crate) most_bytes: i64,
 }
@@ -107,6 +108,7 @@ pub(crate) fn allocate(size: usize, owner: &str, zero: bool) -> *mut c_void {
     heap.blocks.insert(start, Block { size, owner: owner.to_owned() });
     let used = heap.types.entry(owner.to_owned()).or_default();
     used.count += 1;
+    used.ever += 1;
     used.bytes += size as i64;
     used.most_bytes = used.most_bytes.max(used.bytes);
     start as *mut c_void

@@ -3,7 +3,7 @@
 use crate::clock::{cputick2usec, nanotime};
 use crate::console::{log, panic, printf};
 use crate::counter::{counter_u64_alloc, counter_u64_fetch, counter_u64_free};
-use crate::cred::{crfree, crhold, p_candebug, p_cansee, priv_check, priv_check_cred};
+use crate::cred::{cr_cansee, crfree, crhold, p_candebug, p_cansee, priv_check, priv_check_cred};
 use crate::event::{ast_deregister, ast_register, ast_sched};
 use crate::heap::{free, malloc, malloc_init, malloc_uninit, uma_zfree_arg};
 use crate::link::module_register_init;
@@ -16,8 +16,8 @@ use crate::machine;
 use crate::proc::{kern_psignal, kproc_create, kproc_exit, lim_cur, pfind, pgfind};
 use crate::sched::smp_rendezvous;
 use crate::sysctl::{
-    kernel_sysctl, sysctl_add_oid, sysctl_ctx_free, sysctl_ctx_init, sysctl_handle_64, sysctl_handle_int,
-    sysctl_handle_string,
+    kernel_sysctl, kernel_sysctlbyname, sysctl_add_oid, sysctl_ctx_free, sysctl_ctx_init, sysctl_handle_64,
+    sysctl_handle_int, sysctl_handle_string, sysctl_wire_old_buffer,
 };
 use crate::text::{
     linker_ddb_search_symbol, linker_ddb_symbol_values, linker_file_function_listall,
@@ -63,6 +63,7 @@ functions! {
     counter_u64_fetch,
     counter_u64_free,
     cputick2usec,
+    cr_cansee,
     crfree,
     crhold,
     exterr_to_ue,
@@ -70,6 +71,7 @@ functions! {
     kern_psignal,
     kern_yield,
     kernel_sysctl,
+    kernel_sysctlbyname,
     kproc_create,
     kproc_exit,
     lim_cur,
@@ -109,6 +111,7 @@ functions! {
     sysctl_handle_64,
     sysctl_handle_int,
     sysctl_handle_string,
+    sysctl_wire_old_buffer,
     thread_lock_flags_,
     uiomove,
     uma_zfree_arg,

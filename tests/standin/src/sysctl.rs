@@ -1,7 +1,7 @@
 //! sysctl(9): the tree that the module registers, by name.
 
 use std::collections::BTreeMap;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 
 use kernel_sys as sys;
@@ -15,6 +15,10 @@ use crate::{heap, user, witness};
 const ENOENT: c_int = sys::ENOENT.cast_signed();
 const EPERM: c_int = sys::EPERM.cast_signed();
 const EINVAL: c_int = sys::EINVAL.cast_signed();
+const ENOMEM: c_int = sys::ENOMEM.cast_signed();
+
+/// `lock` of a request whose buffer is wired.
+const WIRED: c_int = 2;
 
 struct Oid {
     /// The `struct sysctl_oid`.
@@ -35,6 +39,23 @@ static TUNABLES: HostLock<BTreeMap<String, String>> = HostLock::new(BTreeMap::ne
 
 type Handler =
     unsafe extern "C" fn(*mut sys::sysctl_oid, *mut c_void, sys::intmax_t, *mut sys::sysctl_req) -> c_int;
+
+/// What hides processes from others, as long as it is off.
+static OFF: HostLock<Vec<&'static CStr>> = HostLock::new(Vec::new());
+
+/// Whether one of `security.bsd.see_…` is on.
+pub(crate) fn policy(name: &CStr) -> bool {
+    !OFF.lock().contains(&name)
+}
+
+/// Turns one of `security.bsd.see_…` on or off.
+pub fn set_policy(name: &'static CStr, on: bool) {
+    let mut off = OFF.lock();
+    off.retain(|other| *other != name);
+    if !on {
+        off.push(name);
+    }
+}
 
 /// Sets a loader tunable.
 pub fn tunable(name: &str, value: &str) {
@@ -76,7 +97,17 @@ fn find(name: &str) -> Option<usize> {
 /// An errno.
 pub fn request(name: &str, new: Option<&[u8]>) -> Result<Vec<u8>, i32> {
     let address = find(name).ok_or(ENOENT)?;
-    run(address, new)
+    run(address, new, Some(usize::MAX)).map(|(old, _)| old)
+}
+
+/// Reads a sysctl(3) with a buffer of so many bytes, or without one; also says how many there are. May sleep.
+///
+/// # Errors
+///
+/// An errno.
+pub fn read(name: &str, room: Option<usize>) -> Result<(Vec<u8>, usize), i32> {
+    let address = find(name).ok_or(ENOENT)?;
+    run(address, None, room)
 }
 
 /// A number, or a text.
@@ -121,7 +152,7 @@ pub fn set_text(name: &str, value: &str) -> Result<(), i32> {
     request(name, Some(value.as_bytes())).map(|_| ())
 }
 
-fn run(address: usize, new: Option<&[u8]>) -> Result<Vec<u8>, i32> {
+fn run(address: usize, new: Option<&[u8]>, room: Option<usize>) -> Result<(Vec<u8>, usize), i32> {
     let (handler, arg1, arg2) = {
         let mut oids = OIDS.lock();
         let oid = oids.iter_mut().find(|oid| oid.address == address).ok_or(ENOENT)?;
@@ -138,7 +169,11 @@ fn run(address: usize, new: Option<&[u8]>) -> Result<Vec<u8>, i32> {
     // SAFETY: all zero is a request that asks for nothing.
     let mut request: sys::sysctl_req = unsafe { std::mem::zeroed() };
     request.td = current().as_ptr();
-    request.oldptr = (&raw mut old).cast();
+    if let Some(room) = room {
+        request.oldptr = (&raw mut old).cast();
+        (request.oldlen, request.validlen) = (room, room);
+    }
+    request.oldfunc = Some(sysctl_old_user);
     if let Some(new) = new {
         request.newptr = new.as_ptr().cast();
         request.newlen = new.len();
@@ -154,7 +189,45 @@ fn run(address: usize, new: Option<&[u8]>) -> Result<Vec<u8>, i32> {
         oid.running -= 1;
     }
     wake(address);
-    if error == 0 { Ok(old) } else { Err(error) }
+    if error == 0 { Ok((old, request.oldidx)) } else { Err(error) }
+}
+
+/// Copies to the buffer of user space, as far as there is one with room.
+unsafe extern "C" fn sysctl_old_user(
+    request: *mut sys::sysctl_req,
+    from: *const c_void,
+    len: usize,
+) -> c_int {
+    // SAFETY: the caller's: a request of run().
+    let request = unsafe { &mut *request };
+    let at = request.oldidx;
+    request.oldidx += len;
+    if request.oldptr.is_null() {
+        return 0;
+    }
+    point();
+    if request.lock != WIRED && !witness::held(current()).is_empty() {
+        violation!(Sleep, "pages of user space are waited for with locks held");
+    }
+    let room = len.min(request.validlen.saturating_sub(at));
+    // SAFETY: the caller's; the buffer is one of run().
+    unsafe {
+        let bytes = std::slice::from_raw_parts(from.cast::<u8>(), room);
+        (*request.oldptr.cast::<Vec<u8>>()).extend_from_slice(bytes);
+    }
+    if room < len { ENOMEM } else { 0 }
+}
+
+pub(crate) unsafe extern "C" fn sysctl_wire_old_buffer(request: *mut sys::sysctl_req, _: usize) -> c_int {
+    witness::may_sleep(current(), format_args!("sysctl_wire_old_buffer()"));
+    point();
+    // SAFETY: the caller's.
+    unsafe {
+        if !(*request).oldptr.is_null() {
+            (*request).lock = WIRED;
+        }
+    }
+    0
 }
 
 /// Hands out the old value; what the new one is to be, if it is set.
@@ -165,8 +238,8 @@ fn run(address: usize, new: Option<&[u8]>) -> Result<Vec<u8>, i32> {
 unsafe fn hand_out<'a>(request: *mut sys::sysctl_req, old: &[u8]) -> Option<&'a [u8]> {
     // SAFETY: the caller's.
     unsafe {
-        let request = &mut *request;
-        (*request.oldptr.cast::<Vec<u8>>()).extend_from_slice(old);
+        sysctl_old_user(request, old.as_ptr().cast(), old.len());
+        let request = &*request;
         let is_set = !request.newptr.is_null();
         is_set.then(|| std::slice::from_raw_parts(request.newptr.cast::<u8>(), request.newlen))
     }
@@ -282,7 +355,7 @@ pub(crate) unsafe extern "C" fn sysctl_add_oid(
             let is_text = kind & sys::CTLTYPE == sys::CTLTYPE_STRING;
             let bytes = if is_text { value.as_bytes() } else { number.as_ref().map_or(&[][..], |n| &n[..]) };
             // A value that the handler does not take is as if it were not there.
-            let _ = run(address, Some(bytes));
+            let _ = run(address, Some(bytes), Some(usize::MAX));
         }
     }
     address as *mut sys::sysctl_oid
@@ -335,12 +408,39 @@ pub(crate) unsafe extern "C" fn kernel_sysctl(
     // SAFETY: the caller's.
     unsafe {
         if *oldlen < text.len() + 1 {
-            return sys::ENOMEM.cast_signed();
+            return ENOMEM;
         }
         let old = old.cast::<u8>();
         old.copy_from_nonoverlapping(text.as_ptr(), text.len());
         old.add(text.len()).write(0);
         *retval = text.len() + 1;
+    }
+    0
+}
+
+/// One of `security.bsd.see_…`.
+pub(crate) unsafe extern "C" fn kernel_sysctlbyname(
+    _: *mut sys::thread,
+    name: *mut c_char,
+    old: *mut c_void,
+    oldlen: *mut usize,
+    _new: *mut c_void,
+    _newlen: usize,
+    _retval: *mut usize,
+    _flags: c_int,
+) -> c_int {
+    witness::may_sleep(current(), format_args!("kernel_sysctlbyname()"));
+    point();
+    // SAFETY: the caller's.
+    unsafe {
+        let name = CStr::from_ptr(name);
+        if !name.to_bytes().starts_with(b"security.bsd.see_") {
+            return ENOENT;
+        }
+        if *oldlen < size_of::<c_int>() {
+            return ENOMEM;
+        }
+        old.cast::<c_int>().write(c_int::from(policy(name)));
     }
     0
 }

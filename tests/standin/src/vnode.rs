@@ -183,7 +183,8 @@ impl Vnode {
         &self.host_path
     }
 
-    fn locked<R>(&self, work: impl FnOnce() -> R) -> R {
+    /// Runs `work` with the vnode locked, as a write does. May sleep.
+    pub fn locked<R>(&self, work: impl FnOnce() -> R) -> R {
         let sx = (&raw const self.lock).cast_mut();
         // SAFETY: initialised by create().
         unsafe { lock::sx_xlock(sx) };
@@ -291,7 +292,7 @@ pub(crate) unsafe extern "C" fn vn_close(
     if flags.cast_unsigned() & sys::FWRITE != 0 && vnode.writers.fetch_sub(1, Ordering::Relaxed) <= 0 {
         violation!(Call, "vn_close() of a vnode that is not open for writing");
     }
-    vnode.release();
+    vnode.locked(|| vnode.release());
     0
 }
 
@@ -527,6 +528,8 @@ pub(crate) unsafe extern "C" fn vn_fullpath(
     // SAFETY: the caller's.
     let vnode = unsafe { vnode_of(vp) };
     if vnode.removed.load(Ordering::Relaxed) {
+        // The name cache has nothing: the file system is asked. See vn_vptocnp() in the kernel.
+        vnode.locked(|| ());
         return ENOENT;
     }
     let text = vnode.path.as_os_str().as_encoded_bytes();
