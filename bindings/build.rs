@@ -59,6 +59,7 @@ const FUNCTIONS: &[&str] = &[
     "kernel_sysctl",
     "sysctl_(add_oid|ctx_init|ctx_free)",
     "sysctl_handle_(64|int|string)",
+    "sysctl_wire_old_buffer",
     // sys/syslog.h
     "log",
     // sys/uio.h

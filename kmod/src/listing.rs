@@ -1,17 +1,28 @@
 //! What is traced now, as text: a line for each process, and for each trace file, as ps(1) would
 //! show them to whoever asks. For [`with_engine`](crate::module::with_engine).
+//!
+//! Nothing here has a reference to a trace file: the last one closes the file, which may have to wait
+//! for its vnode.
 
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
+use ktrace_engine::{Errno, FileProgress};
 use ktrace_format::MAXCOMLEN;
 
 use crate::kernel::context::MaySleep;
-use crate::kernel::proc::{Thread, gather_traced};
+use crate::kernel::proc::{ProcLocked, Thread, for_traced, gather_traced};
+use crate::kernel::sysctl::Answer;
 use crate::platform::{File, Trace};
 use crate::sysctls::letters_of;
+
+/// Most bytes of a line, or of the names of the columns, without the name of a file.
+const LINE_MAX: usize = 192;
+
+/// Lines for processes that come between the question how large a list is and that for the list.
+const LINES_SPARE: usize = 8;
 
 /// A process with a trace, which the current thread may see.
 struct Seen {
@@ -23,48 +34,82 @@ struct Seen {
     trace: Arc<Trace>,
 }
 
-/// The processes that are traced. May sleep.
-pub(crate) fn procs(may_sleep: MaySleep) -> String {
-    let mut text = String::from("\nPID COMMAND FACILITIES QUEUED DROPPED BYTES FILE");
-    for Seen { pid, comm, facilities, is_open, trace } in seen(may_sleep) {
-        let Some(progress) = trace.progress() else { continue };
-        let letters = String::from_utf8_lossy(&letters_of(facilities).collect::<Vec<_>>()).into_owned();
-        let letters = if letters.is_empty() { "-" } else { &letters };
-        let comm = comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        let (queued, dropped, made) = (progress.queued, progress.dropped, progress.made);
-        // Writing to a String does not fail.
-        let _ = write!(text, "\n{pid} ");
-        word(&mut text, comm);
-        let _ = write!(text, " {letters} {queued} {dropped} {made} ");
-        path(&mut text, &progress.file, is_open);
-    }
-    text
+/// A trace file of such a process.
+struct SeenFile {
+    number: u64,
+    progress: FileProgress,
+    name: Arc<[u8]>,
+    is_open: bool,
 }
 
-/// The files that they are traced to. May sleep.
-pub(crate) fn files(may_sleep: MaySleep) -> String {
-    let mut files: Vec<(Arc<File>, usize, bool)> = Vec::new();
-    for Seen { is_open, trace, .. } in seen(may_sleep) {
-        let Some(progress) = trace.progress() else { continue };
-        match files.iter_mut().find(|(file, ..)| Arc::ptr_eq(file, &progress.file)) {
-            Some((_, procs, may_name)) => {
-                *procs = procs.saturating_add(1);
-                *may_name |= is_open;
-            }
-            None => files.push((progress.file, 1, is_open)),
+/// How many bytes either list has at most, if little changes. May sleep; allocates nothing.
+pub(crate) fn room(may_sleep: MaySleep) -> usize {
+    let td = Thread::current();
+    let mut room: usize = LINE_MAX * LINES_SPARE;
+    for_traced(may_sleep, |p| {
+        if p.can_see(td) {
+            room = room.saturating_add(LINE_MAX).saturating_add(name_len(p, td));
         }
+    });
+    room
+}
+
+/// How long the name of a process's trace file is in a line.
+fn name_len(p: &ProcLocked, td: Thread) -> usize {
+    let len = |file: Option<&File>| file.map_or(0, |file| word_len(file.storage().name()));
+    p.trace().filter(|_| p.can_debug(td)).map_or(0, |trace| trace.with_file(len))
+}
+
+/// The processes that are traced. May sleep.
+pub(crate) fn procs(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errno> {
+    answer.add(b"\nPID COMMAND FACILITIES QUEUED DROPPED BYTES FILE")?;
+    let mut line = String::new();
+    for Seen { pid, comm, facilities, is_open, trace } in seen(may_sleep) {
+        let Some((progress, name)) = trace.progress(|file| Arc::clone(file.storage().name())) else {
+            continue;
+        };
+        let comm = comm.split(|byte| *byte == 0).next().unwrap_or_default();
+        // Writing to a String does not fail.
+        line.clear();
+        let _ = write!(line, "\n{pid} ");
+        word(&mut line, comm);
+        line.push(' ');
+        let before = line.len();
+        line.extend(letters_of(facilities).map(char::from));
+        if line.len() == before {
+            line.push('-');
+        }
+        let _ = write!(line, " {} {} {} ", progress.queued, progress.dropped, progress.made);
+        path(&mut line, &name, is_open);
+        answer.add(line.as_bytes())?;
     }
-    let mut text = String::from("\nPROCS RECORDS COMMITS BYTES GATHERED FILE");
-    for (file, procs, is_open) in files {
-        let progress = file.progress();
-        let _ = write!(
-            text,
-            "\n{procs} {} {} {} {} ",
-            progress.records, progress.commits, progress.bytes, progress.gathered
-        );
-        path(&mut text, &file, is_open);
+    Ok(())
+}
+
+/// The files that they are traced to, in the order in which they were opened. May sleep.
+pub(crate) fn files(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errno> {
+    answer.add(b"\nPROCS RECORDS COMMITS BYTES GATHERED FILE")?;
+    let file_of = |Seen { is_open, trace, .. }: Seen| {
+        let look = |file: &File| {
+            let storage = file.storage();
+            let (number, name) = (storage.number(), Arc::clone(storage.name()));
+            SeenFile { number, progress: file.progress(), name, is_open }
+        };
+        Some(trace.progress(look)?.1)
+    };
+    let mut files: Vec<SeenFile> = seen(may_sleep).into_iter().filter_map(file_of).collect();
+    files.sort_unstable_by_key(|file| file.number);
+    let mut line = String::new();
+    for same in files.chunk_by(|one, other| one.number == other.number) {
+        let Some(SeenFile { progress, name, .. }) = same.last() else { continue };
+        let FileProgress { records, commits, bytes, gathered } = progress;
+        line.clear();
+        // Writing to a String does not fail.
+        let _ = write!(line, "\n{} {records} {commits} {bytes} {gathered} ", same.len());
+        path(&mut line, name, same.iter().any(|file| file.is_open));
+        answer.add(line.as_bytes())?;
     }
-    text
+    Ok(())
 }
 
 /// All processes with a trace that the current thread may see. They are not locked any more.
@@ -82,22 +127,32 @@ fn seen(may_sleep: MaySleep) -> Vec<Seen> {
     })
 }
 
-/// The name of a file, or a dash where it has none (any more) that may be told.
-fn path(text: &mut String, file: &File, is_open: bool) {
-    match is_open.then(|| file.storage().path()).flatten() {
-        Some(path) => word(text, &path),
-        None => text.push('-'),
+/// Adds the name of a file, or a dash where it has none that may be told.
+fn path(line: &mut String, name: &[u8], is_open: bool) {
+    if is_open && !name.is_empty() {
+        word(line, name);
+    } else {
+        line.push('-');
     }
 }
 
 /// Adds bytes as one word: what would end it, or is not printed, is a backslash and three octal
 /// digits, as vis(3) has them.
-fn word(text: &mut String, bytes: &[u8]) {
+fn word(line: &mut String, bytes: &[u8]) {
     for byte in bytes {
-        if byte.is_ascii_graphic() && *byte != b'\\' {
-            text.push(char::from(*byte));
+        if is_plain(*byte) {
+            line.push(char::from(*byte));
         } else {
-            let _ = write!(text, "\\{byte:03o}");
+            let _ = write!(line, "\\{byte:03o}");
         }
     }
+}
+
+/// How long a word is that [`word`] adds.
+fn word_len(bytes: &[u8]) -> usize {
+    bytes.iter().map(|byte| if is_plain(*byte) { 1 } else { 4 }).sum()
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'\\'
 }

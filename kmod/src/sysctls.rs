@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::ffi::CString;
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int, c_void};
@@ -14,12 +13,13 @@ use ktrace_format::Kind;
 
 use crate::helper;
 use crate::kernel::context::MaySleep;
+use crate::kernel::sysctl::Answer;
 use crate::listing;
 use crate::module;
 use crate::platform::{Engine, Kernel};
 use crate::release;
 
-const ENOENT: c_int = sys::ENOENT.cast_signed();
+const ENOENT: Errno = Errno(sys::ENOENT.cast_signed());
 const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
 
 const READ_ONLY: u32 = sys::CTLFLAG_RD | sys::CTLFLAG_MPSAFE;
@@ -144,7 +144,7 @@ fn copy(bytes: impl Iterator<Item = u8>, out: &mut [u8]) {
 struct List {
     name: &'static CStr,
     description: &'static CStr,
-    print: fn(MaySleep) -> String,
+    print: fn(MaySleep, &mut Answer) -> Result<(), Errno>,
 }
 
 static LISTS: [List; 2] = [
@@ -277,7 +277,8 @@ impl Sysctls {
                 root,
                 list.name,
                 list.description,
-                sys::CTLTYPE_STRING | READ_ONLY,
+                // Not for sysctl -a: a list may be long.
+                sys::CTLTYPE_STRING | READ_ONLY | sys::CTLFLAG_SKIP,
                 engine.cast_mut().cast(),
                 number as sys::intmax_t,
                 print_list,
@@ -405,7 +406,7 @@ unsafe extern "C" fn set(
     req: *mut sys::sysctl_req,
 ) -> c_int {
     let setting = usize::try_from(arg2).ok().and_then(|number| SETTINGS.get(number));
-    let Some(setting) = setting else { return ENOENT };
+    let Some(setting) = setting else { return ENOENT.0 };
     // SAFETY: the engine outlives the tree.
     let settings = unsafe { &(*arg1.cast::<Engine>()).settings };
     let mut value = (setting.get)(settings);
@@ -436,7 +437,7 @@ unsafe extern "C" fn set_word(
     req: *mut sys::sysctl_req,
 ) -> c_int {
     let word = usize::try_from(arg2).ok().and_then(|number| WORDS.get(number));
-    let Some(word) = word else { return ENOENT };
+    let Some(word) = word else { return ENOENT.0 };
     // SAFETY: the engine outlives the tree.
     let settings = unsafe { &(*arg1.cast::<Engine>()).settings };
     let mut text = [0_u8; WORD_LEN];
@@ -461,20 +462,32 @@ unsafe extern "C" fn set_word(
 ///
 /// A handler of sysctl(9); `arg2` is the number of the list.
 unsafe extern "C" fn print_list(
-    oid: *mut sys::sysctl_oid,
+    _: *mut sys::sysctl_oid,
     _: *mut c_void,
     arg2: sys::intmax_t,
     req: *mut sys::sysctl_req,
 ) -> c_int {
     let list = usize::try_from(arg2).ok().and_then(|number| LISTS.get(number));
-    let Some(list) = list else { return ENOENT };
+    let Some(list) = list else { return ENOENT.0 };
     // SAFETY: a handler of sysctl(9) may sleep.
     let may_sleep = unsafe { MaySleep::new() };
-    let text = module::with_engine(|_| (list.print)(may_sleep)).unwrap_or_default();
-    // Words have no NUL.
-    let text = CString::new(text).unwrap_or_default();
-    // SAFETY: hands out the string, which is not written to.
-    unsafe { sys::sysctl_handle_string(oid, text.as_ptr().cast_mut().cast(), 0, req) }
+    // SAFETY: the request is the handler's. Its buffer is wired before the thread is counted as one inside the
+    // module, where it must not wait for the caller's pages.
+    let answer = unsafe { Answer::begin(may_sleep, req) };
+    match answer.and_then(|answer| hand_out(list, may_sleep, answer)) {
+        Ok(()) => 0,
+        Err(Errno(errno)) => errno,
+    }
+}
+
+/// Hands out a list, line by line, or says how large a buffer it wants. May sleep.
+fn hand_out(list: &List, may_sleep: MaySleep, mut answer: Answer) -> Result<(), Errno> {
+    if answer.is_size_probe() {
+        answer.set_size(module::with_engine(|_| listing::room(may_sleep)).unwrap_or(1));
+        return Ok(());
+    }
+    module::with_engine(|_| (list.print)(may_sleep, &mut answer)).unwrap_or(Ok(()))?;
+    answer.add(b"\0")
 }
 
 /// A value of [`VALUES`].

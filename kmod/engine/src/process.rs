@@ -68,9 +68,8 @@ pub struct ProcTrace<P: Platform> {
 }
 
 /// How far the trace of a process is.
-pub struct ProcProgress<P: Platform> {
-    /// The file that is traced to. The last reference must be dropped where sleeping is allowed.
-    pub file: Arc<TraceFile<P>>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcProgress {
     /// Bytes that are queued.
     pub queued: usize,
     /// Bytes of records since the process was traced first, queued or in a stream or a file.
@@ -383,11 +382,14 @@ impl<P: Platform> ProcTrace<P> {
         self.queue.with(|queue| queue.bytes())
     }
 
-    /// How far the trace is; `None` if the process is not traced. Takes the queue lock.
-    pub fn progress(&self) -> Option<ProcProgress<P>> {
+    /// Returns how far the trace is, and what `look` says of the file that is traced to; `None` if the
+    /// process is not traced. Takes the queue lock, which `look` must not take.
+    ///
+    /// The file is lent, as whoever has a reference may have to close it, and wait for its disk.
+    pub fn progress<R>(&self, look: impl FnOnce(&TraceFile<P>) -> R) -> Option<(ProcProgress, R)> {
         self.queue.with(|queue| {
             let (made, dropped) = queue.made_and_dropped();
-            Some(ProcProgress { file: Arc::clone(queue.file()?), queued: queue.bytes(), made, dropped })
+            Some((ProcProgress { queued: queue.bytes(), made, dropped }, look(queue.file()?)))
         })
     }
 

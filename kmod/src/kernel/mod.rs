@@ -11,6 +11,7 @@ mod panic;
 pub(crate) mod proc;
 pub(crate) mod sdt;
 pub(crate) mod stop;
+pub(crate) mod sysctl;
 pub(crate) mod tables;
 pub(crate) mod text;
 pub(crate) mod underway;

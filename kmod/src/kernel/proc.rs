@@ -372,6 +372,16 @@ pub(crate) unsafe fn all_processes() -> impl Iterator<Item = Proc> {
     list(first, |p| unsafe { (*p).p_list.le_next }).map(Proc)
 }
 
+/// Visits all processes that have a trace, each while it is locked. `visit` must not allocate: who has to
+/// free memory may need the list. May sleep.
+pub(crate) fn for_traced(may_sleep: MaySleep, mut visit: impl FnMut(&ProcLocked)) {
+    let _allproc = SxShared::allproc(may_sleep);
+    // SAFETY: the list is locked.
+    for p in unsafe { all_processes() }.filter(|p| p.has_trace()) {
+        visit(&p.lock());
+    }
+}
+
 /// Gathers what `visit` gives to the function that it is called with, from all processes that have a
 /// trace, each while it is locked. May sleep.
 ///
@@ -384,18 +394,14 @@ pub(crate) fn gather_traced<T>(
     let mut gathered = Vec::new();
     loop {
         let mut all: usize = 0;
-        {
-            let _allproc = SxShared::allproc(may_sleep);
-            // SAFETY: the list is locked.
-            for p in unsafe { all_processes() }.filter(|p| p.has_trace()) {
-                visit(&p.lock(), &mut |item| {
-                    all = all.saturating_add(1);
-                    if gathered.len() < gathered.capacity() {
-                        gathered.push(item);
-                    }
-                });
-            }
-        }
+        for_traced(may_sleep, |p| {
+            visit(p, &mut |item| {
+                all = all.saturating_add(1);
+                if gathered.len() < gathered.capacity() {
+                    gathered.push(item);
+                }
+            });
+        });
         if gathered.len() == all {
             return gathered;
         }

@@ -1,7 +1,8 @@
 //! Vnodes that trace records are appended to.
 
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 use core::ffi::{CStr, c_char, c_int};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel_sys as sys;
 use ktrace_engine::{Errno, Storage};
@@ -22,14 +23,19 @@ const UNLIMITED: i64 = i64::MAX;
 const EFBIG: Errno = Errno(sys::EFBIG.cast_signed());
 const EIO: Errno = Errno(sys::EIO.cast_signed());
 
-/// A regular file that was opened for tracing, with the credential that writes it and the
-/// limit that was in force then.
+/// Files that were opened so far.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+/// A regular file that was opened for tracing, with the credential that writes it, and the
+/// limit and the name that it had then.
 ///
 /// Closed on drop, which may sleep.
 pub(crate) struct TraceVnode {
     vp: *mut sys::vnode,
     cred: *mut sys::ucred,
     limit: i64,
+    name: Arc<[u8]>,
+    number: u64,
 }
 
 // SAFETY: vnodes and credentials are made to be shared by threads.
@@ -43,7 +49,7 @@ impl TraceVnode {
     ///
     /// `EACCES` for what is not a regular file, otherwise what vn_open(9) says; a symbolic
     /// link is not followed.
-    pub(crate) fn open(_: MaySleep, td: Thread, user_path: *const c_char) -> Result<Self, Errno> {
+    pub(crate) fn open(may_sleep: MaySleep, td: Thread, user_path: *const c_char) -> Result<Self, Errno> {
         let mut vp = core::ptr::null_mut();
         let flags = (OPEN_FLAGS | sys::O_NOFOLLOW).cast_signed();
         // SAFETY: the caller may sleep; the path is an address of user space, which namei(9)
@@ -54,18 +60,21 @@ impl TraceVnode {
         }
         // SAFETY: vn_open(9) returned the vnode locked and referenced; td is the current
         // thread, whose credential and limits stay.
-        let file = unsafe {
+        let mut file = unsafe {
             vn_unlock(vp);
             TraceVnode {
                 vp,
                 cred: sys::crhold((*td.as_ptr()).td_ucred),
                 limit: sys::lim_cur(td.as_ptr(), sys::RLIMIT_FSIZE.cast_signed()),
+                name: Arc::default(),
+                number: OPENED.fetch_add(1, Ordering::Relaxed),
             }
         };
         // SAFETY: the vnode is referenced.
         if unsafe { !sys::ktrace_rs_vn_is_regular(vp) } {
             return Err(Errno(sys::EACCES.cast_signed()));
         }
+        file.name = file.find_name(may_sleep).unwrap_or_default();
         Ok(file)
     }
 
@@ -88,16 +97,28 @@ impl TraceVnode {
         self.vp
     }
 
-    /// A name of the file, from the root of the current process. May sleep; none where it is not known,
-    /// or the file was removed.
-    pub(crate) fn path(&self) -> Option<Vec<u8>> {
+    /// Returns the name that the file had when it was opened, from the root of the process that opened
+    /// it; empty where it had none. Does not wait for the vnode.
+    pub(crate) fn name(&self) -> &Arc<[u8]> {
+        &self.name
+    }
+
+    /// Returns the file's place in the order in which files were opened.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Finds a name of the file, from the root of the current process; `None` where it has none. Waits
+    /// for the vnode where the name cache has forgotten it.
+    fn find_name(&self, _: MaySleep) -> Option<Arc<[u8]>> {
         let (mut name, mut buffer) = (core::ptr::null_mut(), core::ptr::null_mut());
-        // SAFETY: the vnode is referenced; the name is a string in the buffer, which is ours to free.
+        // SAFETY: the caller may sleep; the vnode is referenced, and not locked by this thread; the name is
+        // a string in the buffer, which is ours to free.
         unsafe {
             if sys::vn_fullpath(self.vp, &raw mut name, &raw mut buffer) != 0 {
                 return None;
             }
-            let path = CStr::from_ptr(name).to_bytes().to_vec();
+            let path = Arc::from(CStr::from_ptr(name).to_bytes());
             sys::free(buffer.cast(), (&raw mut sys::M_TEMP).cast());
             Some(path)
         }

@@ -6,6 +6,7 @@ pub mod bounds;
 pub mod churn;
 pub mod demo;
 pub mod disks;
+pub mod listing;
 pub mod loss;
 pub mod probes;
 pub mod refused;
@@ -79,6 +80,7 @@ pub const ALL: &[Load] = &[
         about: "trace points that are switched off in a system call",
         run: withheld::cleared,
     },
+    Load { name: "listing", about: "the lists, while trace files are written to", run: listing::run },
     Load { name: "security", about: "system calls with random arguments", run: security::run },
 ];
 

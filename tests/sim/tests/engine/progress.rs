@@ -1,6 +1,6 @@
 //! What a trace and its file say about themselves.
 
-use ktrace_engine::{Counter as _, FileProgress, Policy};
+use ktrace_engine::{Counter as _, FileProgress, Policy, TraceFile};
 use ktrace_format::{Genio, Payload};
 use ktrace_sim::{Disk, Faults};
 
@@ -15,7 +15,7 @@ const FAULT_LEN: usize = 64 + 16;
 
 /// What a process has queued, made and dropped.
 fn process(traced: &Traced) -> (usize, u64, u64) {
-    let progress = traced.trace().progress().expect("the process is traced");
+    let (progress, ()) = traced.trace().progress(|_| ()).expect("the process is traced");
     (progress.queued, progress.made, progress.dropped)
 }
 
@@ -24,7 +24,7 @@ fn what_is_gathered_is_what_is_written_then() {
     let (engine, disk) = (engine_of_queues(), Disk::new());
     let file = open(&engine, disk.open());
     let (one, other) = (Traced::new(&engine, 1), Traced::new(&engine, 2));
-    assert!(one.trace().progress().is_none());
+    assert!(one.trace().progress(|_| ()).is_none());
     one.set(&file);
     other.set(&file);
     for _ in 0..3 {
@@ -34,6 +34,8 @@ fn what_is_gathered_is_what_is_written_then() {
     let gathered = 3 * (PATH_LEN + FAULT_LEN);
     assert_eq!(file.progress(), FileProgress { commits: 0, bytes: 0, records: 0, gathered });
     assert_eq!(process(&one), (0, 3 * PATH_LEN as u64, 0));
+    let of_file = one.trace().progress(TraceFile::progress).expect("the process is traced").1;
+    assert_eq!(of_file, file.progress());
     assert_eq!(process(&other), (0, 3 * FAULT_LEN as u64, 0));
     engine.settings.set_policy(Policy::Return);
     assert_eq!(one.drain(), Ok(()));
@@ -79,5 +81,5 @@ fn a_record_that_is_written_alone_and_one_that_fails() {
     disk.set_faults(Faults { dead: true, ..Faults::default() });
     assert!(traced.commit(&Payload::Genio(Genio { fd: 0, rw: 0, data: &data })).is_err());
     assert_eq!(file.progress(), written);
-    assert!(traced.trace().progress().is_none(), "its tracing has ended");
+    assert!(traced.trace().progress(|_| ()).is_none(), "its tracing has ended");
 }

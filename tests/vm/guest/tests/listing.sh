@@ -32,6 +32,9 @@ ktrace -a -t cw -f 'a b.out' -p "$sleeper"
 ktrace -t i -f other.out -p "$sleeper"
 check_ok grows 'a b.out'
 sysctl kern.ktrace_rs.procs kern.ktrace_rs.files
+sysctl kern.ktrace_rs >all || fail "sysctl: status $?"
+check_has all '^kern\.ktrace_rs\.stats\.procs: 2$'
+check_lacks all '^kern\.ktrace_rs\.(procs|files):'
 file="$PWD/a\\040b.out"
 check_eq "$(column procs PID "$tick" COMMAND)" tick command
 check_eq "$(column procs PID "$tick" FACILITIES)" cu "trace points"
@@ -76,9 +79,12 @@ check_eq "$(as_nobody procs | sed 1,2d | awk '{ print $1 }')" "$own" "processes 
 check_eq "$(as_nobody files | sed 1,2d | awk '{ print $6 }')" "$PWD/own.out" "files of processes that nobody sees"
 kill "$own"
 
-note "a file that is removed"
-rm 'a b.out'
-check_eq "$(column procs PID "$tick" FILE)" - file
+note "a file that is renamed, and removed: its name is the one that it was opened with"
+mv 'a b.out' renamed.out
+check_eq "$(column procs PID "$tick" FILE)" "$file" file
+rm renamed.out
+check_eq "$(column procs PID "$tick" FILE)" "$file" file
+check_eq "$(column files FILE "$file" PROCS)" 2 processes
 kill -CONT "$tick"
 ktrace -C
 wait_for 5 idle
