@@ -16,6 +16,7 @@ const FUNCTIONS: &[&str] = &[
     // sys/proc.h
     "ast_(de)?register",
     "ast_sched",
+    "cr_cansee",
     "p_candebug",
     "p_cansee",
     "kern_psignal",
@@ -56,7 +57,7 @@ const FUNCTIONS: &[&str] = &[
     // sys/smp.h
     "smp_rendezvous",
     // sys/sysctl.h
-    "kernel_sysctl",
+    "kernel_sysctl(byname)?",
     "sysctl_(add_oid|ctx_init|ctx_free)",
     "sysctl_handle_(64|int|string)",
     "sysctl_wire_old_buffer",
@@ -144,7 +145,7 @@ const VARIABLES: &[&str] = &[
     "PAGE_SIZE",
     "PCB_FP",
     "P_(INEXEC|INMEM|KPROC|SUGID|WEXIT)",
-    "PRIV_(KTRACE|DEBUG_DIFFCRED)",
+    "PRIV_(KTRACE|DEBUG_DIFFCRED|SEEOTHERUIDS|SEEOTHERGIDS|SEEJAILPROC)",
     "PRS_(NEW|NORMAL|ZOMBIE)",
     "RLIMIT_FSIZE",
     "SYF_CAPENABLED",

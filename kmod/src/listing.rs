@@ -86,16 +86,22 @@ pub(crate) fn procs(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errn
     Ok(())
 }
 
-/// The files that they are traced to, in the order in which they were opened. May sleep.
+/// The files that they are traced to, in the order in which they were opened, but for those whose opener
+/// the current thread may not see: the numbers are of all processes that are traced to a file. May sleep.
 pub(crate) fn files(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errno> {
     answer.add(b"\nPROCS RECORDS COMMITS BYTES GATHERED FILE")?;
+    let td = Thread::current();
     let file_of = |Seen { is_open, trace, .. }: Seen| {
         let look = |file: &File| {
             let storage = file.storage();
-            let (number, name) = (storage.number(), Arc::clone(storage.name()));
-            SeenFile { number, progress: file.progress(), name, is_open }
+            storage.can_be_seen(td).then(|| SeenFile {
+                number: storage.number(),
+                progress: file.progress(),
+                name: Arc::clone(storage.name()),
+                is_open,
+            })
         };
-        Some(trace.progress(look)?.1)
+        trace.progress(look)?.1
     };
     let mut files: Vec<SeenFile> = seen(may_sleep).into_iter().filter_map(file_of).collect();
     files.sort_unstable_by_key(|file| file.number);

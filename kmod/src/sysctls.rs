@@ -13,7 +13,8 @@ use ktrace_format::Kind;
 
 use crate::helper;
 use crate::kernel::context::MaySleep;
-use crate::kernel::sysctl::Answer;
+use crate::kernel::proc::{ProcLocked, Thread};
+use crate::kernel::sysctl::{self, Answer};
 use crate::listing;
 use crate::module;
 use crate::platform::{Engine, Kernel};
@@ -21,6 +22,7 @@ use crate::release;
 
 const ENOENT: Errno = Errno(sys::ENOENT.cast_signed());
 const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
+const EPERM: Errno = Errno(sys::EPERM.cast_signed());
 
 const READ_ONLY: u32 = sys::CTLFLAG_RD | sys::CTLFLAG_MPSAFE;
 
@@ -504,7 +506,7 @@ unsafe extern "C" fn stat(
     let value = usize::try_from(arg2).ok().and_then(|number| VALUES.get(number));
     // SAFETY: the engine outlives the tree.
     let engine = unsafe { &*arg1.cast::<Engine>() };
-    reply(oid, req, value.map_or(0, |value| (value.read)(engine)))
+    reply(oid, req, || value.map_or(0, |value| (value.read)(engine)))
 }
 
 /// Records of one type: written, or `DROPPED`.
@@ -522,10 +524,35 @@ unsafe extern "C" fn stat_of_type<const DROPPED: bool>(
     let stats = unsafe { &(*arg1.cast::<Engine>()).stats };
     let counters = if DROPPED { &stats.dropped } else { &stats.records };
     let kind = u16::try_from(arg2).ok().and_then(Kind::from_number);
-    reply(oid, req, kind.map_or(0, |kind| counters.get(kind).fetch()))
+    reply(oid, req, || kind.map_or(0, |kind| counters.get(kind).fetch()))
 }
 
-fn reply(oid: *mut sys::sysctl_oid, req: *mut sys::sysctl_req, mut value: u64) -> c_int {
+/// Hands out a statistic; `EPERM` to a caller who may not see everyone that it is of.
+fn reply(oid: *mut sys::sysctl_oid, req: *mut sys::sysctl_req, read: impl FnOnce() -> u64) -> c_int {
+    // SAFETY: a handler of sysctl(9) may sleep.
+    if !may_see_all(unsafe { MaySleep::new() }) {
+        return EPERM.0;
+    }
+    let mut value = read();
     // SAFETY: called by handlers, with what they were given; hands out the value.
     unsafe { sys::sysctl_handle_64(oid, (&raw mut value).cast(), 0, req) }
+}
+
+/// What hides processes from some, and the privilege to see them nevertheless.
+static HIDING: [(&CStr, u32); 3] = [
+    (c"security.bsd.see_other_uids", sys::PRIV_SEEOTHERUIDS),
+    (c"security.bsd.see_other_gids", sys::PRIV_SEEOTHERGIDS),
+    (c"security.bsd.see_jail_proc", sys::PRIV_SEEJAILPROC),
+];
+
+/// Whether the current thread may see the processes of all users and jails. May sleep.
+///
+/// init(8) is in no jail, and hidden by whatever else mac(4) hides processes with.
+fn may_see_all(may_sleep: MaySleep) -> bool {
+    const INIT: i32 = 1;
+    let td = Thread::current();
+    let sees = |(name, privilege): &(&CStr, u32)| {
+        td.has_privilege(*privilege) || sysctl::int(may_sleep, name).is_some_and(|value| value != 0)
+    };
+    ProcLocked::find(INIT).is_some_and(|init| init.can_see(td)) && HIDING.iter().all(sees)
 }

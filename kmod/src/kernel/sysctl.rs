@@ -1,9 +1,12 @@
-//! sysctl(9): answers to a request.
+//! sysctl(9): answers to a request, and the values of other variables.
+
+use core::ffi::{CStr, c_int};
 
 use kernel_sys as sys;
 use ktrace_engine::Errno;
 
 use super::context::MaySleep;
+use super::proc::Thread;
 
 /// The answer to a request, given piece by piece.
 ///
@@ -49,4 +52,23 @@ impl Answer {
         // SAFETY: invariant; what the function adds to where there is no buffer.
         unsafe { (*self.0).oldidx = size };
     }
+}
+
+/// The value of a variable that is an int; `None` where the current thread cannot read it. May sleep.
+pub(crate) fn int(_: MaySleep, name: &CStr) -> Option<c_int> {
+    let (mut value, mut len): (c_int, usize) = (0, size_of::<c_int>());
+    // SAFETY: the caller may sleep; the name is only read, and there is room for as many bytes as is said.
+    let error = unsafe {
+        sys::kernel_sysctlbyname(
+            Thread::current().as_ptr(),
+            name.as_ptr().cast_mut(),
+            (&raw mut value).cast(),
+            &raw mut len,
+            core::ptr::null_mut(),
+            0,
+            core::ptr::null_mut(),
+            0,
+        )
+    };
+    (error == 0).then_some(value)
 }

@@ -108,6 +108,12 @@ impl TraceVnode {
         self.number
     }
 
+    /// Whether `td`, the current thread, may see the user who opened the file (`cr_cansee`).
+    pub(crate) fn can_be_seen(&self, td: Thread) -> bool {
+        // SAFETY: self holds a reference to the one credential, and the current thread to the other.
+        unsafe { sys::cr_cansee((*td.as_ptr()).td_ucred, self.cred) == 0 }
+    }
+
     /// Finds a name of the file, from the root of the current process; `None` where it has none. Waits
     /// for the vnode where the name cache has forgotten it.
     fn find_name(&self, _: MaySleep) -> Option<Arc<[u8]>> {

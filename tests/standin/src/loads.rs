@@ -80,7 +80,7 @@ pub const ALL: &[Load] = &[
         about: "trace points that are switched off in a system call",
         run: withheld::cleared,
     },
-    Load { name: "listing", about: "the lists, while trace files are written to", run: listing::run },
+    Load { name: "listing", about: "who sees what of traces, and does not wait for it", run: listing::run },
     Load { name: "security", about: "system calls with random arguments", run: security::run },
 ];
 

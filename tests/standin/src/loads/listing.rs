@@ -1,5 +1,6 @@
-//! Listing: who reads the lists of `kern.ktrace_rs` waits for no trace file.
+//! Listing: who reads `kern.ktrace_rs` sees what they may, and waits for no trace file.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,37 +13,65 @@ use crate::vnode::{Disk, Vnode};
 use crate::{heap, sysctl};
 
 const USER: u32 = 1001;
+const OTHER: u32 = 1002;
+const JAIL: u32 = 1;
 
 const OWN: &str = "/home/user/a b";
 const ROOTS: &str = "/tmp/ktrace.out";
 
-/// Two processes of a user are traced, one by that user, and the other by root.
+const SEE_OTHER_UIDS: &CStr = c"security.bsd.see_other_uids";
+const SEE_JAIL_PROC: &CStr = c"security.bsd.see_jail_proc";
+
+/// Processes of two users and of a jail are traced, one by its user, and others by root.
 pub fn run(world: &World) -> Result<String> {
     world.file(ROOTS, Disk::new());
     let own = Vnode::create(&world.directory, OWN, Disk::new(), USER, sys::VREG);
     let module = world.load()?;
     let stop = Arc::new(AtomicBool::new(false));
     let by_user = spawn("by user", USER);
-    let by_root = spawn("by_root", USER);
-    trace(&me(), ROOTS, &by_root)?;
-    ask(USER, move || trace(&me(), OWN, &by_user))?;
-    let processes = [by_user, by_root].map(|child| {
+    let (by_root, other, jailed) = (spawn("by_root", USER), spawn("other", OTHER), spawn("jailed", 0));
+    jailed.process.enter_jail(JAIL);
+    for child in [&by_root, &other, &jailed] {
+        trace(&me(), ROOTS, child)?;
+    }
+    ask(USER, 0, move || trace(&me(), OWN, &by_user))?;
+    let children = [by_user, by_root, other, jailed];
+    let processes = children.map(|child| {
         let stop = Arc::clone(&stop);
         child.run(move |user| rest(user, &stop))
     });
-    let seen =
-        Seen { pids: processes.map(crate::Kp::pid).to_vec(), files: vec![ROOTS, "/home/user/a\\040b"] };
-    expect("root", &look(), &seen)?;
-    expect("the user", &ask(USER, look), &seen)?;
-    expect("another user", &ask(1002, look), &Seen { files: vec!["-", "-"], ..seen.clone() })?;
+    let [by_user, by_root, other, jailed] = processes.map(crate::Kp::pid);
+
+    let roots =
+        Seen { pids: vec![by_user, by_root, other, jailed], files: vec![ROOTS, "/home/user/a\\040b"] };
+    let users = Seen { pids: roots.pids.clone(), files: vec!["-", "/home/user/a\\040b"] };
+    expect("root", &look(), &roots, true)?;
+    let of_user = ask(USER, 0, look);
+    // A process of the user's is traced to it, whoever opened it.
+    let users = Seen { files: vec![ROOTS, users.files[1]], ..users };
+    expect("a user", &of_user, &users, true)?;
+    expect("another user", &ask(1003, 0, look), &Seen { files: vec!["-", "-"], ..users.clone() }, true)?;
+
+    let in_jail = Seen { pids: vec![jailed], files: vec![] };
+    expect("root of the jail", &ask(0, JAIL, look), &in_jail, false)?;
+    sysctl::set_policy(SEE_JAIL_PROC, false);
+    let no_jails = Seen { pids: vec![by_user, by_root, other], files: users.files.clone() };
+    expect("a user who sees no jails", &ask(USER, 0, look), &no_jails, false)?;
+    sysctl::set_policy(SEE_JAIL_PROC, true);
+    sysctl::set_policy(SEE_OTHER_UIDS, false);
+    let alone = Seen { pids: vec![by_user, by_root], files: vec!["/home/user/a\\040b"] };
+    expect("a user who sees no others", &ask(USER, 0, look), &alone, false)?;
+    expect("root", &look(), &roots, true)?;
+    sysctl::set_policy(SEE_OTHER_UIDS, true);
+
     own.remove();
-    expect_no_wait(own, &seen)?;
+    expect_no_wait(own, &roots)?;
     expect_sizes()?;
     stop.store(true, Ordering::Relaxed);
     processes.iter().for_each(|process| process.wait());
     expect_quiet();
     module.unload_at_last();
-    Ok("who reads the lists waits for no file".to_owned())
+    Ok("everyone sees what they may, and waits for no file".to_owned())
 }
 
 /// What somebody is to see.
@@ -56,11 +85,19 @@ struct Seen {
 struct Looked {
     procs: String,
     files: String,
+    /// An errno, if that is what they get for a statistic.
+    stats: Result<u64, i32>,
+    oldest: Result<u64, i32>,
 }
 
 fn look() -> Looked {
     let text = |name: &str| sysctl::text(&format!("kern.ktrace_rs.{name}")).unwrap_or_default();
-    Looked { procs: text("procs"), files: text("files") }
+    Looked {
+        procs: text("procs"),
+        files: text("files"),
+        stats: sysctl::number("kern.ktrace_rs.stats.type.genio.records"),
+        oldest: sysctl::number("kern.ktrace_rs.stats.oldest"),
+    }
 }
 
 /// A column of each line but the two of the names.
@@ -68,14 +105,17 @@ fn column(text: &str, number: usize) -> Vec<&str> {
     text.lines().skip(2).filter_map(|line| line.split(' ').nth(number)).collect()
 }
 
-fn expect(who: &str, looked: &Looked, seen: &Seen) -> Result<()> {
-    let Looked { procs, files } = looked;
+fn expect(who: &str, looked: &Looked, seen: &Seen, has_stats: bool) -> Result<()> {
+    let Looked { procs, files, .. } = looked;
     let mut pids = column(procs, 0);
     let mut wanted: Vec<String> = seen.pids.iter().map(i32::to_string).collect();
     pids.sort_unstable();
     wanted.sort_unstable();
     ensure!(pids == wanted, "{who} sees the processes {procs:?}, not {wanted:?}");
     ensure!(column(files, 5) == seen.files, "{who} sees the files {files:?}, not {:?}", seen.files);
+    let stats = [looked.stats, looked.oldest].map(|stat| stat.err());
+    let wanted = if has_stats { None } else { Some(sys::EPERM.cast_signed()) };
+    ensure!(stats == [wanted; 2], "{who} gets {stats:?} for statistics, not {wanted:?}");
     Ok(())
 }
 
@@ -99,13 +139,13 @@ fn expect_no_wait(vnode: &'static Vnode, roots: &Seen) -> Result<()> {
     while !held.load(Ordering::Relaxed) {
         me().sleep(1_000_000);
     }
-    let (looked, by_user) = (look(), ask(USER, look));
+    let (looked, by_user) = (look(), ask(USER, 0, look));
     let waited = !held.load(Ordering::Relaxed);
     done.store(true, Ordering::Relaxed);
     writer.wait();
     ensure!(!waited, "who reads the lists waits for a trace file");
-    expect("root", &looked, roots)?;
-    expect("a user", &by_user, roots)
+    expect("root", &looked, roots, true)?;
+    expect("a user", &by_user, roots, true)
 }
 
 /// How long a list is can be asked for nothing, and it is not longer; less room than that is an error.
@@ -128,10 +168,11 @@ fn expect_sizes() -> Result<()> {
     Ok(())
 }
 
-/// Runs `body` as another user, and waits for it.
-fn ask<T: Send + 'static>(uid: u32, body: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs `body` as another user, in a jail if that is not zero, and waits for it.
+fn ask<T: Send + 'static>(uid: u32, jail: u32, body: impl FnOnce() -> T + Send + 'static) -> T {
     let answer = Arc::new(Mutex::new(None));
     let child = spawn("asker", uid);
+    child.process.enter_jail(jail);
     let inner = Arc::clone(&answer);
     child.run(move |_| *inner.lock().expect("nobody panics with it") = Some(body())).wait();
     let mut answer = answer.lock().expect("nobody panics with it");

@@ -54,6 +54,26 @@ check_has table "^ *$tick tick +cu .* -$"
 spawn_nobodys own.out
 su -m nobody -c "$ktrstat -1" >table || fail "status $?"
 check_has table "^ *$spawned sleep +c .* $PWD/own.out$"
+
+note "where the statistics are refused: in a jail, and to a user who sees no others"
+refused='^ktrace_rs [0-9.]*: %s processes, %s files; statistics of all users and jails: not permitted$'
+others=$(sysctl -n security.bsd.see_other_uids)
+at_exit "sysctl -q security.bsd.see_other_uids=$others"
+sysctl -q security.bsd.see_other_uids=0
+su -m nobody -c "$ktrstat -1" >table || fail "status $?"
+check_has table "$(printf "$refused" 1 1)"
+check_has table "^ *$spawned sleep +c .* $PWD/own.out$"
+su -m nobody -c "$ktrstat -s 0.1 -d 1" >table || fail "status $?"
+check_lacks table ' records/s, '
+su -m nobody -c "$ktrstat -j" >json || fail "status $?"
+check_has json '"records":null,"bytes":null,"commits":null,"dropped":null,"process":\[\{"pid":'
+"$ktrstat" -1 >table || fail "status $?"
+check_has table '^ktrace_rs [0-9.]*: 3 processes, 2 files; [0-9]+ records, '
+sysctl -q security.bsd.see_other_uids="$others"
+jail -c path=/ name=ktrace_rs_ktrstat persist || fail "jail"
+at_exit "jail -r ktrace_rs_ktrstat"
+jexec ktrace_rs_ktrstat "$ktrstat" -1 >table || fail "status $?"
+check_has table "$(printf "$refused" 0 0)"
 kill "$spawned"
 wait "$spawned" || :
 

@@ -71,12 +71,32 @@ own=$spawned
 check_eq "$(as_nobody procs | awk -v pid="$own" '$1 == pid { print $2, $3, $7 }')" "sleep c $PWD/own.out" "a process of nobody's"
 jail -c path=/ name=ktrace_rs_listing persist || fail "jail"
 at_exit "jail -r ktrace_rs_listing"
-check_eq "$(jexec ktrace_rs_listing sysctl -n kern.ktrace_rs.procs | sed 1,2d)" "" "processes outside of a jail"
+in_jail() {
+	jexec ktrace_rs_listing sysctl -n "kern.ktrace_rs.$1"
+}
+check_eq "$(in_jail procs | sed 1,2d)" "" "processes outside of a jail"
+check_eq "$(in_jail files | sed 1,2d)" "" "files of processes outside of a jail"
+# sysctl(8) says nothing of what it may not read.
+check_ge "$(as_nobody stats.records)" 1 "records"
+for stat in stats.records stats.oldest stats.type.genio.records stats.files; do
+	check_eq "$(in_jail $stat)" "" "$stat in a jail"
+done
+check_eq "$(in_jail policy)" batch "policy in a jail"
 others=$(sysctl -n security.bsd.see_other_uids)
 at_exit "sysctl -q security.bsd.see_other_uids=$others"
 sysctl -q security.bsd.see_other_uids=0
 check_eq "$(as_nobody procs | sed 1,2d | awk '{ print $1 }')" "$own" "processes that nobody sees"
 check_eq "$(as_nobody files | sed 1,2d | awk '{ print $6 }')" "$PWD/own.out" "files of processes that nobody sees"
+for stat in stats.records stats.oldest stats.type.genio.records stats.files; do
+	check_eq "$(as_nobody $stat)" "" "$stat for a user who sees no others"
+	check_ge "$(sysctl -n kern.ktrace_rs.$stat)" 0 "$stat for root"
+done
+sysctl -q security.bsd.see_other_uids="$others"
+jail_proc=$(sysctl -n security.bsd.see_jail_proc)
+at_exit "sysctl -q security.bsd.see_jail_proc=$jail_proc"
+sysctl -q security.bsd.see_jail_proc=0
+check_eq "$(as_nobody stats.records)" "" "records for a user who sees no jails"
+sysctl -q security.bsd.see_jail_proc="$jail_proc"
 kill "$own"
 
 note "a file that is renamed, and removed: its name is the one that it was opened with"
