@@ -52,11 +52,6 @@ void ktrace_rs_pgrp_unlock(struct pgrp *pg);
 void ktrace_rs_proc_lock(struct proc *p);
 void ktrace_rs_proc_unlock(struct proc *p);
 
-/* sched.c */
-bool ktrace_rs_cpu_absent(int cpu);
-void ktrace_rs_sched_bind(int cpu);
-void ktrace_rs_sched_unbind(void);
-
 /* sdt.c */
 extern volatile bool *ktrace_rs_sdt_watched;
 void ktrace_rs_sdt_committed(

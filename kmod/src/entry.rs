@@ -3,7 +3,7 @@
 //! A redirected function jumps to an entry. An entry counts the thread in, calls the
 //! replacement with the registers as they are, and counts it out again. So the module
 //! knows when a thread is inside it; but for a thread that was interrupted in the entry's
-//! few instructions before or after it is counted, which [`is_uncounted`] tells by their
+//! few instructions before or after it is counted, which [`uncounted`] tells by their
 //! addresses. What an entry is made of is the [machine](crate::machine)'s.
 
 use core::ffi::CStr;
@@ -120,12 +120,17 @@ pub(crate) const AST_HANDLER: unsafe extern "C" fn(*mut sys::thread, i32) =
     unsafe { core::mem::transmute::<unsafe extern "C" fn(), _>(enter_ast as unsafe extern "C" fn()) };
 const _: [unsafe extern "C" fn(*mut sys::thread, i32); 1] = [life::ast_drain];
 
-/// Whether `address` is in an entry where its thread is not counted.
-pub(crate) fn is_uncounted(address: usize) -> bool {
+/// Returns a test whether an address is in an entry where its thread is not counted. Most addresses are in no entry, which
+/// takes one look.
+pub(crate) fn uncounted() -> impl Fn(usize) -> bool {
     let ast = enter_ast as *const () as usize;
-    let mut codes = all_entries().map(|entry| entry.code as usize).chain([ast]);
-    codes.any(|code| {
-        let offset = address.checked_sub(code);
-        offset.is_some_and(|offset| UNCOUNTED.iter().any(|range| range.contains(&offset)))
-    })
+    let codes = move || all_entries().map(|entry| entry.code as usize).chain([ast]);
+    let last = codes().max().unwrap_or(ast).saturating_add(*UNCOUNTED[1].end());
+    let all = codes().min().unwrap_or(ast)..=last;
+    move |address| {
+        all.contains(&address)
+            && codes()
+                .filter_map(|code| address.checked_sub(code))
+                .any(|offset| UNCOUNTED.iter().any(|range| range.contains(&offset)))
+    }
 }

@@ -1,7 +1,7 @@
 //! For the tests of the switch only: while the module is loaded and unloaded, a kernel process is
-//! inside a function that is redirected; or, while it is traced, on the way to one.
+//! inside a function that is redirected.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use kernel_sys as sys;
 use ktrace_engine::Errno;
@@ -9,7 +9,6 @@ use ktrace_engine::Errno;
 use crate::kernel::context::MaySleep;
 use crate::kernel::kproc::Worker;
 use crate::kernel::log;
-use crate::kernel::proc::Thread;
 use crate::kernel::text::find_symbol;
 use crate::machine;
 use crate::takeover::pause;
@@ -23,8 +22,6 @@ const PRI_USER: i32 = -2;
 
 /// Where the function is: it does nothing with a null argument.
 static FUNCTION: AtomicUsize = AtomicUsize::new(0);
-/// What it begins with while it is not redirected.
-static STOCK: AtomicU64 = AtomicU64::new(0);
 /// The process is parked, or has been.
 static ARRIVED: AtomicBool = AtomicBool::new(false);
 /// The process does not move.
@@ -35,8 +32,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 static REFUSALS: AtomicU32 = AtomicU32::new(0);
 
 /// The process: first parked, with an address inside the function on its stack, as if it had
-/// been interrupted there; then it calls the function again and again. While it is traced it does
-/// as a trace point does that is held up: it looks, and comes to the function some time later.
+/// been interrupted there; then it calls the function again and again.
 pub(crate) struct Parked {
     _worker: Worker,
 }
@@ -45,7 +41,6 @@ impl Parked {
     pub(crate) fn start(may_sleep: MaySleep) -> Result<Self, Errno> {
         let function = find_symbol(c"ktr_io_params_free").unwrap_or(0);
         FUNCTION.store(function, Ordering::Relaxed);
-        STOCK.store(opening(), Ordering::Relaxed);
         REFUSALS.store(0, Ordering::Relaxed);
         STOP.store(false, Ordering::Relaxed);
         ARRIVED.store(false, Ordering::Relaxed);
@@ -89,22 +84,12 @@ fn run(_: MaySleep) -> Option<u32> {
     // SAFETY: the function's address and type.
     let free: unsafe extern "C" fn(*mut sys::ktr_io_params) = unsafe { core::mem::transmute(function) };
     while !STOP.load(Ordering::Relaxed) {
-        let traced = Thread::current().proc().traceflag() != 0;
-        for _ in 0..if traced { 0 } else { CALLS } {
+        for _ in 0..CALLS {
             // SAFETY: there is nothing to free.
             unsafe { free(core::ptr::null_mut()) };
         }
         // SAFETY: nothing is locked.
         unsafe { sys::kern_yield(PRI_USER) };
-        if traced && opening() == STOCK.load(Ordering::Relaxed) {
-            log::print(format_args!("parked: the stock backend came back between look and call"));
-        }
     }
     None
-}
-
-/// What the function begins with now.
-fn opening() -> u64 {
-    // SAFETY: code of the kernel, which may be read at any time.
-    unsafe { (FUNCTION.load(Ordering::Relaxed) as *const u64).read_unaligned() }
 }

@@ -68,21 +68,17 @@ fn ktrace(may_sleep: MaySleep, td: Thread, uap: &sys::ktrace_args) -> Result<(),
     result
 }
 
-/// Stops all tracing and writes what is queued: the module is about to leave. Returns whether
-/// anything was traced. May sleep.
-pub(crate) fn stop_all_tracing(may_sleep: MaySleep) -> bool {
-    let Some(inside) = InKtrace::enter() else { return true };
+/// Stops all tracing and writes what is queued: the module is about to leave. May sleep.
+pub(crate) fn stop_all_tracing(may_sleep: MaySleep) {
+    let Some(inside) = InKtrace::enter() else { return };
     let mut change =
         Change { td: inside.thread(), facs: sys::KTRFAC_MASK, may_sleep, spare: None, ended: Vec::new() };
-    let mut traced = false;
     change.for_all(|change, p| {
-        traced |= p.proc().traceflag() != 0;
         if p.trace().is_some() {
             change.end(p);
         }
     });
     change.finish();
-    traced
 }
 
 /// A trace that ended or goes elsewhere now.

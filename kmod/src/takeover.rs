@@ -12,7 +12,7 @@ use core::ops::Range;
 use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
 
-use crate::entry::{Entry, all_entries, is_uncounted};
+use crate::entry::{Entry, all_entries, uncounted};
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
@@ -21,7 +21,6 @@ use crate::kernel::proc::{Proc, all_processes};
 use crate::kernel::stop::{Addresses, Stacks, Stopped, stop_machine};
 use crate::kernel::tables::{ast_handler, ktrace_calls};
 use crate::kernel::text::{Function, Patch, Symbol, each_function, find_symbol};
-use crate::kernel::underway::Underway;
 use crate::machine::{self, DETOUR_MAX, ISLAND_MAX, MEETS_PROBES_OF, Unfit};
 use crate::platform::Trace;
 use crate::syscalls::stop_all_tracing;
@@ -272,22 +271,20 @@ impl TakeOver {
             })
     }
 
-    /// Gives the stock backend back, once no thread is inside the module any more or about to
-    /// call it, and returns the traces that processes still had, which nobody uses now.
+    /// Gives the stock backend back, once no thread is inside the module any more, and returns the traces that processes
+    /// still had, which nobody uses now.
+    ///
+    /// A thread may be between a trace point's look at `p_traceflag` and its call. The stock function looks again, under its
+    /// own mutex, and makes no record of a process that is not traced.
     ///
     /// No new trace must begin, and the handler for ast(9) be deregistered. `EBUSY`, with
     /// nothing changed but that all tracing has ended, if threads do not leave.
     pub(crate) fn remove(&self, may_sleep: MaySleep, inside: &CpuCounter) -> Result<Vec<Arc<Trace>>, Errno> {
         let mut stacks = Stacks::new(may_sleep);
         let mut traces = Vec::new();
-        let mut underway = None;
         for _ in 0..TRIES {
             // A ktrace(2) or fork(2) that had begun before may have begun another trace.
-            if stop_all_tracing(may_sleep) {
-                underway = None;
-            }
-            let underway = &*underway.get_or_insert_with(|| Underway::note(may_sleep));
-            underway.switch_from(may_sleep);
+            stop_all_tracing(may_sleep);
             // Not under the lock: who has to free memory may need the list. Some more for those that are born meanwhile.
             let count = {
                 let _allproc = SxShared::allproc(may_sleep);
@@ -305,7 +302,6 @@ impl TakeOver {
                         || stopped.processes().count() > traces.capacity()
                         || inside.fetch() != 0
                         || self.module_is_in_use(stopped)
-                        || underway.is_left(stopped)
                     {
                         return false;
                     }
@@ -338,11 +334,14 @@ impl TakeOver {
     /// Whether a thread was interrupted in a jump or in an entry, where the count misses it. Threads that
     /// wait are counted.
     fn module_is_in_use(&self, stopped: &Stopped<'_>) -> bool {
+        let is_uncounted = uncounted();
+        let in_patch = |address| {
+            self.backend.contains(&address)
+                && self.patches.iter().any(|patch| patch.inside().contains(&address))
+        };
         stopped.threads().any(|thread| match thread.addresses() {
             Addresses::None | Addresses::Unknown | Addresses::Returns(_) => false,
-            Addresses::Words(mut words) => words.any(|address| {
-                is_uncounted(address) || self.patches.iter().any(|patch| patch.inside().contains(&address))
-            }),
+            Addresses::Words(mut words) => words.any(|address| in_patch(address) || is_uncounted(address)),
         })
     }
 }

@@ -14,5 +14,4 @@ pub(crate) mod stop;
 pub(crate) mod sysctl;
 pub(crate) mod tables;
 pub(crate) mod text;
-pub(crate) mod underway;
 pub(crate) mod vnode;

@@ -95,25 +95,6 @@ impl Thread {
         unsafe { (*self.0).td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0 }
     }
 
-    /// Its number.
-    pub(crate) fn tid(self) -> i32 {
-        // SAFETY: invariant; the number of a thread that exists does not change.
-        unsafe { (*self.0).td_tid }
-    }
-
-    /// Whether the thread neither runs nor is about to. It may be at the next moment.
-    pub(crate) fn waits(self) -> bool {
-        // SAFETY: invariant; read without the thread lock.
-        let state = unsafe { (&raw const (*self.0).td_state).read_volatile() };
-        state == sys::TDS_INHIBITED || state == sys::TDS_INACTIVE
-    }
-
-    /// How often the thread has been switched from, modulo 2^32 (`td_generation`).
-    pub(crate) fn generation(self) -> u32 {
-        // SAFETY: invariant; read without the thread lock.
-        unsafe { (&raw const (*self.0).td_generation).read_volatile() }
-    }
-
     /// Whether the thread has the privilege (priv(9)).
     pub(crate) fn has_privilege(self, privilege: u32) -> bool {
         // SAFETY: invariant; any number is a question that priv_check() answers.

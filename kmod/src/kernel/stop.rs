@@ -144,12 +144,6 @@ pub(crate) struct StoppedThread<'a> {
 }
 
 impl StoppedThread<'_> {
-    /// The thread, which must not be used when others run again.
-    pub(crate) fn thread(&self) -> Thread {
-        // SAFETY: a thread on its process's list stays while nothing else runs.
-        unsafe { Thread::from_raw(core::ptr::from_ref(self.td).cast_mut()) }
-    }
-
     /// Whether the thread is inside the tracer (`TDP_INKTRACE`).
     pub(crate) fn is_in_ktrace(&self) -> bool {
         self.td.td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0

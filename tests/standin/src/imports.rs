@@ -8,9 +8,8 @@ use crate::event::{ast_deregister, ast_register, ast_sched};
 use crate::heap::{free, malloc, malloc_init, malloc_uninit, uma_zfree_arg};
 use crate::link::module_register_init;
 use crate::lock::{
-    __mtx_lock_flags, __mtx_unlock_flags, __mtx_unlock_spin_flags, _mtx_destroy, _mtx_init,
-    _mtx_trylock_flags_, _sleep, _sx_slock, _sx_sunlock, _sx_xlock, _sx_xunlock, pause_sbt, sched_bind,
-    sched_unbind, sx_destroy, sx_init_flags, sx_try_xlock_, thread_lock_flags_, wakeup,
+    __mtx_lock_flags, __mtx_unlock_flags, _mtx_destroy, _mtx_init, _mtx_trylock_flags_, _sleep, _sx_slock,
+    _sx_sunlock, _sx_xlock, _sx_xunlock, pause_sbt, sx_destroy, sx_init_flags, sx_try_xlock_, wakeup,
 };
 use crate::machine;
 use crate::proc::{kern_psignal, kproc_create, kproc_exit, lim_cur, pfind, pgfind};
@@ -45,7 +44,6 @@ macro_rules! functions {
 functions! {
     __mtx_lock_flags,
     __mtx_unlock_flags,
-    __mtx_unlock_spin_flags,
     _mtx_destroy,
     _mtx_init,
     _mtx_trylock_flags_,
@@ -98,8 +96,6 @@ functions! {
     printf,
     priv_check,
     priv_check_cred,
-    sched_bind,
-    sched_unbind,
     smp_rendezvous,
     strlen,
     sx_destroy,
@@ -112,7 +108,6 @@ functions! {
     sysctl_handle_int,
     sysctl_handle_string,
     sysctl_wire_old_buffer,
-    thread_lock_flags_,
     uiomove,
     uma_zfree_arg,
     vn_close,

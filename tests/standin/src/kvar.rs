@@ -25,8 +25,6 @@ pub(crate) struct Variables {
     pub(crate) cpu_ticks: sys::cpu_tick_f,
     pub(crate) osreldate: i32,
     pub(crate) mp_maxid: u32,
-    /// As many bits as a `cpuset_t` of any release.
-    pub(crate) all_cpus: [u64; 16],
     pub(crate) linker_kernel_file: usize,
     pub(crate) sysctl_kern: sys::sysctl_oid,
     pub(crate) m_temp: sys::malloc_type,
@@ -58,7 +56,6 @@ pub(crate) fn variables() -> *mut Variables {
             v.cpu_ticks = Some(clock::ticks);
             v.osreldate = sys::KTRACE_RS_TARGET.cast_signed();
             v.mp_maxid = cpus as u32 - 1;
-            v.all_cpus[0] = (1 << cpus) - 1;
             v.linker_kernel_file = base;
             v.m_temp.ks_shortdesc = c"temp".as_ptr();
             v.m_iov.ks_shortdesc = c"iov".as_ptr();
@@ -106,7 +103,6 @@ pub(crate) fn symbols() -> Vec<(&'static str, usize)> {
         ("cpu_ticks", offset_of!(Variables, cpu_ticks)),
         ("osreldate", offset_of!(Variables, osreldate)),
         ("mp_maxid", offset_of!(Variables, mp_maxid)),
-        ("all_cpus", offset_of!(Variables, all_cpus)),
         ("linker_kernel_file", offset_of!(Variables, linker_kernel_file)),
         ("sysctl___kern", offset_of!(Variables, sysctl_kern)),
         ("M_TEMP", offset_of!(Variables, m_temp)),

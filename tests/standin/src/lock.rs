@@ -1,4 +1,4 @@
-//! mutex(9), sx(9) and the thread lock.
+//! mutex(9) and sx(9).
 //!
 //! The word of a lock says who has it: the address of its thread, and whether others wait. The structure around it
 //! is the kernel's.
@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernel_sys as sys;
 
-use crate::host::{HostLock, current, interrupts_off, interrupts_on, violation};
+use crate::host::{HostLock, current, violation};
 use crate::sched::{self, Sleep, point};
-use crate::thread::{Kt, text_of};
+use crate::thread::text_of;
 use crate::witness::{self, Class, Kind};
 
 /// Others wait for the lock.
@@ -239,49 +239,6 @@ pub(crate) unsafe fn mtx_unlock(mtx: *mut sys::mtx) {
 pub(crate) unsafe fn word_of(object: *mut sys::lock_object) -> *mut usize {
     // SAFETY: the caller's.
     unsafe { (&raw mut (*object.cast::<sys::mtx>()).mtx_lock).cast() }
-}
-
-// ---- the thread lock ----
-
-pub(crate) unsafe extern "C" fn thread_lock_flags_(
-    td: *mut sys::thread,
-    _: c_int,
-    _: *const c_char,
-    _: c_int,
-) {
-    // SAFETY: the caller's.
-    let kt = unsafe { Kt::of(td) };
-    if !std::ptr::eq(kt, current()) {
-        violation!(Call, "the stand-in has the thread lock for the current thread only");
-    }
-    witness::no_spin_locks("thread_lock()");
-    interrupts_off();
-    witness::taken(td as usize, witness::class("thread lock"), Kind::Spin);
-}
-
-pub(crate) unsafe extern "C" fn __mtx_unlock_spin_flags(_: *mut usize, _: c_int, _: *const c_char, _: c_int) {
-    let kt = current();
-    witness::released(kt.as_ptr() as usize, Kind::Spin, "thread lock");
-    interrupts_on();
-    // What sched_bind() has asked for.
-    let bound = kt.bound.load(Ordering::Relaxed);
-    if bound >= 0 && bound != kt.cpu.load(Ordering::Relaxed) {
-        sched::give_way();
-    }
-}
-
-pub(crate) unsafe extern "C" fn sched_bind(_: *mut sys::thread, cpu: c_int) {
-    if current().bound.load(Ordering::Relaxed) >= 0 {
-        violation!(Call, "sched_bind() of a thread that is bound");
-    }
-    sched::bind(Some(usize::try_from(cpu).unwrap_or(0)));
-}
-
-pub(crate) unsafe extern "C" fn sched_unbind(_: *mut sys::thread) {
-    if current().bound.load(Ordering::Relaxed) < 0 {
-        violation!(Call, "sched_unbind() of a thread that is not bound");
-    }
-    sched::bind(None);
 }
 
 // ---- sx(9) ----

@@ -35,8 +35,6 @@ const HANG: u32 = 60;
 
 struct Cpu {
     current: Option<&'static Kt>,
-    /// Threads that are bound to it and are to run.
-    bound: VecDeque<&'static Kt>,
 }
 
 /// Who runs, who is to run, and who sleeps.
@@ -76,7 +74,7 @@ pub(crate) fn start(first: &'static Kt) {
         }
     }
     let sched = Sched {
-        cpus: (0..count).map(|_| Cpu { current: None, bound: VecDeque::new() }).collect(),
+        cpus: (0..count).map(|_| Cpu { current: None }).collect(),
         runnable: VecDeque::new(),
         sleepers: BTreeMap::new(),
         timers: BTreeMap::new(),
@@ -122,16 +120,7 @@ impl Sched {
     fn enqueue(&mut self, kt: &'static Kt) {
         // SAFETY: guarded by the scheduler's lock.
         unsafe { (*kt.as_ptr()).td_state = sys::TDS_RUNQ };
-        match usize::try_from(kt.bound.load(Ordering::Relaxed)) {
-            Ok(cpu) => {
-                self.cpus[cpu].bound.push_back(kt);
-                if let Some(other) = self.cpus[cpu].current {
-                    other.resched.store(true, Ordering::Relaxed);
-                    signal(other, PREEMPT);
-                }
-            }
-            Err(_) => self.runnable.push_back(kt),
-        }
+        self.runnable.push_back(kt);
     }
 
     /// Gives CPUs to threads that are to run.
@@ -146,8 +135,7 @@ impl Sched {
             if self.cpus[cpu].current.is_some() {
                 continue;
             }
-            let next = self.cpus[cpu].bound.pop_front().or_else(|| self.runnable.pop_front());
-            if let Some(kt) = next {
+            if let Some(kt) = self.runnable.pop_front() {
                 self.run(kt, cpu);
             }
         }
@@ -158,9 +146,7 @@ impl Sched {
         clock::pass();
         loop {
             self.fire_timers();
-            let bound: usize = self.cpus.iter().map(|cpu| cpu.bound.len()).sum();
-            let all = bound + self.runnable.len();
-            if all == 0 {
+            if self.runnable.is_empty() {
                 let Some((&(time, _), _)) = self.timers.first_key_value() else {
                     let waiting: Vec<String> =
                         self.sleepers.values().flatten().map(|kt| kt.describe()).collect();
@@ -169,20 +155,10 @@ impl Sched {
                 clock::advance_to(time);
                 continue;
             }
-            let mut choice = self.rng.usize(0..all);
-            if choice < self.runnable.len() {
-                let kt = self.runnable.remove(choice).expect("an index below the length");
-                let cpu = self.rng.usize(0..self.cpus.len());
-                return self.run(kt, cpu);
-            }
-            choice -= self.runnable.len();
-            for cpu in 0..self.cpus.len() {
-                if choice < self.cpus[cpu].bound.len() {
-                    let kt = self.cpus[cpu].bound.remove(choice).expect("an index below the length");
-                    return self.run(kt, cpu);
-                }
-                choice -= self.cpus[cpu].bound.len();
-            }
+            let choice = self.rng.usize(0..self.runnable.len());
+            let kt = self.runnable.remove(choice).expect("an index below the length");
+            let cpu = self.rng.usize(0..self.cpus.len());
+            return self.run(kt, cpu);
         }
     }
 
@@ -307,7 +283,6 @@ fn leave_cpu(
         let td = &mut *kt.as_ptr();
         td.td_state = state;
         td.td_oncpu = sys::NOCPU;
-        td.td_generation = td.td_generation.wrapping_add(1);
     }
     kt.go.store(0, Ordering::Relaxed);
     let cpu = kt.cpu.swap(-1, Ordering::Relaxed);
@@ -376,10 +351,7 @@ pub(crate) fn leave_for_good(kt: &'static Kt) {
 pub(crate) fn give_way() {
     let kt = current();
     let sched = lock();
-    let bound = kt.bound.load(Ordering::Relaxed);
-    let elsewhere = bound >= 0 && bound != kt.cpu.load(Ordering::Relaxed);
-    let none = sched.runnable.is_empty() && sched.cpus.iter().all(|cpu| cpu.bound.is_empty());
-    if none && !elsewhere && sched.timers.is_empty() {
+    if sched.runnable.is_empty() && sched.timers.is_empty() {
         return;
     }
     leave_cpu(sched, kt, sys::TDS_RUNQ, None);
@@ -401,11 +373,6 @@ pub(crate) fn point() {
 /// Wakes whoever sleeps on a channel.
 pub(crate) fn wake(channel: usize) {
     lock().wake(channel);
-}
-
-/// Binds the current thread to a CPU, or to none.
-pub(crate) fn bind(cpu: Option<usize>) {
-    current().bound.store(cpu.map_or(-1, |cpu| cpu as i32), Ordering::Relaxed);
 }
 
 // ---- interrupts ----
@@ -507,7 +474,6 @@ pub(crate) unsafe extern "C" fn smp_rendezvous(
 ) {
     point();
     let kt = current();
-    crate::witness::no_spin_locks("smp_rendezvous()");
     while MEETING.taken.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_err() {
         std::thread::yield_now();
     }

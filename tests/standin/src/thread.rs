@@ -27,8 +27,6 @@ pub struct Kt {
     pub(crate) go: AtomicU32,
     /// The CPU; -1 without one.
     pub(crate) cpu: AtomicI32,
-    /// The CPU that it is bound to; -1 if to none.
-    pub(crate) bound: AtomicI32,
     /// Interrupts are off, so many times. Its own.
     pub(crate) interrupts_off: Cell<u32>,
     /// An interrupt came meanwhile.
@@ -85,7 +83,6 @@ impl Kt {
             pcb: UnsafeCell::new(pcb),
             go: AtomicU32::new(0),
             cpu: AtomicI32::new(-1),
-            bound: AtomicI32::new(-1),
             interrupts_off: Cell::new(0),
             interrupted: AtomicBool::new(false),
             resched: AtomicBool::new(false),

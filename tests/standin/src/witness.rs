@@ -18,14 +18,12 @@ pub(crate) enum Kind {
     Shared,
     /// Leave to write to a file system.
     Leave,
-    /// A spin lock, the thread lock: with interrupts off.
-    Spin,
 }
 
 impl Kind {
     /// Nobody sleeps with one.
     fn forbids_sleep(self) -> bool {
-        matches!(self, Self::Mutex | Self::Spin)
+        matches!(self, Self::Mutex)
     }
 }
 
@@ -190,12 +188,5 @@ pub(crate) fn may_sleep_with(kt: &Kt, interlock: usize, what: fmt::Arguments<'_>
     }
     if kt.no_sleep.get() != 0 {
         violation!(Sleep, "{what} where sleeping is not allowed");
-    }
-}
-
-/// Looks whether the current thread has no spin lock.
-pub(crate) fn no_spin_locks(what: &str) {
-    if let Some(held) = held(current()).iter().find(|held| held.kind == Kind::Spin) {
-        violation!(LockUse, "{what} with {held} held");
     }
 }

@@ -1,0 +1,59 @@
+#!/bin/sh
+# An unload does not wait for threads that only run: a real-time loop, which leaves no time to others of its CPU, and
+# 1,500 spinning threads, all of processes that were traced once.
+# timeout: 300
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+
+# unload: unloads the module; the hundredths of a second that it took are in $took. A thread of real time does not wait
+# for its turn among the spinning ones.
+unload() {
+	time -p rtprio 31 kldunload ktrace_rs 2>time.out || fail "kldunload: $(cat time.out) $(dmesg | tail -1)"
+	took=$(awk '$1 == "real" { print int(100 * $2) }' time.out)
+	note "unload: $took hundredths of a second, $1"
+}
+
+# traced_once PID: traces a process until that ends for all.
+traced_once() {
+	ktrace -t cfw -f out -p "$1" || fail "ktrace: status $?"
+	check_ok is_traced "$1"
+	ktrace -C
+	check_ok is_not_traced "$1"
+}
+
+module_load
+ktrace -t c -f out true || fail "ktrace: status $?"
+unload "nothing runs"
+limit=$((took + 100))
+
+cpus=$(sysctl -n hw.ncpu)
+if [ "$cpus" -ge 2 ]; then
+	module_load
+	spawn rtprio 5 cpuset -l $((cpus - 1)) sh -c 'while :; do :; done'
+	loop=$spawned
+	# Should the unload wait for it, too, it ends some time.
+	{ sleep 60; kill "$loop"; } 2>/dev/null &
+	at_exit "kill $! 2>/dev/null"
+	sleep 1
+	traced_once "$loop"
+	unload "beside a real-time loop"
+	check_le "$took" "$limit" "hundredths of a second"
+	check_ok kill -0 "$loop"
+	kill "$loop"
+else
+	without "a real-time loop: one CPU"
+fi
+
+module_load
+spawn "$KT_BIN/spin" 1500 ready
+spinning=$spawned
+wait_for 100 [ -e ready ]
+traced_once "$spinning"
+unload "beside 1,500 spinning threads"
+check_le "$took" "$limit" "hundredths of a second"
+check_ok kill -0 "$spinning"
+kill -9 "$spinning"
+
+ktrace -t c -f out true
+check_ge "$(records out ^SYSCALL)" 3 "records of the stock backend after"
