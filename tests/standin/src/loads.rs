@@ -67,6 +67,7 @@ pub const ALL: &[Load] = &[
     Load { name: "full", about: "a disk that becomes full", run: disks::full },
     Load { name: "filesize", about: "a limit of the size of files", run: disks::filesize },
     Load { name: "failing", about: "a disk that fails writes", run: disks::failing },
+    Load { name: "late", about: "a disk that fails what an unload writes at last", run: disks::late },
     Load { name: "dead", about: "a file system that is unmounted by force", run: disks::dead },
     Load {
         name: "suspended",

@@ -438,6 +438,15 @@ struct Call {
     stages: [AtomicU32; 4],
 }
 
+/// What is done once, right before the next rendezvous of an unload, and right after it.
+pub(crate) type Around = [Box<dyn FnOnce() + Send>; 2];
+static AROUND: HostLock<Option<Around>> = HostLock::new(None);
+
+/// Has something done around the next rendezvous of an unload, by the thread that unloads.
+pub(crate) fn around_unload(work: Around) {
+    *AROUND.lock() = Some(work);
+}
+
 /// The rendezvous that there is now; one at a time.
 struct Meeting {
     taken: AtomicU32,
@@ -474,6 +483,11 @@ pub(crate) unsafe extern "C" fn smp_rendezvous(
 ) {
     point();
     let kt = current();
+    let around = if link::is_unloading() { AROUND.lock().take() } else { None };
+    let after = around.map(|[before, after]| {
+        before();
+        after
+    });
     while MEETING.taken.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_err() {
         std::thread::yield_now();
     }
@@ -498,6 +512,9 @@ pub(crate) unsafe extern "C" fn smp_rendezvous(
     MEETING.call.store(0, Ordering::Release);
     drop(sched);
     MEETING.taken.store(0, Ordering::SeqCst);
+    if let Some(after) = after {
+        after();
+    }
 }
 
 /// Interrupts the CPUs again and again, at any instruction.

@@ -42,6 +42,8 @@ pub struct Disk {
     pub failing: AtomicU64,
     /// All vnodes are dead: the file system was unmounted.
     pub dead: AtomicBool,
+    /// Opening a file waits.
+    pub held: AtomicBool,
     suspended: AtomicBool,
     writers: AtomicI64,
     /// Writes so far, and what they were.
@@ -59,6 +61,7 @@ impl Disk {
             partial: AtomicBool::new(false),
             failing: AtomicU64::new(0),
             dead: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
             writers: AtomicI64::new(0),
             writes: AtomicU64::new(0),
@@ -258,6 +261,9 @@ pub(crate) unsafe extern "C" fn vn_open(
     let Some(address) = NAMES.lock().get(Path::new(&path)).copied() else { return ENOENT };
     // SAFETY: vnodes stay for good.
     let vnode = unsafe { &*(address as *const Vnode) };
+    while vnode.disk.held.load(Ordering::SeqCst) {
+        user::User::current().sleep(100_000);
+    }
     let cred = cred::of(kt);
     match vnode.v.v_type {
         sys::VDIR => return EISDIR,

@@ -1,6 +1,8 @@
 //! Slow and broken disks: whoever is traced goes on, what could be written is there, whole records only, and all else
 //! is counted; tracing ends with a line that says why.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Result;
@@ -9,6 +11,7 @@ use kernel_sys as sys;
 use super::{World, everything, expect_accounted, expect_all, expect_quiet, me, summary};
 use crate::console;
 use crate::host::violation;
+use crate::sched::around_unload;
 use crate::sysctl;
 use crate::user::{ALL, Child, spawn};
 use crate::vnode::{Disk, Vnode};
@@ -113,6 +116,78 @@ pub fn failing(world: &World) -> Result<String> {
         module.unload_at_last();
     }
     Ok(lines.join("\n\t"))
+}
+
+/// A set-id exec leaves a trace behind at the last moment, and what the unload writes for it then fails: it says so, and
+/// leaves alone what the stock backend, which is back, has made of the process meanwhile.
+pub fn late(world: &World) -> Result<String> {
+    /// What the stock backend hangs on a process: no place to read from.
+    const STOCKS: *mut sys::ktr_io_params = std::ptr::without_provenance_mut(8);
+    let disk = Disk::new();
+    Vnode::create(&world.directory, "/tmp/ktrace.out", disk, 1001, sys::VREG);
+    let module = world.load()?;
+    let child = spawn("late", 1001);
+    let (process, end) = (child.process, Arc::new(AtomicBool::new(false)));
+    let executed = Arc::new(AtomicBool::new(false));
+    let (has_executed, ends) = (Arc::clone(&executed), Arc::clone(&end));
+    child.run(move |user| {
+        // Once before: a trace that is to hang on the process is not made any more while the module leaves.
+        let trace = || user.trace("/tmp/ktrace.out", ALL, user.process());
+        let clear = || user.ktrace(None, sys::KTROP_CLEAR, ALL, user.process().pid());
+        let traced = trace().and_then(|_| clear()).and_then(|_| {
+            disk.held.store(true, Relaxed);
+            trace()
+        });
+        if let Err(errno) = traced {
+            violation!(Call, "ktrace: errno {errno}");
+        }
+        everything(user, 2);
+        user.exec("setid", true);
+        has_executed.store(true, Relaxed);
+        while !ends.load(Relaxed) {
+            user.sleep(100_000);
+        }
+    });
+    while !disk.held.load(Relaxed) {
+        me().sleep(100_000);
+    }
+    // It waits in ktrace(2) then, which has begun.
+    me().sleep(5_000_000);
+    let before = move || {
+        disk.held.store(false, Relaxed);
+        while !executed.load(Relaxed) {
+            me().sleep(100_000);
+        }
+        disk.failing.store(100, Relaxed);
+    };
+    let after = move || {
+        // SAFETY: nobody has begun to trace it, and the module is not to look.
+        unsafe {
+            if !(*process.as_ptr()).p_ktrioparms.is_null() {
+                violation!(Call, "the stock backend is not back");
+            }
+            (*process.as_ptr()).p_ktrioparms = STOCKS;
+        }
+        process.set_traceflag(sys::KTRFAC_USER);
+    };
+    console::take();
+    around_unload([Box::new(before), Box::new(after)]);
+    module.unload_at_last();
+    let lines = console::take();
+    let wanted =
+        format!("ktrace write failed, errno {}, tracing stopped for pid {}", sys::EIO, process.pid());
+    if lines.iter().filter(|line| line.starts_with(&wanted)).count() != 1 {
+        violation!(Record, "one line that records of pid {} are lost: {lines:?}", process.pid());
+    }
+    // SAFETY: the stock backend of the stand-in does not look at it.
+    let left = unsafe { std::mem::replace(&mut (*process.as_ptr()).p_ktrioparms, std::ptr::null_mut()) };
+    if left != STOCKS || process.traceflag() != sys::KTRFAC_USER {
+        violation!(Return, "the unload has changed what the stock backend traces");
+    }
+    process.set_traceflag(0);
+    end.store(true, Relaxed);
+    process.wait();
+    Ok(format!("{} lines of dmesg(8), and the stock backend's trace is what it was", lines.len()))
 }
 
 /// The file system goes away under a running trace.
