@@ -21,9 +21,9 @@ pub(crate) const ISLAND_MAX: usize = 0;
 
 const JUMP_LEN: usize = 5;
 
-/// Modules whose probes may stand where a jump does and are not seen there: none, as both fbt and kinst of
-/// dtrace(1) write breakpoints.
-pub(crate) const MEETS_PROBES_OF: [&CStr; 0] = [];
+/// Modules whose probes may stand where a jump does, so that they must be loaded later. kinst of dtrace(1) writes to any
+/// instruction, whenever it is told to; fbt to the first of a frame and to returns, which a jump leaves alone.
+pub(crate) const MEETS_PROBES_OF: [&CStr; 1] = [c"kinst"];
 
 /// `jmp rel32`, `jmp rel8`, `int3`.
 const JUMP: u8 = 0xe9;

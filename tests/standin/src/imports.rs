@@ -20,7 +20,7 @@ use crate::sysctl::{
 };
 use crate::text::{
     linker_ddb_search_symbol, linker_ddb_symbol_values, linker_file_function_listall,
-    linker_file_lookup_symbol,
+    linker_file_lookup_symbol, module_lookupbyname,
 };
 use crate::user::{copyin, exterr_to_ue, kern_yield, uiomove};
 use crate::vnode::{
@@ -85,6 +85,7 @@ functions! {
     memcpy,
     memmove,
     memset,
+    module_lookupbyname,
     module_register_init,
     nanotime,
     p_candebug,

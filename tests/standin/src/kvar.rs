@@ -37,8 +37,8 @@ pub(crate) struct Variables {
     pub(crate) ktr_filesize_limit_signal: i32,
     /// The table of system calls, for native programs and for others.
     pub(crate) sysent: [sys::sysent; SYSTEM_CALLS],
-    /// Whether fbt of dtrace(1) is loaded.
-    pub(crate) fbt: bool,
+    /// Whether kinst of dtrace(1) is loaded.
+    pub(crate) kinst: bool,
     /// The kernel's linker set of `struct pcpu`'s dynamic part: empty.
     pub(crate) set_pcpu: usize,
 }
@@ -137,15 +137,13 @@ pub(crate) fn kernel_file() -> *mut c_void {
     unsafe { (*variables()).linker_kernel_file as *mut c_void }
 }
 
-/// Whether fbt of dtrace(1) is loaded.
-#[cfg(target_arch = "aarch64")]
-pub(crate) fn fbt_is_loaded() -> bool {
+/// Whether kinst of dtrace(1) is loaded.
+pub(crate) fn kinst_is_loaded() -> bool {
     // SAFETY: a flag.
-    unsafe { (*variables()).fbt }
+    unsafe { (*variables()).kinst }
 }
 
 /// The lock of the modules.
-#[cfg(target_arch = "aarch64")]
 pub(crate) fn modules_sx() -> usize {
     // SAFETY: only the address is taken.
     unsafe { &raw const (*variables()).modules_sx as usize }

@@ -340,6 +340,15 @@ pub(crate) unsafe extern "C" fn linker_file_lookup_symbol(
     lookup(&name).unwrap_or(0) as *mut c_char
 }
 
+pub(crate) unsafe extern "C" fn module_lookupbyname(name: *const c_char) -> *mut c_void {
+    if !witness::holds(kvar::modules_sx()) {
+        violation!(LockUse, "module_lookupbyname() without the lock of the modules");
+    }
+    // SAFETY: the caller's.
+    let name = unsafe { text_of(name) };
+    if name == "kinst" && kvar::kinst_is_loaded() { kvar::kernel_file() } else { std::ptr::null_mut() }
+}
+
 pub(crate) unsafe extern "C" fn linker_file_function_listall(
     file: *mut c_void,
     callback: unsafe extern "C" fn(*mut c_void, c_int, *mut sys::linker_symval_t, *mut c_void) -> c_int,

@@ -111,7 +111,6 @@ pub(crate) fn held(kt: &Kt) -> &mut Vec<Held> {
 }
 
 /// Whether the current thread has the lock at an address.
-#[cfg(target_arch = "aarch64")]
 pub(crate) fn holds(address: usize) -> bool {
     held(current()).iter().any(|held| held.address == address)
 }

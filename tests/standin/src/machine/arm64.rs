@@ -1,17 +1,14 @@
 //! arm64. `x18` points to the `struct pcpu`: all of the stand-in is compiled so that nothing else uses it.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 use std::sync::OnceLock;
 
 use anyhow::{Result, bail};
 use kernel_sys as sys;
 use object::elf;
 
-use crate::host::violation;
-use crate::kvar;
 use crate::low::Region;
 use crate::text;
-use crate::witness;
 
 /// What the kernel's linker loads.
 pub(crate) const FILE: (u16, u16) = (elf::EM_AARCH64, elf::ET_DYN);
@@ -72,7 +69,6 @@ pub(crate) fn relocated(kind: u32, address: u64, _: u64) -> Result<(u64, usize)>
 pub(crate) fn import(name: &str) -> Option<usize> {
     match name {
         "arm64_get_writable_addr" => Some(arm64_get_writable_addr as *const () as usize),
-        "module_lookupbyname" => Some(module_lookupbyname as *const () as usize),
         _ => None,
     }
 }
@@ -110,15 +106,6 @@ unsafe extern "C" fn icache_sync_range(address: usize, len: usize) {
         }
     }
     text::set_writable(false);
-}
-
-unsafe extern "C" fn module_lookupbyname(name: *const c_char) -> *mut c_void {
-    if !witness::holds(kvar::modules_sx()) {
-        violation!(LockUse, "module_lookupbyname() without the lock of the modules");
-    }
-    // SAFETY: the caller's.
-    let name = unsafe { crate::thread::text_of(name) };
-    if name == "fbt" && kvar::fbt_is_loaded() { kvar::kernel_file() } else { std::ptr::null_mut() }
 }
 
 /// What is added to the address of a counter for where the first CPU's part is.

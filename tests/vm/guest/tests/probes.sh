@@ -6,8 +6,10 @@
 need_module
 
 command -v dtrace >/dev/null || skip "the image has no dtrace(1)"
-kldload -n dtraceall 2>/dev/null || kldload -n sdt 2>/dev/null || skip "no modules for dtrace(1)"
+# kinst, and on some machines fbt, go before the module is loaded again.
+at_exit "module_unload; kldunload dtraceall 2>/dev/null"
 module_load
+kldload -n dtraceall 2>/dev/null || kldload -n sdt 2>/dev/null || skip "no modules for dtrace(1)"
 
 dtrace -x nolibs -l -P ktrace_rs >listed || fail "dtrace -l: status $?"
 cat listed
