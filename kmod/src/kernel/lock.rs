@@ -4,15 +4,37 @@ use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use kernel_sys as sys;
 
 use super::context::MaySleep;
+use crate::machine::curthread;
 
 /// Where locks are taken, for witness(4).
 pub(super) const FILE: &CStr = c"ktrace_rs";
 
 // What follows are no shims, as each record takes some of these locks.
+
+/// Panics if the current thread holds a lock. Without INVARIANTS mutexes and sx locks recurse, and a second reference to the
+/// guarded value would be given away.
+///
+/// # Safety
+///
+/// `word` is the lock word of a lock that is initialised, and `flags` the bits of it that are not of its owner.
+#[inline(always)]
+unsafe fn panic_if_held(word: *mut usize, flags: u32) {
+    #[cold]
+    fn held() -> ! {
+        panic!("a lock is taken by the thread that holds it");
+    }
+
+    // SAFETY: the caller's. No other thread writes or clears the current thread's number.
+    let owner = unsafe { AtomicUsize::from_ptr(word) }.load(Ordering::Relaxed) & !(flags as usize);
+    if owner == curthread() as usize {
+        held();
+    }
+}
 
 /// What mtx_lock(9) is in a module.
 ///
@@ -31,7 +53,7 @@ pub(super) unsafe fn mtx_lock(mutex: *mut sys::mtx) {
 ///
 /// # Safety
 ///
-/// As for [`mtx_lock`].
+/// As for [`mtx_lock`], but where the current thread holds the mutex this fails.
 unsafe fn mtx_trylock(mutex: *mut sys::mtx) -> bool {
     // SAFETY: the caller's.
     let taken = unsafe {
@@ -94,8 +116,12 @@ impl<T: Send> ktrace_engine::Mutex<T> for DefaultMutex<T> {
 
     #[inline(always)]
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: the mutex was initialised by new().
-        unsafe { mtx_lock(self.mutex.get()) };
+        let mutex = self.mutex.get();
+        // SAFETY: the mutex was initialised by new(), and the current thread does not hold it.
+        unsafe {
+            panic_if_held((&raw mut (*mutex).mtx_lock).cast(), sys::MTX_FLAGMASK);
+            mtx_lock(mutex);
+        }
         // SAFETY: taken above.
         unsafe { self.locked(critical) }
     }
@@ -115,11 +141,10 @@ impl<T> DefaultMutex<T> {
     ///
     /// # Safety
     ///
-    /// The mutex was taken by the current thread.
+    /// The current thread has just taken the mutex.
     #[inline(always)]
     unsafe fn locked<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: the mutex is held, and critical() cannot take it again: it would deadlock
-        // before it got a second reference.
+        // SAFETY: the mutex is held once. critical() gets no second reference: with() panics, try_with() fails.
         let result = critical(unsafe { &mut *self.value.get() });
         // SAFETY: the caller's.
         unsafe { mtx_unlock(self.mutex.get()) };
@@ -155,8 +180,13 @@ impl<T: Send> ktrace_engine::SleepLock<T, MaySleep> for SxLock<T> {
     }
 
     fn with<R>(&self, _: MaySleep, critical: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: the lock was initialised by new(), and the caller may sleep.
-        unsafe { sx_xlock(self.sx.get()) };
+        let sx = self.sx.get();
+        // SAFETY: the lock was initialised by new(), the current thread does not hold it, and the caller may sleep.
+        unsafe {
+            // Of a shared lock the word is no owner.
+            panic_if_held((&raw mut (*sx).sx_lock).cast(), sys::SX_LOCK_FLAGMASK & !sys::SX_LOCK_SHARED);
+            sx_xlock(sx);
+        }
         // SAFETY: taken above.
         unsafe { self.locked(critical) }
     }
@@ -178,8 +208,7 @@ impl<T> SxLock<T> {
     ///
     /// The current thread has just taken the lock.
     unsafe fn locked<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: the lock is held, and critical() cannot take it again: it would deadlock
-        // before it got a second reference, or not get it.
+        // SAFETY: the lock is held once. critical() gets no second reference: with() panics, try_with() fails.
         let result = critical(unsafe { &mut *self.value.get() });
         // SAFETY: the caller's.
         unsafe { sx_xunlock(self.sx.get()) };

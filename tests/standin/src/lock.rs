@@ -16,11 +16,11 @@ use crate::thread::text_of;
 use crate::witness::{self, Class, Kind};
 
 /// Others wait for the lock.
-const WAITERS: usize = 1;
+const WAITERS: usize = 4;
 /// An sx lock is held exclusively.
 const EXCLUSIVE: usize = 2;
 /// What a shared holder adds to the word of an sx lock.
-const SHARER: usize = 4;
+const SHARER: usize = 8;
 /// The word of a lock that was destroyed.
 const DESTROYED: usize = usize::MAX;
 /// `lo_flags` of a lock that is initialised.
