@@ -89,7 +89,7 @@ fn write_overdue(may_sleep: MaySleep) {
     let look = LOOKS.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
     for Traced { room, trace } in traced(may_sleep) {
         if trace.is_overdue(look) {
-            write_failed(trace.help(may_sleep, room));
+            write_failed(may_sleep, trace.help(may_sleep, room));
         }
     }
 }

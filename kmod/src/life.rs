@@ -8,7 +8,7 @@ use ktrace_engine::Synchronous;
 use ktrace_format::{Kind, Payload, ProcCtor};
 
 use crate::kernel::context::{InKtrace, MaySleep};
-use crate::kernel::proc::{Proc, ProcLocked, Thread};
+use crate::kernel::proc::{CurrentThread, Proc, ProcLocked};
 use crate::module;
 use crate::platform::{File, Trace};
 use crate::points::{enqueue, write_failed};
@@ -70,7 +70,7 @@ pub(crate) unsafe extern "C" fn ktrprocctor(p: *mut sys::proc_) {
 }
 
 /// A process begins to be traced, or has another program now.
-fn procctor(p: Proc) {
+fn procctor(p: Proc<'_>) {
     if p.traceflag() & sys::KTRFAC_MASK == 0 {
         return;
     }
@@ -81,7 +81,7 @@ fn procctor(p: Proc) {
 
 /// Queues the `KTR_PROCCTOR` record of a process, for its first thread to drain. The current
 /// thread is inside the tracer.
-pub(crate) fn queue_procctor(p: &ProcLocked) {
+pub(crate) fn queue_procctor(p: &ProcLocked<'_>) {
     if p.proc().traceflag() & Kind::ProcCtor.facility() == 0 {
         return;
     }
@@ -104,7 +104,7 @@ pub(crate) unsafe extern "C" fn ktrprocexec(p: *mut sys::proc_) -> *mut sys::ktr
         let cred = trace.with_file(|file| file.map(|file| file.storage().hold_cred()));
         if cred.is_some_and(|cred| !cred.has_privilege(sys::PRIV_DEBUG_DIFFCRED)) {
             locked.set_traceflag(0);
-            Thread::current().schedule_drain();
+            CurrentThread::get().schedule_drain();
         }
     }
     core::ptr::null_mut()
@@ -129,7 +129,7 @@ pub(crate) unsafe extern "C" fn ktr_io_params_free(params: *mut sys::ktr_io_para
     // stock backend knows; they stay allocated.
     unsafe {
         if let Some(params) = params.cast::<StockParams>().as_ref() {
-            sys::vn_close(params.vp, sys::FWRITE.cast_signed(), params.cr, Thread::current().as_ptr());
+            sys::vn_close(params.vp, sys::FWRITE.cast_signed(), params.cr, CurrentThread::get().as_ptr());
             sys::crfree(params.cr);
         }
     }
@@ -155,35 +155,35 @@ pub(crate) unsafe extern "C" fn ktr_get_tracevp(p: *mut sys::proc_, reference: b
 ///
 /// `td` is the current thread.
 pub(crate) unsafe extern "C" fn ktruserret(_: *mut sys::thread) {
-    drain_current();
+    // SAFETY: on the way to user mode threads may sleep.
+    drain_current(unsafe { MaySleep::new() });
 }
 
-/// The thread returns to user mode, and [`Thread::schedule_drain`] was called for it. May sleep.
+/// The thread returns to user mode, and [`schedule_drain()`](crate::kernel::proc::Thread::schedule_drain) was called for it. May sleep.
 ///
 /// # Safety
 ///
 /// `td` is the current thread.
 pub(crate) unsafe extern "C" fn ast_drain(_: *mut sys::thread, _: c_int) {
-    drain_current();
+    // SAFETY: on the way to user mode threads may sleep.
+    drain_current(unsafe { MaySleep::new() });
 }
 
 /// Writes what the current process has queued; and closes its file, if tracing ended where
 /// that could not be done.
-fn drain_current() {
+fn drain_current(may_sleep: MaySleep) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace() else { return };
     let p = inside.thread().proc();
-    // SAFETY: on the way to user mode threads may sleep.
-    let may_sleep = unsafe { MaySleep::new() };
     match end_if_cleared(p) {
-        Some(file) => write_failed(trace.flush(may_sleep, p.queue_room(), &file)),
-        None => write_failed(trace.drain(may_sleep, p.queue_room())),
+        Some(file) => write_failed(may_sleep, trace.flush(may_sleep, p.queue_room(), &file)),
+        None => write_failed(may_sleep, trace.drain(may_sleep, p.queue_room())),
     }
 }
 
 /// Takes the file off a process that is not traced any more.
 #[must_use = "the file is to be flushed, and dropped where sleeping is allowed"]
-fn end_if_cleared(p: Proc) -> Option<Arc<File>> {
+fn end_if_cleared(p: Proc<'_>) -> Option<Arc<File>> {
     if p.traceflag() != 0 {
         return None;
     }
@@ -210,7 +210,7 @@ pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
     if p.traceflag() & Kind::ProcDtor.facility() != 0 {
         let last = Synchronous::payload(&Payload::ProcDtor);
         let (_, failures) = trace.commit(may_sleep, 0, &thread.origin(), last);
-        write_failed(failures);
+        write_failed(may_sleep, failures);
     }
     let (trace, file) = {
         let locked = p.lock();
@@ -221,9 +221,9 @@ pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
         (trace, file)
     };
     match (trace, file) {
-        (Some(trace), Some(file)) => write_failed(trace.flush(may_sleep, 0, &file)),
+        (Some(trace), Some(file)) => write_failed(may_sleep, trace.flush(may_sleep, 0, &file)),
         // Whoever ended it before may not have written all yet.
-        (Some(trace), None) => write_failed(trace.drain(may_sleep, 0)),
+        (Some(trace), None) => write_failed(may_sleep, trace.drain(may_sleep, 0)),
         _ => {}
     }
 }

@@ -13,7 +13,7 @@ use ktrace_engine::{Errno, FileProgress};
 use ktrace_format::MAXCOMLEN;
 
 use crate::kernel::context::MaySleep;
-use crate::kernel::proc::{ProcLocked, Thread, for_traced, gather_traced};
+use crate::kernel::proc::{CurrentThread, ProcLocked, for_traced, gather_traced};
 use crate::kernel::sysctl::Answer;
 use crate::platform::{File, Trace};
 use crate::sysctls::letters_of;
@@ -44,7 +44,7 @@ struct SeenFile {
 
 /// How many bytes either list has at most, if little changes. May sleep; allocates nothing.
 pub(crate) fn room(may_sleep: MaySleep) -> usize {
-    let td = Thread::current();
+    let td = CurrentThread::get();
     let mut room: usize = LINE_MAX * LINES_SPARE;
     for_traced(may_sleep, |p| {
         if p.can_see(td) {
@@ -55,7 +55,7 @@ pub(crate) fn room(may_sleep: MaySleep) -> usize {
 }
 
 /// How long the name of a process's trace file is in a line.
-fn name_len(p: &ProcLocked, td: Thread) -> usize {
+fn name_len(p: &ProcLocked, td: CurrentThread) -> usize {
     let len = |file: Option<&File>| file.map_or(0, |file| word_len(file.storage().name()));
     p.trace().filter(|_| p.can_debug(td)).map_or(0, |trace| trace.with_file(len))
 }
@@ -90,7 +90,7 @@ pub(crate) fn procs(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errn
 /// the current thread may not see: the numbers are of all processes that are traced to a file. May sleep.
 pub(crate) fn files(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errno> {
     answer.add(b"\nPROCS RECORDS COMMITS BYTES GATHERED FILE")?;
-    let td = Thread::current();
+    let td = CurrentThread::get();
     let file_of = |Seen { is_open, trace, .. }: Seen| {
         let look = |file: &File| {
             let storage = file.storage();
@@ -120,7 +120,7 @@ pub(crate) fn files(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errn
 
 /// All processes with a trace that the current thread may see. They are not locked any more.
 fn seen(may_sleep: MaySleep) -> Vec<Seen> {
-    let td = Thread::current();
+    let td = CurrentThread::get();
     gather_traced(may_sleep, |p, give| {
         if !p.can_see(td) {
             return;

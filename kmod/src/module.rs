@@ -14,10 +14,9 @@ use crate::entry::{AST_HANDLER, count_with, counted};
 use crate::helper::{self, Helper};
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::counter::CpuCounter;
-use crate::kernel::lock::SxShared;
 use crate::kernel::log;
 use crate::kernel::memory;
-use crate::kernel::proc::all_processes;
+use crate::kernel::proc::AllProc;
 use crate::kernel::sdt;
 use crate::platform::Engine;
 use crate::points::report_failed;
@@ -193,9 +192,8 @@ fn target_release() -> CString {
 fn quiesce(may_sleep: MaySleep) -> Result<(), Errno> {
     let mut pids = Pids::default();
     {
-        let _allproc = SxShared::allproc(may_sleep);
-        // SAFETY: the list is locked.
-        for p in unsafe { all_processes() }.filter(|p| p.traceflag() != 0) {
+        let allproc = AllProc::lock(may_sleep);
+        for p in allproc.processes().filter(|p| p.traceflag() != 0) {
             pids.push(p.pid());
         }
     }

@@ -47,7 +47,7 @@ impl Parked {
         PARKED.store(true, Ordering::SeqCst);
         let worker = Worker::start(may_sleep, c"ktrace_rs_park", run)?;
         while !ARRIVED.load(Ordering::Acquire) {
-            pause();
+            pause(may_sleep);
         }
         Ok(Parked { _worker: worker })
     }

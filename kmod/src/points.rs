@@ -20,7 +20,7 @@ use crate::helper;
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::log;
 use crate::kernel::memory::append;
-use crate::kernel::proc::{ProcLocked, Thread};
+use crate::kernel::proc::{CurrentThread, ProcLocked, Thread};
 use crate::platform::{Failures, Trace};
 use crate::settings::{filesize_limit_signal, genio_size};
 
@@ -45,13 +45,17 @@ pub(crate) unsafe extern "C" fn ktrsyscall(code: c_int, narg: c_int, args: *mut 
         // SAFETY: the caller's; syscallarg_t is a 64-bit register.
         _ => unsafe { core::slice::from_raw_parts(args.cast(), narg) },
     };
-    synchronous(&Payload::Syscall(Syscall { code: code as i16, args: registers.into() }));
+    // SAFETY: nothing is locked on the way into a system call.
+    let may_sleep = unsafe { MaySleep::new() };
+    synchronous(may_sleep, &Payload::Syscall(Syscall { code: code as i16, args: registers.into() }));
 }
 
 /// System call return. May sleep.
 pub(crate) unsafe extern "C" fn ktrsysret(code: c_int, error: c_int, retval: sys::register_t) {
     let retval = if error == 0 { retval.cast_unsigned() } else { 0 };
-    synchronous(&Payload::Sysret(Sysret { code: code as i16, error, retval }));
+    // SAFETY: nothing is locked on the way out of a system call.
+    let may_sleep = unsafe { MaySleep::new() };
+    synchronous(may_sleep, &Payload::Sysret(Sysret { code: code as i16, error, retval }));
 }
 
 /// A path that is looked up. May sleep.
@@ -60,9 +64,9 @@ pub(crate) unsafe extern "C" fn ktrsysret(code: c_int, error: c_int, retval: sys
 ///
 /// `path` is a string.
 pub(crate) unsafe extern "C" fn ktrnamei(path: *const c_char) {
-    // SAFETY: the caller's.
-    let path = unsafe { CStr::from_ptr(path) };
-    synchronous(&Payload::Namei(path.to_bytes()));
+    // SAFETY: the caller's; a path is looked up where sleeping is allowed.
+    let (path, may_sleep) = unsafe { (CStr::from_ptr(path), MaySleep::new()) };
+    synchronous(may_sleep, &Payload::Namei(path.to_bytes()));
 }
 
 /// A sysctl(3) that is used. May sleep.
@@ -71,7 +75,7 @@ pub(crate) unsafe extern "C" fn ktrnamei(path: *const c_char) {
 ///
 /// `name` are `namelen` numbers.
 pub(crate) unsafe extern "C" fn ktrsysctl(name: *mut c_int, namelen: sys::u_int) {
-    if Thread::current().is_in_ktrace() {
+    if CurrentThread::get().is_in_ktrace() {
         return;
     }
     // The sysctl of sysctls: {0, 1, name} returns the name as text.
@@ -87,7 +91,7 @@ pub(crate) unsafe extern "C" fn ktrsysctl(name: *mut c_int, namelen: sys::u_int)
     // SAFETY: the name has namelen + 2 numbers, the text has len bytes, nothing is set.
     let error = unsafe {
         sys::kernel_sysctl(
-            Thread::current().as_ptr(),
+            CurrentThread::get().as_ptr(),
             mib.as_mut_ptr(),
             (namelen + 2) as sys::u_int,
             text.as_mut_ptr().cast(),
@@ -98,8 +102,10 @@ pub(crate) unsafe extern "C" fn ktrsysctl(name: *mut c_int, namelen: sys::u_int)
             0,
         )
     };
+    // SAFETY: sysctl(3) calls this with nothing locked that forbids to sleep.
+    let may_sleep = unsafe { MaySleep::new() };
     if let (0, Some(text)) = (error, text.get(..len)) {
-        synchronous(&Payload::Sysctl(text));
+        synchronous(may_sleep, &Payload::Sysctl(text));
     }
 }
 
@@ -109,30 +115,32 @@ pub(crate) unsafe extern "C" fn ktrsysctl(name: *mut c_int, namelen: sys::u_int)
 ///
 /// `uio` is a copy of what the system call was given, from cloneuio(9).
 pub(crate) unsafe extern "C" fn ktrgenio(fd: c_int, rw: sys::uio_rw, uio: *mut sys::uio, error: c_int) {
+    // SAFETY: reads and writes call this when they are done, with nothing locked.
+    let may_sleep = unsafe { MaySleep::new() };
     let wanted = error == 0 || (rw == sys::UIO_WRITE && error != sys::EFAULT.cast_signed());
-    let record = if wanted && !Thread::current().is_in_ktrace() {
+    let record = if wanted && !CurrentThread::get().is_in_ktrace() {
         // SAFETY: the caller's.
-        unsafe { genio_record(fd, rw, &mut *uio) }
+        unsafe { genio_record(may_sleep, fd, rw, &mut *uio) }
     } else {
         None
     };
     // SAFETY: the copy is ours to free.
     unsafe { sys::ktrace_rs_free_iov(uio.cast()) };
     if let Some(mut record) = record {
-        encoded(Kind::Genio, &mut record);
+        encoded(may_sleep, Kind::Genio, &mut record);
     }
 }
 
 /// Room for the header, and the payload, with the data that `uio` tells of.
-fn genio_record(fd: c_int, rw: sys::uio_rw, uio: &mut sys::uio) -> Option<Vec<u8>> {
+fn genio_record(may_sleep: MaySleep, fd: c_int, rw: sys::uio_rw, uio: &mut sys::uio) -> Option<Vec<u8>> {
     uio.uio_offset = 0;
     uio.uio_rw = sys::UIO_WRITE;
     let len = usize::try_from(uio.uio_resid).ok()?.min(genio_size()).min(GENIO_MAX);
     let n = c_int::try_from(len).ok()?;
     let payload = Payload::Genio(Genio { fd, rw, data: &[] });
-    // SAFETY: uiomove(9) writes all of the bytes, which are no more than the uio has, or says why not;
-    // and the caller may sleep.
-    unsafe { prepared(&payload, len, |data| sys::uiomove(data.cast(), n, uio)) }.ok()
+    // SAFETY: uiomove(9) writes all of the bytes, which are no more than the uio has, or says why not. (It does not of
+    // UIO_NOCOPY, which no caller of cloneuio(9) has.)
+    unsafe { prepared(may_sleep, &payload, len, |data| sys::uiomove(data.cast(), n, uio)) }.ok()
 }
 
 /// A structure that goes through a system call. May sleep.
@@ -141,9 +149,10 @@ fn genio_record(fd: c_int, rw: sys::uio_rw, uio: &mut sys::uio) -> Option<Vec<u8
 ///
 /// `name` is a string, and `data` is null or `datalen` bytes of the kernel.
 pub(crate) unsafe extern "C" fn ktrstruct(name: *const c_char, data: *const c_void, datalen: usize) {
-    // SAFETY: the caller's.
-    let (name, data) = unsafe { (CStr::from_ptr(name), kernel_bytes(data, datalen)) };
-    synchronous(&Payload::Struct(Struct { name: name.to_bytes(), data }));
+    // SAFETY: the caller's; system calls call this where they may sleep.
+    let (name, data, may_sleep) =
+        unsafe { (CStr::from_ptr(name), kernel_bytes(data, datalen), MaySleep::new()) };
+    synchronous(may_sleep, &Payload::Struct(Struct { name: name.to_bytes(), data }));
 }
 
 /// As [`ktrstruct`], if there was no error.
@@ -176,11 +185,11 @@ pub(crate) unsafe extern "C" fn ktrstructarray(
     num_items: c_int,
     struct_size: usize,
 ) {
-    if Thread::current().is_in_ktrace() {
+    if CurrentThread::get().is_in_ktrace() {
         return;
     }
-    // SAFETY: the caller's.
-    let name = unsafe { CStr::from_ptr(name) };
+    // SAFETY: the caller's; system calls call this where they may sleep.
+    let (name, may_sleep) = unsafe { (CStr::from_ptr(name), MaySleep::new()) };
     let Ok(num_items) = usize::try_from(num_items) else { return };
     // At least one item, and otherwise as many as kern.ktrace.genio_size has room for.
     let most = genio_size().checked_div(struct_size).unwrap_or(0).max(1);
@@ -200,8 +209,8 @@ pub(crate) unsafe extern "C" fn ktrstructarray(
         0
     };
     // SAFETY: both ways write len bytes.
-    if let Ok(mut record) = unsafe { prepared(&payload, len, fill) } {
-        encoded(Kind::StructArray, &mut record);
+    if let Ok(mut record) = unsafe { prepared(may_sleep, &payload, len, fill) } {
+        encoded(may_sleep, Kind::StructArray, &mut record);
     }
 }
 
@@ -260,7 +269,7 @@ pub(crate) unsafe extern "C" fn ktrfaultend(result: c_int) {
 /// of it. These hold paths, wait messages and errors; `KTR_ARGS` and `KTR_ENVS` are made before, of what
 /// the old program has passed.
 fn fault(payload: &Payload<'_>) {
-    if !Thread::current().proc().is_in_exec() {
+    if !CurrentThread::get().proc().is_in_exec() {
         asynchronous(payload);
     }
 }
@@ -271,7 +280,7 @@ fn fault(payload: &Payload<'_>) {
 ///
 /// `data` is null or what `cap_type` says.
 pub(crate) unsafe extern "C" fn ktrcapfail(cap_type: sys::ktr_cap_violation, data: *const c_void) {
-    let thread = Thread::current();
+    let thread = CurrentThread::get();
     let (code, flags) = thread.syscall();
     if cap_type != sys::CAPFAIL_SYSCALL && flags & sys::SYF_CAPENABLED == 0 {
         return;
@@ -337,11 +346,11 @@ pub(crate) fn asynchronous(payload: &Payload<'_>) {
 pub(crate) fn asynchronous_at(noted: Option<Timespec>, payload: &Payload<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace_of(payload.kind()) else { return };
-    enqueue(trace, inside.thread(), noted, payload);
+    enqueue(trace, *inside.thread(), noted, payload);
 }
 
 /// Adds a record of a thread, and sees to it that it is written. May not sleep.
-pub(crate) fn enqueue(trace: &Trace, thread: Thread, noted: Option<Timespec>, payload: &Payload<'_>) {
+pub(crate) fn enqueue(trace: &Trace, thread: Thread<'_>, noted: Option<Timespec>, payload: &Payload<'_>) {
     match trace.enqueue(&thread.origin(), noted, payload) {
         Pending::Nothing => {}
         Pending::Drain => thread.schedule_drain(),
@@ -354,13 +363,13 @@ pub(crate) fn enqueue(trace: &Trace, thread: Thread, noted: Option<Timespec>, pa
 
 /// Commits a record of the current thread, which may sleep.
 #[inline]
-pub(crate) fn synchronous(payload: &Payload<'_>) {
-    commit(Synchronous::payload(payload));
+pub(crate) fn synchronous(may_sleep: MaySleep, payload: &Payload<'_>) {
+    commit(may_sleep, Synchronous::payload(payload));
 }
 
 /// As [`synchronous`], for a record that is encoded already, but for its header.
-pub(crate) fn encoded(kind: Kind, record: &mut [u8]) {
-    commit(Synchronous::encoded(kind, record));
+pub(crate) fn encoded(may_sleep: MaySleep, kind: Kind, record: &mut [u8]) {
+    commit(may_sleep, Synchronous::encoded(kind, record));
 }
 
 /// A record with `len` bytes of data behind `payload`, which `fill` writes to where it is told, or
@@ -370,6 +379,7 @@ pub(crate) fn encoded(kind: Kind, record: &mut [u8]) {
 ///
 /// As for [`append`].
 pub(crate) unsafe fn prepared(
+    may_sleep: MaySleep,
     payload: &Payload<'_>,
     len: usize,
     fill: impl FnOnce(*mut u8) -> c_int,
@@ -379,16 +389,14 @@ pub(crate) unsafe fn prepared(
     record.resize(before, 0);
     record.get_mut(HEADER_LEN..).and_then(|body| payload.encode(body)).ok_or(EINVAL)?;
     // SAFETY: the caller's.
-    unsafe { append(&mut record, len, fill) }?;
+    unsafe { append(may_sleep, &mut record, len, fill) }?;
     Ok(record)
 }
 
-fn commit(record: Synchronous<'_>) {
+fn commit(may_sleep: MaySleep, record: Synchronous<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace_of(record.kind()) else { return };
     let thread = inside.thread();
-    // SAFETY: the trace points that come here may sleep.
-    let may_sleep = unsafe { MaySleep::new() };
     // Points that may sleep are in system calls: the record of the call's end writes what is before it.
     let sysret_writes = thread.proc().traceflag() & Kind::Sysret.facility() != 0;
     let (pending, failures) = trace.commit(may_sleep, thread.proc().queue_room(), &thread.origin(), record);
@@ -400,7 +408,7 @@ fn commit(record: Synchronous<'_>) {
         thread.schedule_drain();
     }
     if !failures.is_empty() {
-        write_failed(failures);
+        write_failed(may_sleep, failures);
     }
 }
 
@@ -413,11 +421,11 @@ pub(crate) fn report_failed(failures: Failures) {
 }
 
 /// Ends the tracing of processes whose records could not be written, unless it goes to another file
-/// by now, and says so. Nothing is locked.
-pub(crate) fn write_failed(failures: Failures) {
+/// by now, and says so. May sleep.
+pub(crate) fn write_failed(may_sleep: MaySleep, failures: Failures) {
     for failed in failures {
         let WriteFailed { pid, errno: Errno(errno), again, .. } = failed;
-        let locked = ProcLocked::find(pid);
+        let locked = ProcLocked::find(may_sleep, pid);
         let trace = locked.as_ref().and_then(ProcLocked::trace);
         // A process that has exited was traced to it at last.
         let abandoned = trace.map(|trace| trace.abandon(&failed));

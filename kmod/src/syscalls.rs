@@ -10,8 +10,7 @@ use ktrace_format::{Kind, Payload};
 
 use crate::helper;
 use crate::kernel::context::{InKtrace, MaySleep};
-use crate::kernel::lock::SxShared;
-use crate::kernel::proc::{Proc, ProcLocked, Thread, all_processes, family, members};
+use crate::kernel::proc::{AllProc, CurrentThread, Proc, ProcLocked, ProcTree};
 use crate::kernel::vnode::TraceVnode;
 use crate::life::queue_procctor;
 use crate::module;
@@ -28,16 +27,16 @@ const ESRCH: Errno = Errno(sys::ESRCH.cast_signed());
 /// # Safety
 ///
 /// `td` is the current thread, `uap` its arguments.
-pub(crate) unsafe extern "C" fn sys_ktrace(td: *mut sys::thread, uap: *mut sys::ktrace_args) -> c_int {
+pub(crate) unsafe extern "C" fn sys_ktrace(_: *mut sys::thread, uap: *mut sys::ktrace_args) -> c_int {
     // SAFETY: the caller's; a system call may sleep.
-    let (td, uap, may_sleep) = unsafe { (Thread::from_raw(td), &*uap, MaySleep::new()) };
-    match ktrace(may_sleep, td, uap) {
+    let (uap, may_sleep) = unsafe { (&*uap, MaySleep::new()) };
+    match ktrace(may_sleep, CurrentThread::get(), uap) {
         Ok(()) => 0,
         Err(Errno(errno)) => errno,
     }
 }
 
-fn ktrace(may_sleep: MaySleep, td: Thread, uap: &sys::ktrace_args) -> Result<(), Errno> {
+fn ktrace(may_sleep: MaySleep, td: CurrentThread, uap: &sys::ktrace_args) -> Result<(), Errno> {
     let facs = uap.facs.cast_unsigned() & !sys::KTRFAC_ROOT;
     let descend = uap.ops.cast_unsigned() & sys::KTRFLAG_DESCEND != 0;
     // KTROP(): the two lowest bits.
@@ -92,7 +91,7 @@ struct Ended {
 
 /// One change to the tracing of some processes, by a thread that is inside the tracer.
 struct Change {
-    td: Thread,
+    td: CurrentThread,
     facs: u32,
     may_sleep: MaySleep,
     /// A trace for a process that has none yet: allocated before the process is locked.
@@ -119,44 +118,39 @@ impl Change {
 
     /// By pid, or by process group if `pid` is negative; clears without a file.
     fn by_id(&mut self, pid: i32, descend: bool, file: Option<&Arc<File>>) -> Result<(), Errno> {
-        let _proctree = SxShared::proctree(self.may_sleep);
+        let tree = ProcTree::lock(self.may_sleep);
         let mut changed = false;
         if pid < 0 {
-            // SAFETY: pgfind() returns the group locked; the tree lock keeps it and its members.
-            let members = unsafe {
-                let pg = sys::pgfind(pid.wrapping_neg());
-                if pg.is_null() {
-                    return Err(ESRCH);
-                }
-                sys::ktrace_rs_pgrp_unlock(pg);
-                members(pg)
-            };
             let mut empty = true;
-            for p in members {
+            for p in tree.members(pid.wrapping_neg()).ok_or(ESRCH)? {
                 empty = false;
-                changed |= self.one_or_family(p, descend, file);
+                changed |= self.one_or_family(&tree, p, descend, file);
             }
             if empty {
                 return Err(ESRCH);
             }
         } else {
-            // The tree lock keeps the process when its own is released.
-            let p = ProcLocked::find(pid).ok_or(ESRCH)?.proc();
-            changed = self.one_or_family(p, descend, file);
+            let p = tree.find(self.may_sleep, pid).ok_or(ESRCH)?;
+            changed = self.one_or_family(&tree, p, descend, file);
         }
         if changed { Ok(()) } else { Err(EPERM) }
     }
 
-    fn one_or_family(&mut self, top: Proc, descend: bool, file: Option<&Arc<File>>) -> bool {
+    fn one_or_family<'a>(
+        &mut self,
+        tree: &'a ProcTree,
+        top: Proc<'a>,
+        descend: bool,
+        file: Option<&Arc<File>>,
+    ) -> bool {
         if !descend {
             return self.one(top, file);
         }
-        // SAFETY: by_id() holds the tree lock.
-        unsafe { family(top) }.fold(false, |changed, p| self.one(p, file) | changed)
+        tree.family(top).fold(false, |changed, p| self.one(p, file) | changed)
     }
 
     /// Changes one process; false if the caller may not.
-    fn one(&mut self, p: Proc, file: Option<&Arc<File>>) -> bool {
+    fn one(&mut self, p: Proc<'_>, file: Option<&Arc<File>>) -> bool {
         self.prepare(file.is_some());
         let locked = p.lock();
         if !self.may_change(&locked) || (file.is_some() && locked.is_new()) || !locked.can_see(self.td) {
@@ -177,7 +171,7 @@ impl Change {
                     locked.set_traceflag(flags);
                     if before & !flags & Kind::Sysret.facility() != 0 {
                         // Under `return` that record would have written those of the call before it.
-                        locked.threads().for_each(Thread::schedule_drain);
+                        locked.threads().for_each(|thread| thread.schedule_drain());
                     }
                 }
             }
@@ -199,7 +193,7 @@ impl Change {
         }
     }
 
-    fn set(&mut self, p: &ProcLocked, file: &Arc<File>) {
+    fn set(&mut self, p: &ProcLocked<'_>, file: &Arc<File>) {
         if p.trace().is_none()
             && let Some(spare) = self.spare.take()
         {
@@ -219,7 +213,7 @@ impl Change {
     }
 
     /// Ends the tracing of one process.
-    fn end(&mut self, p: &ProcLocked) {
+    fn end(&mut self, p: &ProcLocked<'_>) {
         p.set_traceflag(0);
         // A reference that is not kept is not the last one: the process has another.
         if let Some(trace) = p.clone_trace()
@@ -249,13 +243,12 @@ impl Change {
 
     /// Does something with each process; several times, where what has ended needs more room. Nothing is
     /// allocated under the lock: who has to free memory may need the list.
-    fn for_all(&mut self, mut work: impl FnMut(&mut Self, &ProcLocked)) {
+    fn for_all(&mut self, mut work: impl FnMut(&mut Self, &ProcLocked<'_>)) {
         loop {
             self.ended.reserve(1);
             let lacks_room = {
-                let _allproc = SxShared::allproc(self.may_sleep);
-                // SAFETY: the list is locked.
-                unsafe { all_processes() }.any(|p| {
+                let allproc = AllProc::lock(self.may_sleep);
+                allproc.processes().any(|p| {
                     let lacks_room = self.ended.len() == self.ended.capacity();
                     if !lacks_room {
                         work(self, &p.lock());
@@ -271,7 +264,7 @@ impl Change {
 
     /// Whether the caller may change the tracing of a process: nobody but root where root
     /// set it, and otherwise whoever may debug it.
-    fn may_change(&self, p: &ProcLocked) -> bool {
+    fn may_change(&self, p: &ProcLocked<'_>) -> bool {
         let by_root = p.proc().traceflag() & sys::KTRFAC_ROOT != 0;
         (!by_root || self.td.has_privilege(sys::PRIV_KTRACE)) && p.can_debug(self.td)
     }
@@ -279,7 +272,7 @@ impl Change {
     /// Writes what the ended traces have queued, and closes their files. Nothing is locked.
     fn finish(self) {
         for Ended { room, trace, file } in self.ended {
-            write_failed(trace.flush(self.may_sleep, room, &file));
+            write_failed(self.may_sleep, trace.flush(self.may_sleep, room, &file));
         }
     }
 }
@@ -289,10 +282,10 @@ impl Change {
 /// # Safety
 ///
 /// `td` is the current thread, `uap` its arguments.
-pub(crate) unsafe extern "C" fn sys_utrace(td: *mut sys::thread, uap: *mut sys::utrace_args) -> c_int {
-    // SAFETY: the caller's.
-    let (td, uap) = unsafe { (Thread::from_raw(td), &*uap) };
-    if td.proc().traceflag() & Kind::User.facility() == 0 {
+pub(crate) unsafe extern "C" fn sys_utrace(_: *mut sys::thread, uap: *mut sys::utrace_args) -> c_int {
+    // SAFETY: the caller's; a system call may sleep.
+    let (uap, may_sleep) = unsafe { (&*uap, MaySleep::new()) };
+    if CurrentThread::get().proc().traceflag() & Kind::User.facility() == 0 {
         return 0;
     }
     if uap.len > sys::KTR_USER_MAXLEN as usize {
@@ -303,9 +296,9 @@ pub(crate) unsafe extern "C" fn sys_utrace(td: *mut sys::thread, uap: *mut sys::
         unsafe { sys::copyin(uap.addr, data.cast(), uap.len) }
     };
     // SAFETY: copyin(9) writes all of the bytes, or says why not.
-    match unsafe { prepared(&Payload::User(&[]), uap.len, fill) } {
+    match unsafe { prepared(may_sleep, &Payload::User(&[]), uap.len, fill) } {
         Ok(mut record) => {
-            encoded(Kind::User, &mut record);
+            encoded(may_sleep, Kind::User, &mut record);
             0
         }
         Err(Errno(errno)) => errno,

@@ -13,7 +13,7 @@ use ktrace_format::Kind;
 
 use crate::helper;
 use crate::kernel::context::MaySleep;
-use crate::kernel::proc::{ProcLocked, Thread};
+use crate::kernel::proc::{CurrentThread, ProcLocked};
 use crate::kernel::sysctl::{self, Answer};
 use crate::listing;
 use crate::module;
@@ -158,34 +158,34 @@ static LISTS: [List; 2] = [
 struct Value {
     name: &'static CStr,
     description: &'static CStr,
-    read: fn(&Engine) -> u64,
+    read: fn(&Engine, MaySleep) -> u64,
 }
 
 static VALUES: [Value; 13] = [
     Value {
         name: c"records",
         description: c"Records written to trace files",
-        read: |engine| Stats::<Kernel>::total(&engine.stats.records),
+        read: |engine, _| Stats::<Kernel>::total(&engine.stats.records),
     },
     Value {
         name: c"bytes",
         description: c"Bytes written to trace files",
-        read: |engine| engine.stats.bytes.fetch(),
+        read: |engine, _| engine.stats.bytes.fetch(),
     },
     Value {
         name: c"commits",
         description: c"Writes to trace files",
-        read: |engine| engine.stats.commits.fetch(),
+        read: |engine, _| engine.stats.commits.fetch(),
     },
     Value {
         name: c"dropped",
         description: c"Records that were made and are in no trace file",
-        read: |engine| Stats::<Kernel>::total(&engine.stats.dropped),
+        read: |engine, _| Stats::<Kernel>::total(&engine.stats.dropped),
     },
     Value {
         name: c"records_per_commit",
         description: c"Records of a write, on average",
-        read: |engine| {
+        read: |engine, _| {
             Stats::<Kernel>::total(&engine.stats.records)
                 .checked_div(engine.stats.commits.fetch())
                 .unwrap_or(0)
@@ -194,45 +194,44 @@ static VALUES: [Value; 13] = [
     Value {
         name: c"bytes_per_commit",
         description: c"Bytes of a write, on average",
-        read: |engine| engine.stats.bytes.fetch().checked_div(engine.stats.commits.fetch()).unwrap_or(0),
+        read: |engine, _| engine.stats.bytes.fetch().checked_div(engine.stats.commits.fetch()).unwrap_or(0),
     },
     Value {
         name: c"waited",
         description: c"Microseconds that writes to trace files took",
         // SAFETY: any number of ticks will do.
-        read: |engine| unsafe { sys::cputick2usec(engine.stats.waited.fetch()) },
+        read: |engine, _| unsafe { sys::cputick2usec(engine.stats.waited.fetch()) },
     },
     Value {
         name: c"helped",
         description: c"Times that the helper wrote for a process that stayed in the kernel",
-        read: |engine| engine.stats.helped.fetch(),
+        read: |engine, _| engine.stats.helped.fetch(),
     },
     Value {
         name: c"queued",
         description: c"Bytes that are not written yet",
         // Bytes may be counted out before they are counted in.
-        read: |engine| u64::try_from(engine.stats.queued.fetch().cast_signed()).unwrap_or(0),
+        read: |engine, _| u64::try_from(engine.stats.queued.fetch().cast_signed()).unwrap_or(0),
     },
     Value {
         name: c"oldest",
         description: c"Milliseconds since the oldest record was made that is not written yet",
-        // SAFETY: a handler of sysctl(9) may sleep.
-        read: |_| helper::oldest(unsafe { MaySleep::new() }),
+        read: |_, may_sleep| helper::oldest(may_sleep),
     },
     Value {
         name: c"queued_max",
         description: c"Most bytes that one process has had queued",
-        read: |engine| engine.stats.queued_max(),
+        read: |engine, _| engine.stats.queued_max(),
     },
     Value {
         name: c"procs",
         description: c"Processes that are traced",
-        read: |engine| engine.stats.procs.fetch(),
+        read: |engine, _| engine.stats.procs.fetch(),
     },
     Value {
         name: c"files",
         description: c"Trace files that are open",
-        read: |engine| engine.stats.files.fetch(),
+        read: |engine, _| engine.stats.files.fetch(),
     },
 ];
 
@@ -504,9 +503,9 @@ unsafe extern "C" fn stat(
     req: *mut sys::sysctl_req,
 ) -> c_int {
     let value = usize::try_from(arg2).ok().and_then(|number| VALUES.get(number));
-    // SAFETY: the engine outlives the tree.
-    let engine = unsafe { &*arg1.cast::<Engine>() };
-    reply(oid, req, || value.map_or(0, |value| (value.read)(engine)))
+    // SAFETY: the engine outlives the tree; a handler of sysctl(9) may sleep.
+    let (engine, may_sleep) = unsafe { (&*arg1.cast::<Engine>(), MaySleep::new()) };
+    reply(may_sleep, oid, req, || value.map_or(0, |value| (value.read)(engine, may_sleep)))
 }
 
 /// Records of one type: written, or `DROPPED`.
@@ -520,17 +519,21 @@ unsafe extern "C" fn stat_of_type<const DROPPED: bool>(
     arg2: sys::intmax_t,
     req: *mut sys::sysctl_req,
 ) -> c_int {
-    // SAFETY: the engine outlives the tree.
-    let stats = unsafe { &(*arg1.cast::<Engine>()).stats };
+    // SAFETY: the engine outlives the tree; a handler of sysctl(9) may sleep.
+    let (stats, may_sleep) = unsafe { (&(*arg1.cast::<Engine>()).stats, MaySleep::new()) };
     let counters = if DROPPED { &stats.dropped } else { &stats.records };
     let kind = u16::try_from(arg2).ok().and_then(Kind::from_number);
-    reply(oid, req, || kind.map_or(0, |kind| counters.get(kind).fetch()))
+    reply(may_sleep, oid, req, || kind.map_or(0, |kind| counters.get(kind).fetch()))
 }
 
-/// Hands out a statistic; `EPERM` to a caller who may not see everyone that it is of.
-fn reply(oid: *mut sys::sysctl_oid, req: *mut sys::sysctl_req, read: impl FnOnce() -> u64) -> c_int {
-    // SAFETY: a handler of sysctl(9) may sleep.
-    if !may_see_all(unsafe { MaySleep::new() }) {
+/// Hands out a statistic; `EPERM` to a caller who may not see everyone that it is of. May sleep.
+fn reply(
+    may_sleep: MaySleep,
+    oid: *mut sys::sysctl_oid,
+    req: *mut sys::sysctl_req,
+    read: impl FnOnce() -> u64,
+) -> c_int {
+    if !may_see_all(may_sleep) {
         return EPERM.0;
     }
     let mut value = read();
@@ -550,9 +553,9 @@ static HIDING: [(&CStr, u32); 3] = [
 /// init(8) is in no jail, and hidden by whatever else mac(4) hides processes with.
 fn may_see_all(may_sleep: MaySleep) -> bool {
     const INIT: i32 = 1;
-    let td = Thread::current();
+    let td = CurrentThread::get();
     let sees = |(name, privilege): &(&CStr, u32)| {
         td.has_privilege(*privilege) || sysctl::int(may_sleep, name).is_some_and(|value| value != 0)
     };
-    ProcLocked::find(INIT).is_some_and(|init| init.can_see(td)) && HIDING.iter().all(sees)
+    ProcLocked::find(may_sleep, INIT).is_some_and(|init| init.can_see(td)) && HIDING.iter().all(sees)
 }

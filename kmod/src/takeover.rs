@@ -17,7 +17,7 @@ use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
 use crate::kernel::log;
-use crate::kernel::proc::{Proc, all_processes};
+use crate::kernel::proc::{AllProc, Proc};
 use crate::kernel::stop::{Addresses, Stacks, Stopped, stop_machine};
 use crate::kernel::tables::{ast_handler, ktrace_calls};
 use crate::kernel::text::{Function, Patch, Symbol, each_function, find_symbol};
@@ -218,7 +218,7 @@ impl TakeOver {
         for _ in 0..TRIES {
             let mut pids = Pids::default();
             let done = {
-                let _allproc = SxShared::allproc(may_sleep);
+                let _allproc = AllProc::lock(may_sleep);
                 stop_machine(&mut stacks, |stopped| {
                     for p in stopped.processes().filter(|p| p.traceflag() != 0 || p.has_trace()) {
                         pids.push(p.pid());
@@ -247,7 +247,7 @@ impl TakeOver {
             }
             #[cfg(feature = "test-park")]
             crate::park::note_refusal();
-            pause();
+            pause(may_sleep);
         }
         log::print(format_args!("cannot take over: threads are inside the stock backend; try again later"));
         Err(EBUSY)
@@ -287,13 +287,12 @@ impl TakeOver {
             stop_all_tracing(may_sleep);
             // Not under the lock: who has to free memory may need the list. Some more for those that are born meanwhile.
             let count = {
-                let _allproc = SxShared::allproc(may_sleep);
-                // SAFETY: the list of processes is locked.
-                unsafe { all_processes() }.count()
+                let allproc = AllProc::lock(may_sleep);
+                allproc.processes().count()
             };
             traces.reserve(count.saturating_add(count / 4).saturating_add(16));
             let done = {
-                let _allproc = SxShared::allproc(may_sleep);
+                let _allproc = AllProc::lock(may_sleep);
                 stop_machine(&mut stacks, |stopped| {
                     let traced = stopped.processes().any(|p| p.traceflag() != 0);
                     let overwritten = !self.patches.iter().all(Patch::stands);
@@ -325,7 +324,7 @@ impl TakeOver {
             }
             #[cfg(feature = "test-park")]
             crate::park::note_refusal();
-            pause();
+            pause(may_sleep);
         }
         log::print(format_args!("cannot unload: threads are inside the module; try again later"));
         Err(EBUSY)
@@ -353,9 +352,9 @@ fn is_loaded(may_sleep: MaySleep, name: &CStr) -> bool {
     !unsafe { sys::module_lookupbyname(name.as_ptr()) }.is_null()
 }
 
-/// Lets other threads run for a while.
-pub(crate) fn pause() {
-    // SAFETY: called by the functions above, which may sleep.
+/// Lets other threads run for a while. May sleep.
+pub(crate) fn pause(_: MaySleep) {
+    // SAFETY: the caller may sleep.
     unsafe { sys::pause_sbt(c"ktrswch".as_ptr(), PAUSE, 0, 0) };
 }
 

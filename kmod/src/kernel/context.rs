@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use kernel_sys as sys;
 
-use super::proc::Thread;
+use super::proc::CurrentThread;
 
 /// Proof that the caller may sleep: it holds no mutex, no spin lock, and is in no
 /// interrupt, epoch or critical section (locking(9)).
@@ -23,25 +23,23 @@ impl MaySleep {
 /// The current thread is inside the tracer (`TDP_INKTRACE`): it makes no records, and what
 /// it writes is limited by the trace file's limit, not by its own.
 pub(crate) struct InKtrace {
-    thread: Thread,
+    thread: CurrentThread,
 }
 
 impl InKtrace {
     /// Enters the tracer; `None` if the thread is inside it already.
     pub(crate) fn enter() -> Option<Self> {
-        let thread = Thread::current();
-        // SAFETY: td_pflags belongs to its thread alone, which is the current one.
-        let flags = unsafe { &mut (*thread.as_ptr()).td_pflags };
-        let bit = sys::TDP_INKTRACE.cast_signed();
-        if *flags & bit != 0 {
+        let thread = CurrentThread::get();
+        if thread.is_in_ktrace() {
             return None;
         }
-        *flags |= bit;
+        // SAFETY: td_pflags belongs to its thread alone, which is the current one.
+        unsafe { (*thread.as_ptr()).td_pflags |= sys::TDP_INKTRACE.cast_signed() };
         Some(InKtrace { thread })
     }
 
     /// The current thread.
-    pub(crate) fn thread(&self) -> Thread {
+    pub(crate) fn thread(&self) -> CurrentThread {
         self.thread
     }
 }

@@ -11,7 +11,7 @@ use ktrace_engine::Errno;
 
 use super::context::MaySleep;
 use super::lock::{mtx_lock, mtx_unlock};
-use super::proc::Thread;
+use super::proc::CurrentThread;
 
 /// A millisecond in units of 2^-32 s (`sbintime_t`).
 const MILLISECOND: i64 = (1 << 32) / 1000;
@@ -74,7 +74,7 @@ impl Worker {
     /// takes the worker's.
     pub(crate) fn wake(&self) {
         // It may be traced, and goes to sleep with its mutex held.
-        if Thread::current().proc().as_ptr() != self.process
+        if CurrentThread::get().proc().as_ptr() != self.process
             && !self.shared.woken.swap(true, Ordering::AcqRel)
         {
             self.shared.locked(|shared| shared.wakeup());

@@ -228,13 +228,13 @@ impl<T> Drop for SxLock<T> {
 pub(crate) struct SxShared(*mut sys::sx);
 
 impl SxShared {
-    /// `allproc_lock`: the list of all processes does not change.
-    pub(crate) fn allproc(_: MaySleep) -> Self {
+    /// `allproc_lock`: see [`AllProc`](super::proc::AllProc).
+    pub(super) fn allproc(_: MaySleep) -> Self {
         SxShared::lock(&raw mut sys::allproc_lock)
     }
 
-    /// `proctree_lock`: parents, children and process groups do not change.
-    pub(crate) fn proctree(_: MaySleep) -> Self {
+    /// `proctree_lock`: see [`ProcTree`](super::proc::ProcTree).
+    pub(super) fn proctree(_: MaySleep) -> Self {
         SxShared::lock(&raw mut sys::proctree_lock)
     }
 

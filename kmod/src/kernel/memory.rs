@@ -56,6 +56,7 @@ unsafe impl GlobalAlloc for Malloc {
 ///
 /// Where it returns zero, `fill` has written all of the `len` bytes.
 pub(crate) unsafe fn append(
+    _: MaySleep,
     bytes: &mut Vec<u8>,
     len: usize,
     fill: impl FnOnce(*mut u8) -> c_int,

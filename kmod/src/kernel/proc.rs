@@ -2,6 +2,8 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use kernel_sys as sys;
@@ -17,32 +19,20 @@ use crate::platform::Trace;
 ///
 /// # Invariants
 ///
-/// The pointer is to a `struct thread` that stays while the value is used: the current
-/// thread, or one whose process is locked or cannot go away.
+/// The pointer is to a `struct thread` that stays for `'a`: the current thread, or one whose process is locked or
+/// cannot go away.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Thread(*mut sys::thread);
+pub(crate) struct Thread<'a>(*mut sys::thread, PhantomData<&'a ()>);
 
-impl Thread {
-    /// The thread that runs.
-    pub(crate) fn current() -> Self {
-        Thread(curthread())
-    }
-
-    /// # Safety
-    ///
-    /// The invariant above holds for `td`.
-    pub(crate) unsafe fn from_raw(td: *mut sys::thread) -> Self {
-        Thread(td)
-    }
-
+impl<'a> Thread<'a> {
     pub(crate) fn as_ptr(self) -> *mut sys::thread {
         self.0
     }
 
     /// Its process.
-    pub(crate) fn proc(self) -> Proc {
-        // SAFETY: invariant; td_proc of a thread that exists does not change.
-        Proc(unsafe { (*self.0).td_proc })
+    pub(crate) fn proc(self) -> Proc<'a> {
+        // SAFETY: invariant; td_proc of a thread that exists does not change, and a process stays as long as its threads.
+        Proc(unsafe { (*self.0).td_proc }, PhantomData)
     }
 
     /// What the header of a record says of its maker.
@@ -64,41 +54,61 @@ impl Thread {
         unsafe { sys::ast_sched(self.0, sys::TDA_MOD1.cast_signed()) };
     }
 
-    /// Whether the thread, which must be the current one, is about to stop before it returns to user
-    /// mode: its process is being suspended, or has a signal that stops it unless it is caught.
-    pub(crate) fn is_about_to_stop(self) -> bool {
-        let ast = self.ast();
-        // SAFETY: the current thread; read without a lock, so that a signal may be missed or gone.
-        ast & (1 << sys::TDA_SUSPEND) != 0
-            || ast & (1 << sys::TDA_SIG) != 0 && unsafe { sys::ktrace_rs_has_stop_signal(self.0) }
-    }
-
     /// What the thread has to do before it returns to user mode (`td_ast`); read without a lock.
     fn ast(self) -> u32 {
         // SAFETY: invariant; AtomicI32 has the shape of an int.
         let ast = unsafe { AtomicI32::from_ptr(&raw mut (*self.0).td_ast) };
         ast.load(Ordering::Relaxed).cast_unsigned()
     }
+}
+
+/// The thread that runs, for what the kernel asks of no other. It stays as long as any code of its own runs, and the value
+/// is not [`Send`].
+#[derive(Clone, Copy)]
+pub(crate) struct CurrentThread(Thread<'static>);
+
+impl CurrentThread {
+    /// `curthread`.
+    pub(crate) fn get() -> Self {
+        CurrentThread(Thread(curthread(), PhantomData))
+    }
+
+    /// Whether the thread is about to stop before it returns to user mode: its process is being suspended, or has a signal
+    /// that stops it unless it is caught.
+    pub(crate) fn is_about_to_stop(self) -> bool {
+        let ast = self.ast();
+        // SAFETY: the current thread; read without a lock, so that a signal may be missed or gone.
+        ast & (1 << sys::TDA_SUSPEND) != 0
+            || ast & (1 << sys::TDA_SIG) != 0 && unsafe { sys::ktrace_rs_has_stop_signal(self.as_ptr()) }
+    }
 
     /// Number and `sy_flags` of the system call that the thread is in.
     pub(crate) fn syscall(self) -> (u32, u32) {
-        // SAFETY: invariant; td_sa is written by the thread itself, callp by a valid table.
+        // SAFETY: td_sa is written by the thread itself, callp by a valid table.
         unsafe {
-            let sa = &(*self.0).td_sa;
+            let sa = &(*self.as_ptr()).td_sa;
             (sa.code, sa.callp.as_ref().map_or(0, |callp| u32::from(callp.sy_flags)))
         }
     }
 
-    /// Whether the thread, which must be the current one, is inside the tracer (`TDP_INKTRACE`).
+    /// Whether the thread is inside the tracer (`TDP_INKTRACE`).
     pub(crate) fn is_in_ktrace(self) -> bool {
-        // SAFETY: invariant; td_pflags is read by its own thread.
-        unsafe { (*self.0).td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0 }
+        // SAFETY: td_pflags is read by its own thread.
+        unsafe { (*self.as_ptr()).td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0 }
     }
 
     /// Whether the thread has the privilege (priv(9)).
     pub(crate) fn has_privilege(self, privilege: u32) -> bool {
-        // SAFETY: invariant; any number is a question that priv_check() answers.
-        unsafe { sys::priv_check(self.0, privilege.cast_signed()) == 0 }
+        // SAFETY: the current thread; any number is a question that priv_check() answers.
+        unsafe { sys::priv_check(self.as_ptr(), privilege.cast_signed()) == 0 }
+    }
+}
+
+impl Deref for CurrentThread {
+    type Target = Thread<'static>;
+
+    fn deref(&self) -> &Thread<'static> {
+        &self.0
     }
 }
 
@@ -106,17 +116,17 @@ impl Thread {
 ///
 /// # Invariants
 ///
-/// The pointer is to a `struct proc` that stays while the value is used: the current
-/// process, a locked one, or one on a list that is locked.
+/// The pointer is to a `struct proc` that stays for `'a`: the current process, a locked one, or one on a list that is
+/// locked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Proc(*mut sys::proc_);
+pub(crate) struct Proc<'a>(*mut sys::proc_, PhantomData<&'a ()>);
 
-impl Proc {
+impl<'a> Proc<'a> {
     /// # Safety
     ///
     /// The invariant above holds for `p`.
     pub(crate) unsafe fn from_raw(p: *mut sys::proc_) -> Self {
-        Proc(p)
+        Proc(p, PhantomData)
     }
 
     pub(crate) fn as_ptr(self) -> *mut sys::proc_ {
@@ -161,19 +171,19 @@ impl Proc {
     }
 
     /// Takes the process lock.
-    pub(crate) fn lock(self) -> ProcLocked {
+    pub(crate) fn lock(self) -> ProcLocked<'a> {
         // SAFETY: invariant.
         unsafe { sys::ktrace_rs_proc_lock(self.0) };
         ProcLocked(self)
     }
 
-    fn traceflag_cell<'a>(self) -> &'a AtomicI32 {
+    fn traceflag_cell(self) -> &'a AtomicI32 {
         // SAFETY: invariant; AtomicI32 has the shape of an int.
         unsafe { AtomicI32::from_ptr(&raw mut (*self.0).p_traceflag) }
     }
 
     /// `p_ktrioparms`: null, or what [`Arc::into_raw`] made of an `Arc<Trace>`.
-    fn trace_cell<'a>(self) -> &'a AtomicPtr<Trace> {
+    fn trace_cell(self) -> &'a AtomicPtr<Trace> {
         // SAFETY: invariant; AtomicPtr has the shape of a pointer, and what it points to is
         // known to this module only, while the stock functions are replaced.
         unsafe { AtomicPtr::from_ptr((&raw mut (*self.0).p_ktrioparms).cast()) }
@@ -225,26 +235,27 @@ impl InKtrace {
 
 /// A process whose lock is held.
 #[must_use = "the lock is released when this is dropped"]
-pub(crate) struct ProcLocked(Proc);
+pub(crate) struct ProcLocked<'a>(Proc<'a>);
 
-impl ProcLocked {
+impl<'a> ProcLocked<'a> {
     /// # Safety
     ///
     /// The process lock is held by the current thread, and released by whoever called; the
     /// value must not be dropped but forgotten.
-    pub(crate) unsafe fn borrowed(p: Proc) -> core::mem::ManuallyDrop<Self> {
+    pub(crate) unsafe fn borrowed(p: Proc<'a>) -> core::mem::ManuallyDrop<Self> {
         core::mem::ManuallyDrop::new(ProcLocked(p))
     }
 
-    /// Finds a process by its number, and locks it.
-    pub(crate) fn find(pid: i32) -> Option<Self> {
-        // SAFETY: pfind() returns a process locked, or null.
+    /// Finds a process by its number, and locks it. May sleep.
+    pub(crate) fn find(_: MaySleep, pid: i32) -> Option<Self> {
+        // SAFETY: pfind() returns a process locked, or null, and the caller may sleep.
         let p = unsafe { sys::pfind(pid) };
         // Not then_some(): there is nothing to unlock on drop where nothing was found.
-        (!p.is_null()).then(|| ProcLocked(Proc(p)))
+        (!p.is_null()).then(|| ProcLocked(Proc(p, PhantomData)))
     }
 
-    pub(crate) fn proc(&self) -> Proc {
+    /// The process, which stays while the lock is held.
+    pub(crate) fn proc(&self) -> Proc<'_> {
         self.0
     }
 
@@ -269,8 +280,11 @@ impl ProcLocked {
 
     /// Another reference to the trace.
     pub(crate) fn clone_trace(&self) -> Option<Arc<Trace>> {
-        let trace: *const Trace = self.trace()?;
-        // SAFETY: the pointer is from Arc::into_raw(), and the process holds one reference.
+        let trace = self.0.trace_cell().load(Ordering::Acquire);
+        if trace.is_null() {
+            return None;
+        }
+        // SAFETY: the pointer is from Arc::into_raw(), and the process holds one reference: see trace().
         unsafe {
             Arc::increment_strong_count(trace);
             Some(Arc::from_raw(trace))
@@ -311,33 +325,98 @@ impl ProcLocked {
     }
 
     /// Its threads.
-    pub(crate) fn threads(&self) -> impl Iterator<Item = Thread> {
+    pub(crate) fn threads(&self) -> impl Iterator<Item = Thread<'_>> {
         // SAFETY: the list is guarded by the process lock, which self holds.
         unsafe { threads(self.0) }
     }
 
     /// Its first thread (`FIRST_THREAD_IN_PROC`).
-    pub(crate) fn first_thread(&self) -> Option<Thread> {
+    pub(crate) fn first_thread(&self) -> Option<Thread<'_>> {
         self.threads().next()
     }
 
     /// Whether `td` may debug the process (`p_candebug`).
-    pub(crate) fn can_debug(&self, td: Thread) -> bool {
-        // SAFETY: the process is locked, as p_candebug() asks for.
-        unsafe { sys::p_candebug(td.0, self.0.0) == 0 }
+    pub(crate) fn can_debug(&self, td: CurrentThread) -> bool {
+        // SAFETY: the process is locked, as p_candebug() asks for, and td runs.
+        unsafe { sys::p_candebug(td.as_ptr(), self.0.0) == 0 }
     }
 
     /// Whether `td` may see the process (`p_cansee`).
-    pub(crate) fn can_see(&self, td: Thread) -> bool {
-        // SAFETY: the process is locked, as p_cansee() asks for.
-        unsafe { sys::p_cansee(td.0, self.0.0) == 0 }
+    pub(crate) fn can_see(&self, td: CurrentThread) -> bool {
+        // SAFETY: the process is locked, as p_cansee() asks for, and td runs.
+        unsafe { sys::p_cansee(td.as_ptr(), self.0.0) == 0 }
     }
 }
 
-impl Drop for ProcLocked {
+impl Drop for ProcLocked<'_> {
     fn drop(&mut self) {
         // SAFETY: the lock was taken by Proc::lock().
         unsafe { sys::ktrace_rs_proc_unlock(self.0.0) };
+    }
+}
+
+/// `allproc_lock`, held shared: the list of all processes does not change, and each on it stays.
+#[must_use = "the lock is released when this is dropped"]
+pub(crate) struct AllProc {
+    _lock: SxShared,
+}
+
+impl AllProc {
+    /// Takes the lock. May sleep.
+    pub(crate) fn lock(may_sleep: MaySleep) -> Self {
+        AllProc { _lock: SxShared::allproc(may_sleep) }
+    }
+
+    /// All processes.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = Proc<'_>> {
+        // SAFETY: the list is locked for as long as self is borrowed.
+        unsafe { all_processes() }
+    }
+}
+
+/// `proctree_lock`, held shared: parents, children and process groups do not change, and no process is reaped.
+#[must_use = "the lock is released when this is dropped"]
+pub(crate) struct ProcTree {
+    _lock: SxShared,
+}
+
+impl ProcTree {
+    /// Takes the lock. May sleep.
+    pub(crate) fn lock(may_sleep: MaySleep) -> Self {
+        ProcTree { _lock: SxShared::proctree(may_sleep) }
+    }
+
+    /// Finds a process by its number, which stays when its own lock is released. May sleep.
+    pub(crate) fn find(&self, may_sleep: MaySleep, pid: i32) -> Option<Proc<'_>> {
+        let found = ProcLocked::find(may_sleep, pid)?;
+        Some(Proc(found.0.0, PhantomData))
+    }
+
+    /// Finds a process group by its number, and returns its members.
+    pub(crate) fn members(&self, id: i32) -> Option<impl Iterator<Item = Proc<'_>>> {
+        // SAFETY: pgfind(), which asks for the tree lock, returns the group locked, or null; the tree lock keeps it and its
+        // members.
+        let first = unsafe {
+            let pg = sys::pgfind(id);
+            if pg.is_null() {
+                return None;
+            }
+            sys::ktrace_rs_pgrp_unlock(pg);
+            (*pg).pg_members.lh_first
+        };
+        // SAFETY: as above.
+        Some(list(first, |p| unsafe { (*p).p_pglist.le_next }).map(|p| Proc(p, PhantomData)))
+    }
+
+    /// A process and all its descendants, each before its children.
+    pub(crate) fn family<'a>(&'a self, top: Proc<'a>) -> impl Iterator<Item = Proc<'a>> {
+        let mut next = Some(top);
+        core::iter::from_fn(move || {
+            let current = next?;
+            // SAFETY: the tree is locked.
+            next = unsafe { after(current.0, top.0) }.map(|p| Proc(p, PhantomData));
+            Some(current)
+        })
     }
 }
 
@@ -345,20 +424,19 @@ impl Drop for ProcLocked {
 ///
 /// # Safety
 ///
-/// `allproc_lock` is held, or nothing else runs, while the iterator is used.
-pub(crate) unsafe fn all_processes() -> impl Iterator<Item = Proc> {
+/// For `'a` `allproc_lock` is held, or nothing else runs.
+pub(super) unsafe fn all_processes<'a>() -> impl Iterator<Item = Proc<'a>> {
     // SAFETY: the caller keeps the list from changing.
     let first = unsafe { sys::allproc.lh_first };
     // SAFETY: as above.
-    list(first, |p| unsafe { (*p).p_list.le_next }).map(Proc)
+    list(first, |p| unsafe { (*p).p_list.le_next }).map(|p| Proc(p, PhantomData))
 }
 
 /// Visits all processes that have a trace, each while it is locked. `visit` must not allocate: who has to
 /// free memory may need the list. May sleep.
 pub(crate) fn for_traced(may_sleep: MaySleep, mut visit: impl FnMut(&ProcLocked)) {
-    let _allproc = SxShared::allproc(may_sleep);
-    // SAFETY: the list is locked.
-    for p in unsafe { all_processes() }.filter(|p| p.has_trace()) {
+    let all_processes = AllProc::lock(may_sleep);
+    for p in all_processes.processes().filter(|p| p.has_trace()) {
         visit(&p.lock());
     }
 }
@@ -370,7 +448,7 @@ pub(crate) fn for_traced(may_sleep: MaySleep, mut visit: impl FnMut(&ProcLocked)
 /// all, they are visited again, and what was given and not kept is dropped while the process is locked.
 pub(crate) fn gather_traced<T>(
     may_sleep: MaySleep,
-    visit: impl Fn(&ProcLocked, &mut dyn FnMut(T)),
+    visit: impl Fn(&ProcLocked<'_>, &mut dyn FnMut(T)),
 ) -> Vec<T> {
     let mut gathered = Vec::new();
     loop {
@@ -395,46 +473,19 @@ pub(crate) fn gather_traced<T>(
 ///
 /// # Safety
 ///
-/// The process is locked, or nothing else runs, while the iterator is used.
-pub(super) unsafe fn threads(p: Proc) -> impl Iterator<Item = Thread> {
+/// For `'a` the process is locked, or nothing else runs.
+pub(super) unsafe fn threads<'a>(p: Proc<'_>) -> impl Iterator<Item = Thread<'a>> + use<'a> {
     // SAFETY: the caller keeps the list from changing.
     let first = unsafe { (*p.0).p_threads.tqh_first };
     // SAFETY: as above.
-    list(first, |td| unsafe { (*td).td_plist.tqe_next }).map(Thread)
-}
-
-/// The members of a process group.
-///
-/// # Safety
-///
-/// `proctree_lock` is held while the iterator is used.
-pub(crate) unsafe fn members(pg: *mut sys::pgrp) -> impl Iterator<Item = Proc> {
-    // SAFETY: the caller keeps the list from changing.
-    let first = unsafe { (*pg).pg_members.lh_first };
-    // SAFETY: as above.
-    list(first, |p| unsafe { (*p).p_pglist.le_next }).map(Proc)
-}
-
-/// A process and all its descendants, each before its children.
-///
-/// # Safety
-///
-/// `proctree_lock` is held while the iterator is used.
-pub(crate) unsafe fn family(top: Proc) -> impl Iterator<Item = Proc> {
-    let mut next = Some(top);
-    core::iter::from_fn(move || {
-        let current = next?;
-        // SAFETY: the caller keeps the tree from changing.
-        next = unsafe { after(current.0, top.0) }.map(Proc);
-        Some(current)
-    })
+    list(first, |td| unsafe { (*td).td_plist.tqe_next }).map(|td| Thread(td, PhantomData))
 }
 
 /// The process that follows `p` in a walk over the family of `top`.
 ///
 /// # Safety
 ///
-/// As for [`family`].
+/// `proctree_lock` is held, and `p` is `top` or below it.
 unsafe fn after(mut p: *mut sys::proc_, top: *mut sys::proc_) -> Option<*mut sys::proc_> {
     // SAFETY: the caller keeps the tree from changing; p is top or below it.
     unsafe {

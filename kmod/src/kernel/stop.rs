@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicUsize, Ordering, fence};
 use kernel_sys as sys;
 
 use super::context::MaySleep;
-use super::proc::{Proc, Thread, all_processes, threads};
+use super::proc::{CurrentThread, Proc, Thread, all_processes, threads};
 use crate::machine::{self, code_address, cpuid, saved_frame, saved_stack, stack_pointer};
 
 const WORD: usize = size_of::<usize>();
@@ -30,7 +30,7 @@ pub(crate) struct Stopped<'a> {
     /// Stack pointer of each CPU at the stop; 0 where there is none.
     stacks: &'a [AtomicUsize],
     /// The thread that has stopped the others.
-    caller: Thread,
+    caller: Thread<'static>,
 }
 
 /// What is on a thread's kernel stack that may be an address of code.
@@ -75,7 +75,7 @@ pub(crate) fn stop_machine<R>(stacks: &mut Stacks, work: impl FnOnce(&Stopped<'_
         // SAFETY: as above; only the caller's own CPU takes a mutable reference, while the
         // others wait for it in the rendezvous.
         unsafe {
-            if Thread::current() != (*call).stopped.caller {
+            if *CurrentThread::get() != (*call).stopped.caller {
                 return;
             }
             let call = &mut *call;
@@ -108,7 +108,7 @@ pub(crate) fn stop_machine<R>(stacks: &mut Stacks, work: impl FnOnce(&Stopped<'_
     for stack in &mut stacks.0 {
         *stack.get_mut() = 0;
     }
-    let stopped = Stopped { stacks: &stacks.0, caller: Thread::current() };
+    let stopped = Stopped { stacks: &stacks.0, caller: *CurrentThread::get() };
     let mut call = Call { stopped, work: Some(work), result: None };
     start(&mut call);
     match call.result {
@@ -119,7 +119,7 @@ pub(crate) fn stop_machine<R>(stacks: &mut Stacks, work: impl FnOnce(&Stopped<'_
 
 impl Stopped<'_> {
     /// All processes.
-    pub(crate) fn processes(&self) -> impl Iterator<Item = Proc> {
+    pub(crate) fn processes(&self) -> impl Iterator<Item = Proc<'_>> {
         // SAFETY: nothing else runs. A CPU may have been stopped while it changed the list:
         // queue(3) lists can be followed forward at any point of an insertion or a removal.
         unsafe { all_processes() }

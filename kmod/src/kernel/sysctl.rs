@@ -6,7 +6,7 @@ use kernel_sys as sys;
 use ktrace_engine::Errno;
 
 use super::context::MaySleep;
-use super::proc::Thread;
+use super::proc::CurrentThread;
 
 /// The answer to a request, given piece by piece.
 ///
@@ -60,7 +60,7 @@ pub(crate) fn int(_: MaySleep, name: &CStr) -> Option<c_int> {
     // SAFETY: the caller may sleep; the name is only read, and there is room for as many bytes as is said.
     let error = unsafe {
         sys::kernel_sysctlbyname(
-            Thread::current().as_ptr(),
+            CurrentThread::get().as_ptr(),
             name.as_ptr().cast_mut(),
             (&raw mut value).cast(),
             &raw mut len,

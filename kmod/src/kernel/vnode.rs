@@ -9,7 +9,7 @@ use ktrace_engine::{Errno, Storage};
 
 use super::context::{InKtrace, MaySleep};
 use super::lock::FILE;
-use super::proc::Thread;
+use super::proc::CurrentThread;
 
 const OPEN_FLAGS: u32 = sys::FREAD | sys::FWRITE;
 
@@ -44,12 +44,16 @@ unsafe impl Send for TraceVnode {}
 unsafe impl Sync for TraceVnode {}
 
 impl TraceVnode {
-    /// Opens a file of user space for tracing by `td`, the current thread, with its
+    /// Opens a file of user space for tracing by `td`, with its
     /// credential and its `RLIMIT_FSIZE`. May sleep.
     ///
     /// `EACCES` for what is not a regular file, otherwise what vn_open(9) says; a symbolic
     /// link is not followed.
-    pub(crate) fn open(may_sleep: MaySleep, td: Thread, user_path: *const c_char) -> Result<Self, Errno> {
+    pub(crate) fn open(
+        may_sleep: MaySleep,
+        td: CurrentThread,
+        user_path: *const c_char,
+    ) -> Result<Self, Errno> {
         let mut vp = core::ptr::null_mut();
         let flags = (OPEN_FLAGS | sys::O_NOFOLLOW).cast_signed();
         // SAFETY: the caller may sleep; the path is an address of user space, which namei(9)
@@ -108,8 +112,8 @@ impl TraceVnode {
         self.number
     }
 
-    /// Whether `td`, the current thread, may see the user who opened the file (`cr_cansee`).
-    pub(crate) fn can_be_seen(&self, td: Thread) -> bool {
+    /// Whether the current thread may see the user who opened the file (`cr_cansee`).
+    pub(crate) fn can_be_seen(&self, td: CurrentThread) -> bool {
         // SAFETY: self holds a reference to the one credential, and the current thread to the other.
         unsafe { sys::cr_cansee((*td.as_ptr()).td_ucred, self.cred) == 0 }
     }
@@ -211,7 +215,7 @@ impl TraceVnode {
     /// fails it may be more than is in the file.
     fn write(&self, bytes: &[u8]) -> (usize, Result<(), Errno>) {
         let Ok(len) = c_int::try_from(bytes.len()) else { return (0, Err(EFBIG)) };
-        let td = Thread::current().as_ptr();
+        let td = CurrentThread::get().as_ptr();
         let mut resid = 0;
         // SAFETY: td is the current thread, and TDP_INKTRACE has the file system look at
         // td_ktr_io_lim; the bytes are only read; vnode and credential are referenced, and the
@@ -298,7 +302,7 @@ impl Drop for TraceVnode {
         let inside = InKtrace::enter();
         // SAFETY: open() took these references, and nobody else has them any more.
         unsafe {
-            let td = Thread::current().as_ptr();
+            let td = CurrentThread::get().as_ptr();
             sys::vn_close(self.vp, OPEN_FLAGS.cast_signed(), self.cred, td);
             sys::crfree(self.cred);
         }

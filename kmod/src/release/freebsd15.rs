@@ -9,7 +9,8 @@ use ktrace_format::{Csw, EXTERR_LEN, EXTERR_MSG_LEN, Exterr, Kind, Payload, Time
 use static_assertions::const_assert_eq;
 
 use crate::entry::entries;
-use crate::kernel::proc::Thread;
+use crate::kernel::context::MaySleep;
+use crate::kernel::proc::CurrentThread;
 use crate::machine::byte;
 use crate::points::{asynchronous, asynchronous_at, encoded, kernel_bytes, prepared, wait_message};
 
@@ -60,11 +61,11 @@ unsafe extern "C" fn ktrdata(kind: c_int, data: *const c_void, len: usize) {
         sys::KTR_ENVS => (Kind::Envs, Payload::Envs(&[])),
         _ => return,
     };
-    if Thread::current().is_in_ktrace() {
+    if CurrentThread::get().is_in_ktrace() {
         return;
     }
-    // SAFETY: the caller's.
-    let data = unsafe { kernel_bytes(data, len) };
+    // SAFETY: the caller's; exec(2) calls this with nothing locked.
+    let (data, may_sleep) = unsafe { (kernel_bytes(data, len), MaySleep::new()) };
     // Copied with nothing locked: the memory of exec_copyin_args() is pageable.
     let fill = |room: *mut u8| {
         // SAFETY: there is room for len bytes, and prepared() asks for no more than data has.
@@ -72,8 +73,8 @@ unsafe extern "C" fn ktrdata(kind: c_int, data: *const c_void, len: usize) {
         0
     };
     // SAFETY: fill() writes all bytes.
-    if let Ok(mut record) = unsafe { prepared(&payload, data.len(), fill) } {
-        encoded(kind, &mut record);
+    if let Ok(mut record) = unsafe { prepared(may_sleep, &payload, data.len(), fill) } {
+        encoded(may_sleep, kind, &mut record);
     }
 }
 
@@ -84,7 +85,7 @@ unsafe extern "C" fn ktrdata(kind: c_int, data: *const c_void, len: usize) {
 /// `td` is the current thread.
 unsafe extern "C" fn ktrexterr(td: *mut sys::thread) {
     // The kernel calls this for every process.
-    if Thread::current().proc().traceflag() & Kind::Exterr.facility() == 0 {
+    if CurrentThread::get().proc().traceflag() & Kind::Exterr.facility() == 0 {
         return;
     }
     // SAFETY: all zero is a struct uexterror.
