@@ -132,7 +132,7 @@ fn take_over(may_sleep: MaySleep) -> Result<(), Errno> {
     let helper = Helper::start(may_sleep).inspect_err(|errno| {
         log::print(format_args!("no process for the helper (errno {}): load again", errno.0));
     })?;
-    let sysctls = Sysctls::register(&engine, VERSION, target_release());
+    let sysctls = Sysctls::register(&engine, VERSION, target_release())?;
     #[cfg(feature = "test-park")]
     let parked = crate::park::Parked::start(may_sleep)?;
     take_over.install(may_sleep)?;

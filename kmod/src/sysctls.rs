@@ -13,6 +13,7 @@ use ktrace_format::Kind;
 
 use crate::helper;
 use crate::kernel::context::MaySleep;
+use crate::kernel::log;
 use crate::kernel::proc::{CurrentThread, ProcLocked};
 use crate::kernel::sysctl::{self, Answer};
 use crate::listing;
@@ -20,6 +21,7 @@ use crate::module;
 use crate::platform::{Engine, Kernel};
 use crate::release;
 
+const EEXIST: Errno = Errno(sys::EEXIST.cast_signed());
 const ENOENT: Errno = Errno(sys::ENOENT.cast_signed());
 const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
 const EPERM: Errno = Errno(sys::EPERM.cast_signed());
@@ -236,8 +238,13 @@ static VALUES: [Value; 13] = [
 ];
 
 impl Sysctls {
-    /// Registers the tree, and sets what loader tunables say. May sleep.
-    pub(crate) fn register(engine: &Arc<Engine>, version: &'static CStr, target: CString) -> Self {
+    /// Registers the tree, and sets what loader tunables say. `EEXIST` if the kernel has a name of it already, which is
+    /// printed. May sleep.
+    pub(crate) fn register(
+        engine: &Arc<Engine>,
+        version: &'static CStr,
+        target: CString,
+    ) -> Result<Self, Errno> {
         // SAFETY: all zero is a context that sysctl_ctx_init(9) accepts.
         let context = Box::new(UnsafeCell::new(unsafe { MaybeUninit::zeroed().assume_init() }));
         // SAFETY: the context stays where it is until it is freed.
@@ -246,9 +253,9 @@ impl Sysctls {
         let engine: *const Engine = Arc::as_ptr(engine);
         // SAFETY: a node that the kernel keeps for ever.
         let kern = unsafe { &raw mut sys::sysctl___kern.oid_children };
-        let root = tree.node(kern, c"ktrace_rs", c"ktrace(4) backend");
-        tree.text(root, c"version", c"Version of the module", version);
-        tree.text(root, c"target", c"FreeBSD release that the module was built for", &tree.target);
+        let root = tree.node(kern, c"ktrace_rs", c"ktrace(4) backend")?;
+        tree.text(root, c"version", c"Version of the module", version)?;
+        tree.text(root, c"target", c"FreeBSD release that the module was built for", &tree.target)?;
         for (number, setting) in SETTINGS.iter().enumerate() {
             tree.leaf(
                 root,
@@ -259,7 +266,7 @@ impl Sysctls {
                 number as sys::intmax_t,
                 set,
                 c"IU",
-            );
+            )?;
         }
         for (number, word) in WORDS.iter().enumerate() {
             tree.leaf(
@@ -271,7 +278,7 @@ impl Sysctls {
                 number as sys::intmax_t,
                 set_word,
                 c"A",
-            );
+            )?;
         }
         for (number, list) in LISTS.iter().enumerate() {
             tree.leaf(
@@ -284,21 +291,21 @@ impl Sysctls {
                 number as sys::intmax_t,
                 print_list,
                 c"A",
-            );
+            )?;
         }
-        let stats = tree.node(root, c"stats", c"Statistics since load");
+        let stats = tree.node(root, c"stats", c"Statistics since load")?;
         for (number, value) in VALUES.iter().enumerate() {
-            tree.counter(stats, value.name, value.description, engine, number, stat);
+            tree.counter(stats, value.name, value.description, engine, number, stat)?;
         }
-        let types = tree.node(stats, c"type", c"Statistics by record type");
+        let types = tree.node(stats, c"type", c"Statistics by record type")?;
         for kind in Kind::ALL.into_iter().filter(|kind| *kind as u16 <= release::LAST_KIND as u16) {
             let name = CString::new(kind.name()).unwrap_or_default();
-            let node = tree.node(types, &name, c"Statistics of one record type");
+            let node = tree.node(types, &name, c"Statistics of one record type")?;
             let number = usize::from(kind as u16);
-            tree.counter(node, c"records", c"Records written", engine, number, stat_of_type::<false>);
-            tree.counter(node, c"dropped", c"Records dropped", engine, number, stat_of_type::<true>);
+            tree.counter(node, c"records", c"Records written", engine, number, stat_of_type::<false>)?;
+            tree.counter(node, c"dropped", c"Records dropped", engine, number, stat_of_type::<true>)?;
         }
-        tree
+        Ok(tree)
     }
 
     fn node(
@@ -306,17 +313,23 @@ impl Sysctls {
         parent: *mut sys::sysctl_oid_list,
         name: &CStr,
         description: &CStr,
-    ) -> *mut sys::sysctl_oid_list {
+    ) -> Result<*mut sys::sysctl_oid_list, Errno> {
         let kind = sys::CTLTYPE_NODE | READ_ONLY;
-        let oid = self.add(parent, name, description, kind, core::ptr::null_mut(), 0, None, c"N");
-        // SAFETY: sysctl_add_oid(9) returns the new node, which stays until the tree is freed.
-        unsafe { &raw mut (*oid).oid_children }
+        let oid = self.add(parent, name, description, kind, core::ptr::null_mut(), 0, None, c"N")?;
+        // SAFETY: sysctl_add_oid(9) has returned the new node, which stays until the tree is freed.
+        Ok(unsafe { &raw mut (*oid).oid_children })
     }
 
-    fn text(&self, parent: *mut sys::sysctl_oid_list, name: &CStr, description: &CStr, text: &CStr) {
+    fn text(
+        &self,
+        parent: *mut sys::sysctl_oid_list,
+        name: &CStr,
+        description: &CStr,
+        text: &CStr,
+    ) -> Result<(), Errno> {
         let kind = sys::CTLTYPE_STRING | READ_ONLY;
         let handler: Handler = sys::sysctl_handle_string;
-        self.leaf(parent, name, description, kind, text.as_ptr().cast_mut().cast(), 0, handler, c"A");
+        self.leaf(parent, name, description, kind, text.as_ptr().cast_mut().cast(), 0, handler, c"A")
     }
 
     fn counter(
@@ -327,7 +340,7 @@ impl Sysctls {
         engine: *const Engine,
         number: usize,
         handler: Handler,
-    ) {
+    ) -> Result<(), Errno> {
         let kind = sys::CTLTYPE_U64 | READ_ONLY;
         self.leaf(
             parent,
@@ -338,7 +351,7 @@ impl Sysctls {
             number as sys::intmax_t,
             handler,
             c"QU",
-        );
+        )
     }
 
     #[expect(clippy::too_many_arguments, reason = "those of sysctl_add_oid(9)")]
@@ -352,8 +365,8 @@ impl Sysctls {
         arg2: sys::intmax_t,
         handler: Handler,
         format: &CStr,
-    ) {
-        self.add(parent, name, description, kind, arg1, arg2, Some(handler), format);
+    ) -> Result<(), Errno> {
+        self.add(parent, name, description, kind, arg1, arg2, Some(handler), format).map(|_| ())
     }
 
     #[expect(clippy::too_many_arguments, reason = "those of sysctl_add_oid(9)")]
@@ -367,10 +380,10 @@ impl Sysctls {
         arg2: sys::intmax_t,
         handler: Option<Handler>,
         format: &CStr,
-    ) -> *mut sys::sysctl_oid {
+    ) -> Result<*mut sys::sysctl_oid, Errno> {
         // SAFETY: the parent is a node of the tree or the kernel's; name and description are
         // copied; the format is static; what the handler is given stays until the tree is freed.
-        unsafe {
+        let oid = unsafe {
             sys::sysctl_add_oid(
                 self.context.get(),
                 parent,
@@ -384,7 +397,15 @@ impl Sysctls {
                 description.as_ptr(),
                 core::ptr::null(),
             )
+        };
+        if oid.is_null() {
+            log::print(format_args!(
+                "another module has {} of kern.ktrace_rs in sysctl(9): unload that and load again",
+                name.to_str().unwrap_or_default()
+            ));
+            return Err(EEXIST);
         }
+        Ok(oid)
     }
 }
 

@@ -175,7 +175,7 @@ fn printed(folder: &Path) -> Vec<(String, Option<&'static str>)> {
     for path in sources(folder) {
         let text = fs::read_to_string(&path).unwrap();
         let errnos = text.split(CALL).skip(1).map(|behind| {
-            let named = ["EBUSY", "ENOEXEC", "EOPNOTSUPP"].into_iter();
+            let named = ["EBUSY", "EEXIST", "ENOEXEC", "EOPNOTSUPP"].into_iter();
             named.filter(|errno| behind.contains(errno)).min_by_key(|errno| behind.find(errno))
         });
         let messages = literals(&text, CALL).map(|format| format!("{PREFIX}{format}"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kernel_sys as sys;
 
@@ -307,6 +308,14 @@ pub(crate) unsafe extern "C" fn sysctl_ctx_init(context: *mut sys::sysctl_ctx_li
     0
 }
 
+/// A leaf has the name of the statistics.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Has another module have a leaf of the name of the statistics, or not.
+pub(crate) fn take_stats(taken: bool) {
+    TAKEN.store(taken, Ordering::Relaxed);
+}
+
 pub(crate) unsafe extern "C" fn sysctl_add_oid(
     context: *mut sys::sysctl_ctx_list,
     parent: *mut sys::sysctl_oid_list,
@@ -326,6 +335,9 @@ pub(crate) unsafe extern "C" fn sysctl_add_oid(
     let (name, description) = unsafe { (text_of(name), text_of(description)) };
     if description.is_empty() {
         violation!(Call, "the sysctl {name} has no description");
+    }
+    if TAKEN.load(Ordering::Relaxed) && name == "stats" {
+        return std::ptr::null_mut();
     }
     let address = heap::allocate(size_of::<sys::sysctl_oid>(), "sysctloid", true) as usize;
     let kind = kind.cast_unsigned();

@@ -10,9 +10,10 @@ use crate::link::ModuleFile;
 use crate::text::{self, Stock};
 use crate::user::{ALL, spawn};
 use crate::vnode::Disk;
-use crate::{console, event};
+use crate::{console, event, sysctl};
 
 const EBUSY: i32 = sys::EBUSY.cast_signed();
+const EEXIST: i32 = sys::EEXIST.cast_signed();
 const ENOEXEC: i32 = sys::ENOEXEC.cast_signed();
 const EOPNOTSUPP: i32 = sys::EOPNOTSUPP.cast_signed();
 
@@ -72,6 +73,10 @@ pub fn run(world: &World) -> Result<String> {
     refused(module, EBUSY, "another module has replaced the handler for TDA_KTRACE of ast(9)")?;
     text::set_handler(None)?;
 
+    sysctl::take_stats(true);
+    refused(module, EEXIST, "another module has stats of kern.ktrace_rs")?;
+    sysctl::take_stats(false);
+
     let v = kvar::variables();
     // SAFETY: nobody else loads a module now.
     unsafe { (*v).kinst = true };
@@ -112,5 +117,5 @@ pub fn run(world: &World) -> Result<String> {
     if text::stock_calls() == before {
         violation!(Text, "the stock backend is not called when the module has left");
     }
-    Ok(format!("11 refused, with a line each, and an unload; the stock backend is back"))
+    Ok(format!("12 refused, with a line each, and an unload; the stock backend is back"))
 }
