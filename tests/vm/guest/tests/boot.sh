@@ -3,7 +3,7 @@
 # execute, sleep, write and fault: it does so in order, which is for the runner to see, and the trace
 # files are whole. The next system has the module from loader(8), before any process runs; and, unloaded
 # again, from rc(8); and the one after that from rc(8) at boot.
-# timeout: 120
+# timeout: 240
 # boots
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
