@@ -155,7 +155,8 @@ static bool
 is_of_kernel(uint64_t word)
 {
 #ifdef __aarch64__
-	return ((word >= 0xffff000000000000 && word < 0xffff008000000000) ||
+	/* What is below is not text: but a filter of kevent(2) looks like it. */
+	return ((word >= 0xffff000000000800 && word < 0xffff008000000000) ||
 	    (word >= 0xffffa00000000000 && word < 0xffffa10000000000));
 #else
 	return ((word >= 0xfffff80000000000 && word < 0xfffffc0000000000) ||
