@@ -27,7 +27,7 @@ static CREDS: HostLock<Vec<usize>> = HostLock::new(Vec::new());
 
 impl Cred {
     /// The credential of a user in a jail, with one reference.
-    pub(crate) fn new(uid: u32, jail: u32) -> *mut sys::ucred {
+    pub(crate) fn allocate(uid: u32, jail: u32) -> *mut sys::ucred {
         // SAFETY: all zero is a struct ucred.
         let mut cr: sys::ucred = unsafe { std::mem::zeroed() };
         (cr.cr_uid, cr.cr_ruid, cr.cr_svuid) = (uid, uid, uid);

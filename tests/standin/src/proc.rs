@@ -101,7 +101,7 @@ macro_rules! list_remove {
 /// Makes the first process, whose first thread the caller becomes; init(8), and the CPUs.
 pub(crate) fn boot() {
     crate::witness::init();
-    let first = Kp::allocate("standin", cred::Cred::new(0, 0));
+    let first = Kp::allocate("standin", cred::Cred::allocate(0, 0));
     let kt = Kt::new(first, "standin");
     sched::start(kt);
     crate::kvar::init_locks();
@@ -171,7 +171,7 @@ impl Kp {
         uid: u32,
         group: Option<*mut sys::pgrp>,
     ) -> (&'static Kp, &'static Kt) {
-        let kp = Kp::allocate(comm, cred::Cred::new(uid, parent.cred().jail.load(Ordering::Relaxed)));
+        let kp = Kp::allocate(comm, cred::Cred::allocate(uid, parent.cred().jail.load(Ordering::Relaxed)));
         kp.init_locks();
         let kt = Kt::new(kp, comm);
         kp.add_thread(kt);

@@ -117,5 +117,5 @@ pub fn run(world: &World) -> Result<String> {
     if text::stock_calls() == before {
         violation!(Text, "the stock backend is not called when the module has left");
     }
-    Ok(format!("12 refused, with a line each, and an unload; the stock backend is back"))
+    Ok("12 refused, with a line each, and an unload; the stock backend is back".to_owned())
 }
