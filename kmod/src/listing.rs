@@ -4,6 +4,7 @@
 //! Nothing here has a reference to a trace file: the last one closes the file, which may have to wait
 //! for its vnode.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -103,11 +104,13 @@ pub(crate) fn files(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errn
         };
         trace.progress(look)?.1
     };
-    let mut files: Vec<SeenFile> = seen(may_sleep).into_iter().filter_map(file_of).collect();
+    // In boxes, as the sort has room for some of what it sorts on the stack.
+    let mut files: Vec<Box<SeenFile>> =
+        seen(may_sleep).into_iter().filter_map(file_of).map(Box::new).collect();
     files.sort_unstable_by_key(|file| file.number);
     let mut line = String::new();
     for same in files.chunk_by(|one, other| one.number == other.number) {
-        let Some(SeenFile { progress, name, .. }) = same.last() else { continue };
+        let Some(SeenFile { progress, name, .. }) = same.last().map(Box::as_ref) else { continue };
         let FileProgress { records, commits, bytes, gathered } = progress;
         line.clear();
         // Writing to a String does not fail.
