@@ -180,7 +180,7 @@ pub fn late(world: &World) -> Result<String> {
         violation!(Record, "one line that records of pid {} are lost: {lines:?}", process.pid());
     }
     // SAFETY: the stock backend of the stand-in does not look at it.
-    let left = unsafe { std::mem::replace(&mut (*process.as_ptr()).p_ktrioparms, std::ptr::null_mut()) };
+    let left = unsafe { std::mem::take(&mut (*process.as_ptr()).p_ktrioparms) };
     if left != STOCKS || process.traceflag() != sys::KTRFAC_USER {
         violation!(Return, "the unload has changed what the stock backend traces");
     }
