@@ -5,7 +5,7 @@
 #	# full timeout: 1800      (optional, where the test runs at full length)
 #	# panics                  (optional: where it sets debug.kdb.panic, the machine is
 #	                          started again, and the test as well; see KT_DOWNS)
-#	# boots                   (optional: as panics, with reboot(8), and with the root file
+#	# boots                   (optional: as panics, with a reboot, and with the root file
 #	                          system as the test has left it; at its end that is as it was)
 #	# core                    (optional: it runs on every image, not on those of one release only)
 #	# not on arm64: REASON    (optional)

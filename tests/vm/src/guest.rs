@@ -187,7 +187,7 @@ impl Guest {
                 settle(&self.machine);
                 let crash = crash::find(&self.machine.console().since(self.seen));
                 if crash.is_some_and(|crash| crash.in_debugger) {
-                    self.machine.type_in("set $lines=0\nbt\nshow alllocks\n");
+                    self.machine.type_in("set $lines=0\nbt\nshow alllocks\nps\n");
                     settle(&self.machine);
                 }
             }
