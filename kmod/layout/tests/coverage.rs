@@ -22,7 +22,7 @@ const LINKS: [&str; 5] = ["le_next", "lh_first", "stqh_first", "tqe_next", "tqh_
 const OWN: [&str; 6] = ["handler", "settings", "st_info", "st_size", "stats", "stopped"];
 
 /// Fields that the module reaches through macros of the kernel's headers.
-const BY_MACRO: [&str; 4] = ["p_mtx", "pg_mtx", "td_lock", "sx_lock"];
+const BY_MACRO: [&str; 3] = ["p_mtx", "pg_mtx", "sx_lock"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder of the module") {
