@@ -56,7 +56,7 @@ compilers)
 	arm64) branches="-mbranch-protection=none -mbranch-protection=bti -mbranch-protection=pac-ret
 	    -mbranch-protection=standard -mbranch-protection=pac-ret+b-key" ;;
 	esac
-	variants=0
+	variants=0 short=0
 	mkdir -p "$TARGET/stock"
 	for compiler in $COMPILERS; do
 		have "$compiler" || continue
@@ -65,14 +65,20 @@ compilers)
 				for branch in $branches; do
 					stock=$TARGET/stock/$compiler$level$frame$branch.so
 					sh scripts/stock.sh "$stock" "$compiler" $level $frame $branch
-					cargo run -q -p ktrace-standin -- run refused --stock "$stock" >/dev/null ||
-					    die "refused with $stock"
-					variants=$((variants + 1))
+					if cargo run -q -p ktrace-standin -- run refused --stock "$stock" >/dev/null 2>"$stock.log"; then
+						variants=$((variants + 1))
+						continue
+					fi
+					# Without a frame a wrapper of amd64 may be four bytes, and a jump is five. FreeBSD's kernels have frames.
+					[ "$MACHINE$frame" = amd64-fomit-frame-pointer ] &&
+					    cargo run -q -p ktrace-standin -- run policies --stock "$stock" 2>&1 |
+						grep -q 'is too short for a jump' || die "$stock: $(cat "$stock.log")"
+					short=$((short + 1))
 				done
 			done
 		done
 	done
-	echo "compilers: $variants stock backends redirected and given back"
+	echo "compilers: $variants stock backends redirected and given back, $short refused with a function too short for a jump"
 	[ $variants -gt 0 ] || die "none of $COMPILERS: run make setup"
 	;;
 stress) cargo run -q -p ktrace-standin -- stress --seconds "${2:-60}" ;;
