@@ -43,7 +43,7 @@ struct SeenFile {
     is_open: bool,
 }
 
-/// How many bytes either list has at most, if little changes. May sleep; allocates nothing.
+/// Returns how many bytes either list has at most, if little changes. May sleep; allocates nothing.
 pub(crate) fn room(may_sleep: MaySleep) -> usize {
     let td = CurrentThread::get();
     let mut room: usize = LINE_MAX * LINES_SPARE;
@@ -55,7 +55,7 @@ pub(crate) fn room(may_sleep: MaySleep) -> usize {
     room
 }
 
-/// How long the name of a process's trace file is in a line.
+/// Returns how long the name of a process's trace file is in a line.
 fn name_len(p: &ProcLocked, td: CurrentThread) -> usize {
     let len = |file: Option<&File>| file.map_or(0, |file| word_len(file.storage().name()));
     p.trace().filter(|_| p.can_debug(td)).map_or(0, |trace| trace.with_file(len))
@@ -157,7 +157,7 @@ fn word(line: &mut String, bytes: &[u8]) {
     }
 }
 
-/// How long a word is that [`word`] adds.
+/// Returns the length of the word that [`word`] adds.
 fn word_len(bytes: &[u8]) -> usize {
     bytes.iter().map(|byte| if is_plain(*byte) { 1 } else { 4 }).sum()
 }

@@ -385,7 +385,7 @@ impl<P: Platform> ProcTrace<P> {
     /// Returns how far the trace is, and what `look` says of the file that is traced to; `None` if the
     /// process is not traced. Takes the queue lock, which `look` must not take.
     ///
-    /// The file is lent, as whoever has a reference may have to close it, and wait for its disk.
+    /// The file is lent: a reference could become the last one, and closing the file waits for its disk.
     pub fn progress<R>(&self, look: impl FnOnce(&TraceFile<P>) -> R) -> Option<(ProcProgress, R)> {
         self.queue.with(|queue| {
             let (made, dropped) = queue.made_and_dropped();

@@ -35,7 +35,7 @@ pub(crate) struct Queue<P: Platform> {
     dropped: bool,
     /// When tracing to `file` began.
     began: Timespec,
-    /// Where the stream of `file` ended then.
+    /// End of the stream of `file` when tracing to it began.
     joined: u64,
     /// What is queued was so when [`Queue::is_overdue`] was asked last.
     waited: bool,

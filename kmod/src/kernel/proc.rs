@@ -73,8 +73,8 @@ impl CurrentThread {
         CurrentThread(Thread(curthread(), PhantomData))
     }
 
-    /// Whether the thread is about to stop before it returns to user mode: its process is being suspended, or has a signal
-    /// that stops it unless it is caught.
+    /// Returns whether the thread is about to stop before it returns to user mode: its process is being suspended, or has
+    /// a signal that stops it unless it is caught.
     pub(crate) fn is_about_to_stop(self) -> bool {
         let ast = self.ast();
         // SAFETY: the current thread; read without a lock, so that a signal may be missed or gone.
@@ -91,13 +91,13 @@ impl CurrentThread {
         }
     }
 
-    /// Whether the thread is inside the tracer (`TDP_INKTRACE`).
+    /// Returns whether the thread is inside the tracer (`TDP_INKTRACE`).
     pub(crate) fn is_in_ktrace(self) -> bool {
         // SAFETY: td_pflags is read by its own thread.
         unsafe { (*self.as_ptr()).td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0 }
     }
 
-    /// Whether the thread has the privilege (priv(9)).
+    /// Returns whether the thread has the privilege (priv(9)).
     pub(crate) fn has_privilege(self, privilege: u32) -> bool {
         // SAFETY: the current thread; any number is a question that priv_check() answers.
         unsafe { sys::priv_check(self.as_ptr(), privilege.cast_signed()) == 0 }
@@ -156,7 +156,7 @@ impl<'a> Proc<'a> {
         self.traceflag_cell().load(Ordering::Relaxed).cast_unsigned()
     }
 
-    /// Whether the process, which must be the current one, is in execve(2) (`P_INEXEC`). Its address
+    /// Returns whether the process, which must be the current one, is in execve(2) (`P_INEXEC`). Its address
     /// space may be the new program's by then.
     pub(crate) fn is_in_exec(self) -> bool {
         // SAFETY: invariant; AtomicI32 has the shape of an int. Only the process itself changes this flag.

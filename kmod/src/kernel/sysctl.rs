@@ -32,7 +32,7 @@ impl Answer {
         }
     }
 
-    /// Whether the caller has no buffer, and asks how large one has to be.
+    /// Returns whether the caller has no buffer, and asks how large one has to be.
     pub(crate) fn is_size_probe(&self) -> bool {
         // SAFETY: invariant.
         unsafe { (*self.0).oldptr.is_null() }

@@ -112,7 +112,7 @@ impl TraceVnode {
         self.number
     }
 
-    /// Whether the current thread may see the user who opened the file (`cr_cansee`).
+    /// Returns whether the current thread may see the user who opened the file (`cr_cansee`).
     pub(crate) fn can_be_seen(&self, td: CurrentThread) -> bool {
         // SAFETY: self holds a reference to the one credential, and the current thread to the other.
         unsafe { sys::cr_cansee((*td.as_ptr()).td_ucred, self.cred) == 0 }
