@@ -46,14 +46,32 @@ pub struct FileProgress {
     pub gathered: usize,
 }
 
+/// Bytes that may be kept before nothing more is taken out of streams and queues.
+const KEPT_MAX: usize = crate::BATCH_BYTES_MAX;
+
 /// What the thread works with that writes. Guarded by the commit lock.
 pub(crate) struct Writer<P: Platform> {
     /// Empty, to be exchanged for the one that is being filled.
     pub(crate) spare: Box<Buffer>,
     /// Segments of queues whose records were written, to be used again.
     pub(crate) free: Stack<P>,
+    /// What could not be written.
+    pub(crate) unwritten: Unwritten,
+}
+
+/// What could not be written. Guarded by the commit lock.
+#[derive(Default)]
+pub(crate) struct Unwritten {
     /// Processes of which a record could not be written.
-    pub(crate) failed: Vec<i32>,
+    failed: Vec<i32>,
+    /// Records whose writer was interrupted by a signal. They are written before all others.
+    kept: Vec<u8>,
+    /// End of the stream when the records being written, or kept, were taken to be written.
+    end: u64,
+    /// The file is left to the helper.
+    is_left: bool,
+    /// The thread that writes has signals: records are kept if one interrupts it.
+    has_signals: bool,
 }
 
 /// Leave to write to a file.
@@ -89,7 +107,7 @@ impl<P: Platform> TraceFile<P> {
             storage,
             engine,
             stream: P::Mutex::new(c"ktrace_rs stream", Stream::new(first)),
-            commit: P::SleepLock::new(Writer { spare, free: Stack::new(), failed: Vec::new() }),
+            commit: P::SleepLock::new(Writer { spare, free: Stack::new(), unwritten: Unwritten::default() }),
             written: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             commits: AtomicU64::new(0),
@@ -157,37 +175,57 @@ impl<P: Platform> TraceFile<P> {
         if self.written.load(Ordering::Acquire) >= end {
             return;
         }
-        let leave = self.storage.start_write(may_sleep);
-        self.commit.with(may_sleep, |writer| {
+        self.with_writer(may_sleep, failures, |leave, writer, failures| {
             // Others may have done it meanwhile.
             if self.written.load(Ordering::Acquire) < end {
-                self.write_stream(may_sleep, &leave, writer, failures);
+                self.write_stream(may_sleep, leave, writer, failures);
             }
         });
     }
 
-    /// Runs `write` with leave to write and the commit lock held. May sleep.
+    /// Writes all that is in the stream, for a thread without signals. False, and nothing happens, where another thread
+    /// has the commit lock or the file. May sleep.
+    pub(crate) fn help(self: &Arc<Self>, may_sleep: P::MaySleep, failures: &mut Failures<P>) -> bool {
+        let helped = self.try_with_writer(may_sleep, false, failures, |leave, writer, failures| {
+            writer.unwritten.is_left = false;
+            self.write_stream(may_sleep, leave, writer, failures);
+        });
+        helped.is_some()
+    }
+
+    /// Runs `write` with leave to write and the commit lock held, when what was kept is written. `None`, and it is not
+    /// run, where the thread is interrupted again and there is no room to keep more. May sleep.
     ///
     /// Leave comes first: who waits for it while the file system is suspended must not keep the
     /// lock from the thread that has suspended it.
     pub(crate) fn with_writer<R>(
-        &self,
+        self: &Arc<Self>,
         may_sleep: P::MaySleep,
-        write: impl FnOnce(&Leave<P>, &mut Writer<P>) -> R,
-    ) -> R {
+        failures: &mut Failures<P>,
+        write: impl FnOnce(&Leave<P>, &mut Writer<P>, &mut Failures<P>) -> R,
+    ) -> Option<R> {
         let leave = self.storage.start_write(may_sleep);
-        self.commit.with(may_sleep, |writer| write(&leave, writer))
+        self.commit.with(may_sleep, |writer| {
+            writer.unwritten.has_signals = true;
+            self.write_kept(&leave, &mut writer.unwritten, failures).then(|| write(&leave, writer, failures))
+        })
     }
 
-    /// As [`TraceFile::with_writer`], but `None`, and `write` is not run, where the file system is
-    /// suspended, or another thread has the commit lock.
+    /// As [`TraceFile::with_writer`], but also `None` where the file system is suspended, or another thread has the
+    /// commit lock. Nothing is kept for a thread that has no signals.
     pub(crate) fn try_with_writer<R>(
-        &self,
+        self: &Arc<Self>,
         may_sleep: P::MaySleep,
-        write: impl FnOnce(&Leave<P>, &mut Writer<P>) -> R,
+        has_signals: bool,
+        failures: &mut Failures<P>,
+        write: impl FnOnce(&Leave<P>, &mut Writer<P>, &mut Failures<P>) -> R,
     ) -> Option<R> {
         let leave = self.storage.try_start_write(may_sleep)?;
-        self.commit.try_with(may_sleep, |writer| write(&leave, writer))
+        let written = self.commit.try_with(may_sleep, |writer| {
+            writer.unwritten.has_signals = has_signals;
+            self.write_kept(&leave, &mut writer.unwritten, failures).then(|| write(&leave, writer, failures))
+        });
+        written.flatten()
     }
 
     /// Takes out what is in the stream, and says where that ends then. Takes the stream lock.
@@ -210,10 +248,13 @@ impl<P: Platform> TraceFile<P> {
         failures: &mut Failures<P>,
         behind: impl FnOnce(&mut Writer<P>, &mut Failures<P>),
     ) {
-        let Writer { spare, failed, .. } = &mut *writer;
-        self.write(leave, spare.bytes(), Some(spare.tally()), end, failed, failures);
+        let Writer { spare, unwritten, .. } = &mut *writer;
+        unwritten.end = end;
+        self.write(leave, spare.bytes(), Some(spare.tally()), unwritten, failures);
         behind(writer, failures);
-        self.written.store(end, Ordering::Release);
+        if writer.unwritten.kept.is_empty() {
+            self.written.store(end, Ordering::Release);
+        }
         self.engine.stats.count_off(writer.spare.bytes().len());
         writer.spare.clear();
         let batch = self.engine.settings.batch_bytes();
@@ -237,23 +278,60 @@ impl<P: Platform> TraceFile<P> {
     /// Appends whole records with one write, of which there are as many as `tally` says, where that is
     /// known. If that fails for more than one record, they are written one by one, so that all are in
     /// the file for which there is room. Where one fails, it and all others of its process are counted
-    /// as dropped, and the process is added to `failed`. The stream ended at `end` when they were taken.
-    /// May sleep; the commit lock is held.
+    /// as dropped, and the process is added to the failed ones. May sleep; the commit lock is held.
+    ///
+    /// An interrupted thread says nothing of the file: its records, and all behind them, are kept for the next one that
+    /// writes, at the latest the helper.
     pub(crate) fn write(
         self: &Arc<Self>,
         leave: &Leave<P>,
         records: &[u8],
         tally: Option<&Tally>,
-        end: u64,
-        failed: &mut Vec<i32>,
+        unwritten: &mut Unwritten,
         failures: &mut Failures<P>,
     ) {
+        if !unwritten.kept.is_empty() {
+            return self.keep(records, unwritten);
+        }
         if failures.iter().any(|failed| Arc::ptr_eq(&failed.file, self)) {
-            return self.write_each(leave, records, None, end, failed, failures);
+            return self.write_each(leave, records, None, unwritten, failures);
         }
         match self.append(leave, records) {
             Ok(()) => self.count_written(records, tally),
-            Err(errno) => self.write_each(leave, records, Some(errno), end, failed, failures),
+            Err(errno) if unwritten.is_kept_after(errno) => self.keep(records, unwritten),
+            Err(errno) => self.write_each(leave, records, Some(errno), unwritten, failures),
+        }
+    }
+
+    /// Writes the records that are kept. Returns whether there is room for others then.
+    fn write_kept(
+        self: &Arc<Self>,
+        leave: &Leave<P>,
+        unwritten: &mut Unwritten,
+        failures: &mut Failures<P>,
+    ) -> bool {
+        if unwritten.kept.is_empty() {
+            return true;
+        }
+        let kept = core::mem::take(&mut unwritten.kept);
+        self.write(leave, &kept, None, unwritten, failures);
+        self.engine.stats.count_off(kept.len());
+        if unwritten.kept.is_empty() {
+            self.written.store(unwritten.end, Ordering::Release);
+        }
+        unwritten.kept.len() < KEPT_MAX
+    }
+
+    /// Keeps records that the current thread cannot write, and leaves the file to the helper.
+    #[cold]
+    fn keep(self: &Arc<Self>, records: &[u8], unwritten: &mut Unwritten) {
+        if records.is_empty() {
+            return;
+        }
+        unwritten.kept.extend_from_slice(records);
+        self.engine.stats.queued.add(i64::try_from(records.len()).unwrap_or(i64::MAX));
+        if !core::mem::replace(&mut unwritten.is_left, true) {
+            self.engine.leave(Arc::clone(self));
         }
     }
 
@@ -264,8 +342,7 @@ impl<P: Platform> TraceFile<P> {
         leave: &Leave<P>,
         mut records: &[u8],
         error: Option<Errno>,
-        end: u64,
-        failed: &mut Vec<i32>,
+        unwritten: &mut Unwritten,
         failures: &mut Failures<P>,
     ) {
         let mut first = true;
@@ -279,14 +356,17 @@ impl<P: Platform> TraceFile<P> {
                 _ => self.append(leave, record),
             };
             if let Err(errno) = result {
+                if unwritten.is_kept_after(errno) {
+                    return self.keep(records, unwritten);
+                }
                 self.engine.stats.drop_one(header.kind);
                 self.failed.store(true, Ordering::Relaxed);
                 if !failed_before {
-                    let again = failed.contains(&header.pid);
+                    let again = unwritten.failed.contains(&header.pid);
                     if !again {
-                        failed.push(header.pid);
+                        unwritten.failed.push(header.pid);
                     }
-                    let file = Arc::clone(self);
+                    let (file, end) = (Arc::clone(self), unwritten.end);
                     failures.push(WriteFailed { pid: header.pid, errno, again, file, end });
                 }
             } else {
@@ -337,6 +417,13 @@ impl<P: Platform> TraceFile<P> {
         count(&self.commits, 1);
         count(&self.bytes, records.len() as u64);
         Ok(())
+    }
+}
+
+impl Unwritten {
+    /// Returns whether records are kept that could not be written for that reason.
+    fn is_kept_after(&self, errno: Errno) -> bool {
+        self.has_signals && errno.is_interrupted()
     }
 }
 

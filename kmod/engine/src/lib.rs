@@ -6,7 +6,8 @@
 //!   are made where sleeping is not allowed while the stream has no room.
 //!
 //! No two files share a lock. Whoever makes a record writes it, when the [`Policy`] wants it to
-//! be written; another thread may do so for a process that is [overdue](ProcTrace::is_overdue).
+//! be written; another thread may do so for a process that is [overdue](ProcTrace::is_overdue), or whose write a signal
+//! has interrupted ([`Engine::help_left`]).
 //!
 //! The engine knows no kernel: it is generic over [`Platform`], which the module
 //! implements with mutexes, vnodes and the clock of FreeBSD, and the host simulation
@@ -19,12 +20,14 @@
 //! | commit | may sleep | the order of writes to one file, its spare memory | first, with leave to write; the file is written under it |
 //! | queue | never sleeps | queue, spare memory, trace file of one process | second; nothing is allocated under it |
 //! | stream | never sleeps | stream of one file | last; nothing is locked or allocated under it |
+//! | left | never sleeps | the files that are left to the helper | last, as the stream lock |
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 mod file;
+mod left;
 mod platform;
 mod process;
 mod queue;

@@ -8,6 +8,16 @@ use ktrace_format::{Kind, Timespec};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
+impl Errno {
+    /// `EINTR`, and `ERESTART` of the kernel.
+    const INTERRUPTED: [Errno; 2] = [Errno(4), Errno(-1)];
+
+    /// Returns whether a signal has interrupted the thread: the error concerns the thread, not its file.
+    pub fn is_interrupted(self) -> bool {
+        Errno::INTERRUPTED.contains(&self)
+    }
+}
+
 /// The system: its locks, its files, its clock.
 ///
 /// Context: an operation that takes a [`Platform::MaySleep`] may sleep, and only a
@@ -129,7 +139,8 @@ pub trait Storage<MaySleep>: Send + Sync {
     /// As [`Storage::start_write`], but `None` where the file system is suspended. May sleep.
     fn try_start_write(&self, may_sleep: MaySleep) -> Option<Self::Leave>;
 
-    /// Appends all of `bytes`, or nothing and returns why. May sleep.
+    /// Appends all of `bytes`, or nothing and returns why. May sleep. Bytes that an [interrupted](Errno::is_interrupted)
+    /// thread could not append are appended next.
     fn append(&self, leave: &Self::Leave, bytes: &[u8]) -> Result<(), Errno>;
 }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use ktrace_format::{HEADER_LEN, Header, Kind, MAXCOMLEN, Payload, Record, Timespec, encode_header};
 
-use crate::file::{Leave, WriteFailed, Writer};
+use crate::file::{Leave, Unwritten, WriteFailed, Writer};
 use crate::queue::{Abandoned, Balance, NotQueued, Queue};
 use crate::segment::{SEGMENT_LEN, Segment, Stack};
 use crate::stream::Put;
@@ -259,8 +259,8 @@ impl<P: Platform> ProcTrace<P> {
                 }
                 Step::Due(file) => {
                     // Where another thread writes, there is still room meanwhile.
-                    file.try_with_writer(may_sleep, |leave, writer| {
-                        file.write_stream(may_sleep, leave, writer, &mut failures);
+                    file.try_with_writer(may_sleep, true, &mut failures, |leave, writer, failures| {
+                        file.write_stream(may_sleep, leave, writer, failures);
                     });
                     break;
                 }
@@ -271,7 +271,7 @@ impl<P: Platform> ProcTrace<P> {
                     step
                 }
                 Step::Unfit => {
-                    self.drop_unfit(new.header.kind);
+                    self.drop_record(new.header.kind);
                     break;
                 }
             };
@@ -311,8 +311,27 @@ impl<P: Platform> ProcTrace<P> {
         failures
     }
 
+    /// Ends the trace of a process that exits and is not traced any more: [flushes](ProcTrace::flush) the file that it
+    /// was traced to, or [drains](ProcTrace::drain), and drops what a signal has kept it from writing if there is no room
+    /// to keep that. May sleep; locks as [`ProcTrace::flush`].
+    pub fn end(&self, may_sleep: P::MaySleep, file: Option<&Arc<TraceFile<P>>>) -> Failures<P> {
+        let failures = match file {
+            Some(file) => self.flush(may_sleep, 0, file),
+            // The thread that ended tracing before may not have written all yet.
+            None => self.drain(may_sleep, 0),
+        };
+        let (mut segments, bytes) = self.queue.with(Queue::take);
+        while let Some(segment) = segments.pop() {
+            if let Some(file) = segment.file() {
+                file.discard(segment.bytes());
+            }
+        }
+        self.engine.stats.count_off(bytes);
+        failures
+    }
+
     /// Writes queue and stream for a process that does not get to it. May sleep; locks as
-    /// [`ProcTrace::flush`].
+    /// [`ProcTrace::flush`]. The calling thread must have no signals.
     ///
     /// Where the file system is suspended nothing happens: it may be the process that suspended it,
     /// and to go on it must not have to wait for this thread. Nor where another thread has the
@@ -322,10 +341,10 @@ impl<P: Platform> ProcTrace<P> {
         let mut failures = Vec::new();
         // The last reference may be this one: not to be dropped under a lock.
         let Some(file) = self.queue.with(|queue| queue.only_file().cloned()) else { return failures };
-        file.try_with_writer(may_sleep, |leave, writer| {
+        file.try_with_writer(may_sleep, false, &mut failures, |leave, writer, failures| {
             let only =
                 || self.queue.with(|queue| queue.only_file().is_some_and(|only| Arc::ptr_eq(only, &file)));
-            if only() && self.write_to(may_sleep, room, &file, leave, writer, &mut failures) {
+            if only() && self.write_to(may_sleep, room, &file, leave, writer, failures) {
                 self.engine.stats.helped.add(1);
             }
         });
@@ -430,9 +449,12 @@ impl<P: Platform> ProcTrace<P> {
     fn write_queue(&self, may_sleep: P::MaySleep, room: usize, failures: &mut Failures<P>) {
         for _ in 0..self.queue.with(|queue| queue.files_max()) {
             let Some(file) = self.queue.with(|queue| queue.first_file().cloned()) else { return };
-            file.with_writer(may_sleep, |leave, writer| {
+            let written = file.with_writer(may_sleep, failures, |leave, writer, failures| {
                 self.write_to(may_sleep, room, &file, leave, writer, failures);
             });
+            if written.is_none() {
+                return;
+            }
         }
     }
 
@@ -453,7 +475,7 @@ impl<P: Platform> ProcTrace<P> {
         });
         let any = queued.1 != 0 || !spare.bytes().is_empty();
         file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
-            self.write_queued(file, leave, writer, queued, end, failures);
+            self.write_queued(file, leave, writer, queued, failures);
         });
         any
     }
@@ -465,11 +487,10 @@ impl<P: Platform> ProcTrace<P> {
         leave: &Leave<P>,
         writer: &mut Writer<P>,
         (mut segments, bytes): (Stack<P>, usize),
-        end: u64,
         failures: &mut Failures<P>,
     ) {
         while let Some(mut segment) = segments.pop() {
-            file.write(leave, segment.bytes(), None, end, &mut writer.failed, failures);
+            file.write(leave, segment.bytes(), None, &mut writer.unwritten, failures);
             // Not the last reference: the caller has one.
             drop(segment.reset());
             if writer.free.len() < FREE_MAX {
@@ -516,15 +537,20 @@ impl<P: Platform> ProcTrace<P> {
         file: &Arc<TraceFile<P>>,
         failures: &mut Failures<P>,
     ) -> Step<P> {
-        let tried = file.try_with_writer(may_sleep, |leave, writer| {
+        let tried = file.try_with_writer(may_sleep, true, failures, |leave, writer, failures| {
             self.write_before(may_sleep, room, new, file, leave, writer, failures)
         });
-        let step = tried.unwrap_or_else(|| self.queue.with(|queue| self.put(queue, new)));
-        match step {
-            Step::Behind(current) if Arc::ptr_eq(&current, file) => file
-                .with_writer(may_sleep, |leave, writer| {
+        match tried.unwrap_or_else(|| self.queue.with(|queue| self.put(queue, new))) {
+            Step::Behind(current) if Arc::ptr_eq(&current, file) => {
+                let written = file.with_writer(may_sleep, failures, |leave, writer, failures| {
                     self.write_before(may_sleep, room, new, file, leave, writer, failures)
-                }),
+                });
+                written.unwrap_or_else(|| {
+                    // Its thread has a signal to go to, and there is no room for it until the file is written.
+                    self.drop_record(new.header.kind);
+                    Step::Done
+                })
+            }
             step => step,
         }
     }
@@ -563,10 +589,10 @@ impl<P: Platform> ProcTrace<P> {
         });
         if let Some((end, queued, alone)) = taken {
             file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
-                self.write_queued(file, leave, writer, queued, end, failures);
+                self.write_queued(file, leave, writer, queued, failures);
                 if let Some((drop, time)) = alone {
                     (new.header.drop, new.header.time) = (drop, time);
-                    self.write_alone(file, leave, new, end, &mut writer.failed, failures);
+                    self.write_alone(file, leave, new, &mut writer.unwritten, failures);
                 }
             });
         }
@@ -579,8 +605,7 @@ impl<P: Platform> ProcTrace<P> {
         file: &Arc<TraceFile<P>>,
         leave: &Leave<P>,
         new: &mut New<'_>,
-        end: u64,
-        failed: &mut Vec<i32>,
+        unwritten: &mut Unwritten,
         failures: &mut Failures<P>,
     ) {
         let mut encoded = Vec::new();
@@ -588,13 +613,13 @@ impl<P: Platform> ProcTrace<P> {
             encoded.resize(new.record.len, 0);
         }
         match new.record.finished(&mut new.header, &mut encoded) {
-            Some(bytes) => file.write(leave, bytes, None, end, failed, failures),
-            None => self.drop_unfit(new.header.kind),
+            Some(bytes) => file.write(leave, bytes, None, unwritten, failures),
+            None => self.drop_record(new.header.kind),
         }
     }
 
-    /// Counts a record that the format has no room for; the next one carries `KTR_DROP`.
-    fn drop_unfit(&self, kind: Kind) {
+    /// Counts a record for which there is no room; the next one carries `KTR_DROP`.
+    fn drop_record(&self, kind: Kind) {
         self.engine.stats.drop_one(kind);
         self.queue.with(|queue| queue.mark_drop());
     }

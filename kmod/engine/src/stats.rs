@@ -1,10 +1,12 @@
 //! What all traces of the system share: the settings, and the statistics.
 
+use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ktrace_format::{Kind, PerKind};
 
-use crate::{Counter, Event, Platform, Settings};
+use crate::left::Left;
+use crate::{Counter, Event, Mutex, Platform, Settings};
 
 /// Shared by all traces.
 pub struct Engine<P: Platform> {
@@ -12,6 +14,8 @@ pub struct Engine<P: Platform> {
     pub settings: Settings,
     /// What has happened so far.
     pub stats: Stats<P>,
+    /// Lock of the files that are left to the helper; last, as the stream lock.
+    pub(crate) left: P::Mutex<Option<Box<Left<P>>>>,
 }
 
 /// Counters since the module was loaded. A record that was made is in a file, or in a
@@ -55,6 +59,7 @@ impl<P: Platform> Engine<P> {
                 files: P::Counter::new(),
                 queued_max: AtomicU64::new(0),
             },
+            left: P::Mutex::new(c"ktrace_rs left", None),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Files that can be slow, full, limited or dead.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,8 @@ use crate::MaySleep;
 use crate::context::{assert_may_sleep, assert_may_wait_for_leave};
 use crate::interleave::{Point, point};
 
+/// `EINTR` of intro(2): a signal has interrupted the thread.
+pub const EINTR: Errno = Errno(4);
 /// `EIO` of intro(2): what a write to a broken or dead file returns.
 pub const EIO: Errno = Errno(5);
 /// `EFBIG`: the file would be larger than its opener may make it.
@@ -32,6 +35,23 @@ pub struct Faults {
     pub suspended: bool,
     /// The file is gone: every write fails with `EIO`.
     pub dead: bool,
+    /// Threads that have [a signal](with_signal) are interrupted: their writes fail with its error.
+    pub interruptible: bool,
+    /// Writes that succeed before threads are interrupted.
+    pub uninterrupted: u64,
+}
+
+thread_local! {
+    /// How the signal ends what the current thread does, if it has one.
+    static SIGNAL: Cell<Option<Errno>> = const { Cell::new(None) };
+}
+
+/// Runs `work` with a signal pending for the current thread, which ends what it does with that error.
+pub fn with_signal<R>(errno: Errno, work: impl FnOnce() -> R) -> R {
+    let before = SIGNAL.replace(Some(errno));
+    let result = work();
+    SIGNAL.set(before);
+    result
 }
 
 /// A file, whoever has it open.
@@ -107,6 +127,12 @@ impl Disk {
         let attempt = state.attempts;
         state.attempts = attempt.saturating_add(1);
         let end = state.content.len().saturating_add(bytes.len());
+        if let Some(errno) = SIGNAL.get().filter(|_| state.faults.interruptible) {
+            match state.faults.uninterrupted.checked_sub(1) {
+                Some(left) => state.faults.uninterrupted = left,
+                None => return Err(errno),
+            }
+        }
         if state.faults.dead || state.faults.broken.contains(&attempt) {
             return Err(EIO);
         }

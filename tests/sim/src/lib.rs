@@ -28,7 +28,7 @@ mod system;
 mod thread;
 
 pub use counter::HostCounter;
-pub use disk::{Disk, EFBIG, EIO, ENOSPC, Faults, OpenFile};
+pub use disk::{Disk, EFBIG, EINTR, EIO, ENOSPC, Faults, OpenFile, with_signal};
 pub use lock::{CommitLock, HostMutex};
 pub use platform::{Engine, Failures, File, Host, MaySleep, Trace, set_cpu};
 pub use process::Process;

@@ -225,11 +225,8 @@ impl Thread {
             let file = trace.as_ref().and_then(|trace| trace.set_file(None));
             (trace, file)
         });
-        match (trace, file) {
-            (Some(trace), Some(file)) => p.system().write_failed(trace.flush(MaySleep::new(), 0, &file)),
-            // Whoever ended it before may not have written all yet.
-            (Some(trace), None) => p.system().write_failed(trace.drain(MaySleep::new(), 0)),
-            _ => {}
+        if let Some(trace) = trace {
+            p.system().write_failed(trace.end(MaySleep::new(), file.as_ref()));
         }
         p.system().remove(p.pid());
     }

@@ -5,6 +5,7 @@ mod checks;
 mod expected;
 mod failures;
 mod interleavings;
+mod interrupted;
 mod load;
 mod model;
 mod processes;
