@@ -2,7 +2,8 @@
 //!
 //! Whoever makes a record writes it, at the latest when it returns to user mode. A process that
 //! stays in the kernel does not get there: asleep, its last records would reach the file when it
-//! wakes up; busy, its queue could become full. The helper writes for these, and for nobody else.
+//! wakes up; busy, its queue could become full. The helper writes for these; and for those whose write a signal has
+//! interrupted (NFS with `intr`, FUSE), as it gets none itself. It writes for nobody else.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -65,7 +66,7 @@ pub(crate) fn oldest(may_sleep: MaySleep) -> u64 {
 /// The looks so far; zero is none.
 static LOOKS: AtomicU32 = AtomicU32::new(0);
 
-/// Writes whatever is overdue, and returns when to look again. While nobody is traced that is
+/// Writes whatever is overdue, and returns when to look again. While nobody is traced, and nothing waits, that is
 /// seldom: whoever begins to trace wakes it.
 fn work(may_sleep: MaySleep) -> Option<u32> {
     module::with_engine(|engine| {
@@ -73,9 +74,10 @@ fn work(may_sleep: MaySleep) -> Option<u32> {
         if engine.stats.queued.fetch() != 0 {
             write_overdue(may_sleep);
         }
+        write_failed(engine.help_left(may_sleep));
         // Something is overdue when it is found twice; a fifth of the latency is for sleeps that take
         // longer, and for the write.
-        Some(if engine.stats.procs.fetch() == 0 {
+        Some(if engine.stats.procs.fetch() == 0 && engine.stats.queued.fetch() == 0 {
             LATENCY_MAX
         } else {
             (engine.settings.latency().saturating_mul(2) / 5).max(1)

@@ -220,10 +220,7 @@ pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
         let file = trace.as_ref().and_then(|trace| trace.set_file(None));
         (trace, file)
     };
-    match (trace, file) {
-        (Some(trace), Some(file)) => write_failed(may_sleep, trace.flush(may_sleep, 0, &file)),
-        // Whoever ended it before may not have written all yet.
-        (Some(trace), None) => write_failed(may_sleep, trace.drain(may_sleep, 0)),
-        _ => {}
+    if let Some(trace) = trace {
+        write_failed(may_sleep, trace.end(may_sleep, file.as_ref()));
     }
 }

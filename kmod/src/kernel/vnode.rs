@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use core::ffi::{CStr, c_char, c_int};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use kernel_sys as sys;
 use ktrace_engine::{Errno, Storage};
@@ -36,6 +36,9 @@ pub(crate) struct TraceVnode {
     limit: i64,
     name: Arc<[u8]>,
     number: u64,
+    /// Size that the file is to be cut to before the next write, and most bytes that this may be: a signal has interrupted
+    /// a write, and then the cut. Guarded by the vnode's lock. A size of -1 is none.
+    torn: (AtomicI64, AtomicI64),
 }
 
 // SAFETY: vnodes and credentials are made to be shared by threads.
@@ -72,6 +75,7 @@ impl TraceVnode {
                 limit: sys::lim_cur(td.as_ptr(), sys::RLIMIT_FSIZE.cast_signed()),
                 name: Arc::default(),
                 number: OPENED.fetch_add(1, Ordering::Relaxed),
+                torn: (AtomicI64::new(-1), AtomicI64::new(0)),
             }
         };
         // SAFETY: the vnode is referenced.
@@ -183,6 +187,7 @@ impl Storage<MaySleep> for TraceVnode {
 impl TraceVnode {
     /// Appends all of `bytes`, or leaves the file as it was. The vnode is locked.
     fn append_locked(&self, bytes: &[u8]) -> Result<(), Errno> {
+        self.mend()?;
         // A file system may write what fits below the limit, and not say that the rest is
         // missing: look first.
         let past_limit =
@@ -203,7 +208,14 @@ impl TraceVnode {
                 // Some file systems write a part although IO_UNIT asks for all or nothing:
                 // take that back. Where that fails, too, the first reason is the one to tell.
                 let written = bytes.len().saturating_sub(rest.len());
-                let _ = self.take_back(written, before.map(|size| (size, moved)));
+                let back = self.take_back(written, before.map(|size| (size, moved)));
+                if let (Err(errno), Some(before)) = (back, before)
+                    && errno.is_interrupted()
+                {
+                    let most = i64::try_from(written.saturating_add(moved)).unwrap_or(i64::MAX);
+                    self.torn.1.store(most, Ordering::Relaxed);
+                    self.torn.0.store(before, Ordering::Relaxed);
+                }
                 return Err(result.err().unwrap_or(EIO));
             }
             rest = rest.get(moved..).unwrap_or_default();
@@ -257,6 +269,21 @@ impl TraceVnode {
                 check(unsafe { sys::vn_truncate_locked(self.vp, now.saturating_sub(cut), false, self.cred) })
             }
         }
+    }
+
+    /// Cuts off what an interrupted write has left, unless others have written behind it. The vnode is locked.
+    fn mend(&self) -> Result<(), Errno> {
+        let before = self.torn.0.load(Ordering::Relaxed);
+        if before < 0 {
+            return Ok(());
+        }
+        let grown = self.size()?.saturating_sub(before);
+        if grown > 0 && grown <= self.torn.1.load(Ordering::Relaxed) {
+            // SAFETY: vnode and credential are referenced, and the vnode is locked.
+            check(unsafe { sys::vn_truncate_locked(self.vp, before, false, self.cred) })?;
+        }
+        self.torn.0.store(-1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Size of the file in bytes. The vnode is locked.

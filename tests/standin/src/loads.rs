@@ -68,6 +68,11 @@ pub const ALL: &[Load] = &[
     Load { name: "filesize", about: "a limit of the size of files", run: disks::filesize },
     Load { name: "failing", about: "a disk that fails writes", run: disks::failing },
     Load { name: "late", about: "a disk that fails what an unload writes at last", run: disks::late },
+    Load {
+        name: "interrupted",
+        about: "a file system that signals interrupt, as NFS with intr",
+        run: disks::interrupted,
+    },
     Load { name: "dead", about: "a file system that is unmounted by force", run: disks::dead },
     Load {
         name: "suspended",

@@ -403,6 +403,11 @@ impl Kp {
         self.pending.fetch_or(1 << signal, Ordering::SeqCst);
         self.first_thread().schedule_ast(sys::TDA_SIG);
     }
+
+    /// Whether a signal is pending, which interrupts what a thread of the process waits for.
+    pub(crate) fn has_signal(&self) -> bool {
+        self.pending.load(Ordering::SeqCst) != 0
+    }
 }
 
 /// The thread ends; with the last one, its process does.

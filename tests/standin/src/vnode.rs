@@ -16,6 +16,7 @@ use crate::sched::{Sleep, point, wake};
 use crate::witness::{self, Kind};
 use crate::{cred, flaw, heap, user};
 
+const EINTR: c_int = sys::EINTR.cast_signed();
 const EBADF: c_int = sys::EBADF.cast_signed();
 const EFBIG: c_int = sys::EFBIG.cast_signed();
 const EIO: c_int = sys::EIO.cast_signed();
@@ -40,6 +41,10 @@ pub struct Disk {
     pub partial: AtomicBool,
     /// Of a hundred writes, so many fail.
     pub failing: AtomicU64,
+    /// Threads of processes with a signal pending are interrupted, as by NFS with `intr`.
+    pub interruptible: AtomicBool,
+    /// How often that was so.
+    pub interrupted: AtomicU64,
     /// All vnodes are dead: the file system was unmounted.
     pub dead: AtomicBool,
     /// Opening a file waits.
@@ -60,6 +65,8 @@ impl Disk {
             room: AtomicI64::new(i64::MAX),
             partial: AtomicBool::new(false),
             failing: AtomicU64::new(0),
+            interruptible: AtomicBool::new(false),
+            interrupted: AtomicU64::new(0),
             dead: AtomicBool::new(false),
             held: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
@@ -67,6 +74,13 @@ impl Disk {
             writes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }))
+    }
+
+    /// Whether a signal interrupts what the current thread does with the disk.
+    fn is_interrupted(&self) -> bool {
+        let is_it = self.interruptible.load(Ordering::Relaxed) && current().proc().has_signal();
+        self.interrupted.fetch_add(u64::from(is_it), Ordering::Relaxed);
+        is_it
     }
 
     fn channel(&self) -> usize {
@@ -442,6 +456,10 @@ impl Vnode {
         if fails && bytes.len() <= PART {
             return Err(EIO);
         }
+        let interrupted = disk.is_interrupted();
+        if interrupted && bytes.len() <= PART {
+            return Err(EINTR);
+        }
         let rate = disk.rate.load(Ordering::Relaxed);
         if let Some(ns) = (bytes.len() as u64).saturating_mul(1_000_000_000).checked_div(rate) {
             let sleep = Sleep::prepare();
@@ -455,7 +473,7 @@ impl Vnode {
         // What fits below the limit is written, without a word: see vn_rlimit_fsizex() in the kernel.
         take = take.min(usize::try_from(limit - size).unwrap_or(usize::MAX));
         let silently_cut = bytes.len() - take;
-        if fails {
+        if fails || interrupted {
             take = take.min(PART);
         }
         let room = usize::try_from(disk.room.load(Ordering::Relaxed)).unwrap_or(0);
@@ -484,6 +502,9 @@ impl Vnode {
         disk.bytes.fetch_add(take as u64, Ordering::Relaxed);
         if fails {
             return Err(EIO);
+        }
+        if interrupted {
+            return Err(EINTR);
         }
         Ok(bytes.len() - take - silently_cut)
     }
@@ -519,6 +540,9 @@ pub(crate) unsafe extern "C" fn vn_truncate_locked(
     let vnode = unsafe { vnode_of(vp) };
     if !vnode.is_locked() || !witness::has(vnode.disk.channel(), Kind::Leave) {
         violation!(LockUse, "vn_truncate_locked() of a vnode that is not locked, or without leave to write");
+    }
+    if vnode.disk.is_interrupted() {
+        return EINTR;
     }
     vnode.set_size(length);
     0

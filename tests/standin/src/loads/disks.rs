@@ -190,6 +190,46 @@ pub fn late(world: &World) -> Result<String> {
     Ok(format!("{} lines of dmesg(8), and the stock backend's trace is what it was", lines.len()))
 }
 
+/// Signals interrupt writes, some of them in the middle: nobody loses a record, nor stops being traced.
+pub fn interrupted(world: &World) -> Result<String> {
+    let mut lines = Vec::new();
+    for policy in ["record", "return", "batch"] {
+        let disk = Disk::new();
+        let path = format!("/tmp/ktrace.{policy}");
+        let file = world.file(&path, disk);
+        disk.interruptible.store(true, Relaxed);
+        let module = world.load()?;
+        sysctl::set_text("kern.ktrace_rs.policy", policy)
+            .map_err(|errno| anyhow::anyhow!("sysctl: errno {errno}"))?;
+        let children = start(world, &path)?;
+        while children.iter().any(|child| !child.process.has_exited()) {
+            for child in children.iter().filter(|child| !child.process.has_exited()) {
+                me().kill(child.process, 30);
+            }
+            me().sleep(100_000);
+        }
+        // The helper writes what is left.
+        let wait = |name: &str| {
+            while sysctl::number(&format!("kern.ktrace_rs.stats.{name}")).unwrap_or(0) != 0 {
+                me().sleep(1_000_000);
+            }
+        };
+        ["queued", "files"].iter().for_each(|name| wait(name));
+        expect_quiet();
+        let threads: Vec<_> = children.iter().map(|child| child.thread).collect();
+        lines.push(summary(&expect_all(file, &threads)));
+        let said = console::take();
+        if said.iter().any(|line| line.contains("write failed")) {
+            violation!(Record, "a signal has ended a trace: {said:?}");
+        }
+        if disk.interrupted.load(Relaxed) == 0 {
+            violation!(Call, "no signal has interrupted a write under {policy}");
+        }
+        module.unload_at_last();
+    }
+    Ok(lines.join("\n\t"))
+}
+
 /// The file system goes away under a running trace.
 pub fn dead(world: &World) -> Result<String> {
     let disk = Disk::new();

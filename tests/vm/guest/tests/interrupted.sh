@@ -1,0 +1,69 @@
+#!/bin/sh
+# A trace file on NFS that is mounted with intr: a signal interrupts the write of the thread that
+# has it pending. No process stops being traced, and not a record is lost.
+# timeout: 240
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+
+# nfs: an NFS server of this machine, with one directory, mounted on mnt.
+nfs() {
+	mkdir export mnt || return 1
+	mount -t tmpfs tmpfs export || return 1
+	at_exit "umount -f $PWD/export"
+	kldload -n nfsd nfscl || return 1
+	ifconfig lo0 inet 127.0.0.1 up || return 1
+	sysctl -q vfs.nfsd.server_min_nfsvers=4 vfs.nfsd.server_max_nfsvers=4 vfs.nfsd.enable_stringtouid=1 \
+	    vfs.nfs.enable_uidtostring=1 || return 1
+	echo "V4: $PWD/export" >exports
+	echo "$PWD/export -maproot=root 127.0.0.1" >>exports
+	mountd -R exports || return 1
+	at_exit 'kill $(cat /var/run/mountd.pid) 2>/dev/null'
+	nfsd -t -n 4 || return 1
+	at_exit 'kill -USR1 $(pgrep -o nfsd) 2>/dev/null'
+	for _second in $(jot 20); do
+		if mount -t nfs -o nfsv4,intr,retrycnt=1 127.0.0.1:/ mnt; then
+			at_exit "umount -f $PWD/mnt"
+			return
+		fi
+		sleep 1
+	done
+	return 1
+}
+nfs || skip "no NFS server"
+
+module_load
+sysctl -q kern.ktrace_rs.policy=return || fail "policy"
+dropped=$(ktrace_rs_stat dropped)
+quiet
+
+file=$PWD/mnt/trace
+: >"$file" || skip "NFS cannot be written"
+# Both to one file.
+steady() {
+	ktrace -a -t cs -f "$file" "$KT_BIN/steady" -p 2000 >"said.$1" &
+	pid=$!
+	at_exit "kill -KILL $pid 2>/dev/null"
+	# It has its handlers of signals then.
+	wait_for 60 has "$file" "^SYSRET pid=$pid .* code=39 "
+}
+steady other
+other=$pid
+for round in 1 2 3 4 5; do
+	steady "$round"
+	# Of the signals of intr.
+	kill -HUP "$pid"
+	wait "$pid" || fail "steady: status $?"
+	check_ok is_traced "$other"
+	is_written() {
+		has "$file" "^PSIG pid=$pid .* signo=1 "
+	}
+	wait_for 30 is_written
+done
+kill -HUP "$other"
+wait "$other" || fail "steady: status $?"
+wait_for 30 idle
+! logged "ktrace write failed" || fail "a signal has ended a trace"
+check_eq "$(records "$file" ' drop=1')" 0 "drops"
+check_eq "$(ktrace_rs_stat dropped)" "$dropped" "kern.ktrace_rs.stats.dropped"
+module_unload
