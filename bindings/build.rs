@@ -131,7 +131,7 @@ const VARIABLES: &[&str] = &[
     "F(READ|WRITE)",
     "IO_.*",
     "KTR.*",
-    "LK_(EXCLUSIVE|RETRY)",
+    "LK_(EXCLUSIVE|NOWAIT|RETRY)",
     "LOG_NOTICE",
     "M_(TEMP|WAITOK|ZERO|NOWAIT)",
     "MAXCOMLEN",

@@ -22,19 +22,43 @@ impl<P: Platform> Engine<P> {
     /// to it. The calling thread must have no signals: the records that it cannot write are dropped. May sleep; locks as
     /// [`ProcTrace::flush`](crate::ProcTrace::flush).
     ///
-    /// Does not wait, as [`ProcTrace::help`](crate::ProcTrace::help): a file that is in use stays in the list.
-    pub fn help_left(&self, may_sleep: P::MaySleep) -> Failures<P> {
+    /// Does not wait, as [`ProcTrace::help`](crate::ProcTrace::help): a file that is in use stays in the list, and so does
+    /// one for which `begin` returns nothing. What it returns is dropped after the write.
+    pub fn help_left<G>(
+        &self,
+        may_sleep: P::MaySleep,
+        mut begin: impl FnMut(&P::Storage) -> Option<G>,
+    ) -> Failures<P> {
         let mut failures = Vec::new();
         let mut left = self.left.with(Option::take);
         while let Some(mut first) = left {
             left = first.next.take();
-            if first.file.help(may_sleep, &mut failures) {
+            let writing = begin(first.file.storage());
+            if writing.is_some() && first.file.help(may_sleep, &mut failures) {
                 self.stats.helped.add(1);
             } else {
                 self.push(first);
             }
         }
         failures
+    }
+
+    /// Takes a file off the list that was [left](Engine::leave) and is written. May sleep.
+    pub fn take_left(&self, file: &Arc<TraceFile<P>>) {
+        let mut found = None;
+        self.left.with(|left| {
+            let mut rest = left.take();
+            while let Some(mut first) = rest {
+                rest = first.next.take();
+                let list = if Arc::ptr_eq(&first.file, file) { &mut found } else { &mut *left };
+                first.next = list.take();
+                *list = Some(first);
+            }
+        });
+        // One after the other: the default would recurse down the stack.
+        while let Some(mut first) = found {
+            found = first.next.take();
+        }
     }
 
     /// Adds a file, which is alone, to the list.

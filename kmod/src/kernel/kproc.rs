@@ -20,7 +20,7 @@ const MILLISECOND: i64 = (1 << 32) / 1000;
 /// or `None` for until it is woken.
 pub(crate) type Work = fn(MaySleep) -> Option<u32>;
 
-/// A kernel process that works whenever it is woken, or has slept for long enough.
+/// A kernel process that works whenever it is woken, or has slept for long enough; at most once in a millisecond.
 ///
 /// Dropping it waits until it is gone. May sleep.
 pub(crate) struct Worker {
@@ -70,13 +70,14 @@ impl Worker {
         Err(Errno(error))
     }
 
-    /// Has the worker work, unless that is who asks. May be called with default mutexes held;
-    /// takes the worker's.
+    /// Whether it is the current process.
+    pub(crate) fn is_current(&self) -> bool {
+        CurrentThread::get().proc().as_ptr() == self.process
+    }
+
+    /// Has the worker work. May be called with default mutexes held; takes the worker's.
     pub(crate) fn wake(&self) {
-        // It may be traced, and goes to sleep with its mutex held.
-        if CurrentThread::get().proc().as_ptr() != self.process
-            && !self.shared.woken.swap(true, Ordering::AcqRel)
-        {
+        if !self.shared.woken.swap(true, Ordering::AcqRel) {
             self.shared.locked(|shared| shared.wakeup());
         }
     }
@@ -121,6 +122,8 @@ unsafe extern "C" fn main(arg: *mut c_void) {
         shared.woken.store(false, Ordering::SeqCst);
         let pause = (shared.work)(may_sleep);
         let stop = shared.locked(|shared| {
+            // Whoever wakes it again and again does not have it take a CPU. Nobody wakes this sleep.
+            shared.sleep((&raw const shared.stop).cast(), Some(1));
             if !shared.woken.load(Ordering::Acquire) && !shared.stop.load(Ordering::Relaxed) {
                 shared.sleep(arg, pause);
             }

@@ -189,6 +189,12 @@ impl<'a> Proc<'a> {
         unsafe { AtomicPtr::from_ptr((&raw mut (*self.0).p_ktrioparms).cast()) }
     }
 
+    /// Whether it is a process of the kernel's own.
+    pub(crate) fn is_kernel(self) -> bool {
+        // SAFETY: the process stays; the bit does not change.
+        unsafe { (*self.0).p_flag.cast_unsigned() & sys::P_KPROC != 0 }
+    }
+
     /// Whether a record of the stock backend is queued (`p_ktr`).
     pub(crate) fn has_stock_records(self) -> bool {
         // SAFETY: invariant.

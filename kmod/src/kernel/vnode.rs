@@ -1,8 +1,9 @@
 //! Vnodes that trace records are appended to.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ffi::{CStr, c_char, c_int};
-use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
 use kernel_sys as sys;
 use ktrace_engine::{Errno, Storage};
@@ -20,6 +21,7 @@ const WRITTEN_AT_ONCE: usize = 512;
 /// `RLIM_INFINITY`.
 const UNLIMITED: i64 = i64::MAX;
 
+const ENOENT: c_int = sys::ENOENT.cast_signed();
 const EFBIG: Errno = Errno(sys::EFBIG.cast_signed());
 const EIO: Errno = Errno(sys::EIO.cast_signed());
 
@@ -138,6 +140,12 @@ impl TraceVnode {
         }
     }
 
+    /// Returns a number of the file system, or zero if it is gone.
+    pub(crate) fn mount(&self) -> usize {
+        // SAFETY: the vnode is referenced. An unmount may change the pointer meanwhile; it is not followed.
+        unsafe { (&raw const (*self.vp).v_mount).read_volatile() }.addr()
+    }
+
     /// The credential, with one more reference.
     pub(crate) fn hold_cred(&self) -> Cred {
         // SAFETY: self holds a reference.
@@ -145,13 +153,22 @@ impl TraceVnode {
     }
 }
 
-/// What vn_start_write(9) returned. The current thread drops it.
-pub(crate) struct WriteLeave(*mut sys::mount);
+/// What vn_start_write(9) returned, and the vnode if that is locked already. The current thread drops it.
+pub(crate) struct WriteLeave {
+    mp: *mut sys::mount,
+    /// Null if the vnode is to be locked for each write.
+    locked: *mut sys::vnode,
+}
 
 impl Drop for WriteLeave {
     fn drop(&mut self) {
-        // SAFETY: from vn_start_write(9), by this thread.
-        unsafe { sys::vn_finished_write(self.0) };
+        // SAFETY: from vn_start_write(9), by this thread, which has locked the vnode if there is one.
+        unsafe {
+            if !self.locked.is_null() {
+                vn_unlock(self.locked);
+            }
+            sys::vn_finished_write(self.mp);
+        }
     }
 }
 
@@ -163,18 +180,25 @@ impl Storage<MaySleep> for TraceVnode {
         let mut mp = core::ptr::null_mut();
         // SAFETY: the caller may sleep; the vnode is referenced. Without V_PCATCH this succeeds.
         unsafe { sys::vn_start_write(self.vp, &raw mut mp, sys::V_WAIT.cast_signed()) };
-        WriteLeave(mp)
+        WriteLeave { mp, locked: core::ptr::null_mut() }
     }
 
+    /// Also locks the vnode, or returns nothing: another process may have it locked for long, with one huge write(2).
     fn try_start_write(&self, _: MaySleep) -> Option<WriteLeave> {
         let mut mp = core::ptr::null_mut();
         // SAFETY: as above.
         let error = unsafe { sys::vn_start_write(self.vp, &raw mut mp, sys::V_NOWAIT.cast_signed()) };
         // Without leave there is nothing to give back.
-        (error == 0).then(|| WriteLeave(mp))
+        let mut leave = (error == 0).then(|| WriteLeave { mp, locked: core::ptr::null_mut() })?;
+        // SAFETY: the caller may sleep; the vnode is referenced, and not locked: nobody writes a file under its lock.
+        leave.locked = unsafe { vn_try_lock(self.vp) }.then_some(self.vp)?;
+        Some(leave)
     }
 
-    fn append(&self, _: &WriteLeave, bytes: &[u8]) -> Result<(), Errno> {
+    fn append(&self, leave: &WriteLeave, bytes: &[u8]) -> Result<(), Errno> {
+        if leave.locked == self.vp {
+            return self.append_locked(bytes);
+        }
         // SAFETY: whoever has leave may sleep; the vnode is referenced.
         unsafe { vn_lock(self.vp) };
         let result = self.append_locked(bytes);
@@ -306,6 +330,26 @@ unsafe fn vn_lock(vp: *mut sys::vnode) {
     unsafe { sys::_vn_lock(vp, flags, FILE.as_ptr(), line!().cast_signed()) };
 }
 
+/// As [`vn_lock`], but returns false if another thread has the vnode locked.
+///
+/// # Safety
+///
+/// As for [`vn_lock`].
+unsafe fn vn_try_lock(vp: *mut sys::vnode) -> bool {
+    let flags = (sys::LK_EXCLUSIVE | sys::LK_NOWAIT).cast_signed();
+    // SAFETY: the caller's.
+    match unsafe { sys::_vn_lock(vp, flags, FILE.as_ptr(), line!().cast_signed()) } {
+        0 => true,
+        ENOENT => {
+            // It is dead: nobody has it for long.
+            // SAFETY: the caller's.
+            unsafe { vn_lock(vp) };
+            true
+        }
+        _ => false,
+    }
+}
+
 /// Unlocks a vnode. VOP_UNLOCK(9) comes from a header that only a kernel build generates: takes one more
 /// reference, and drops it together with the lock.
 ///
@@ -325,15 +369,73 @@ fn check(error: c_int) -> Result<(), Errno> {
 }
 
 impl Drop for TraceVnode {
+    /// Closes the file; a kernel process leaves that to [`close_left`], as it may hang.
     fn drop(&mut self) {
+        let opened = Opened { vp: self.vp, cred: self.cred };
+        if !CurrentThread::get().proc().is_kernel() {
+            // SAFETY: open() took these references, and nobody else has them any more.
+            return unsafe { opened.close() };
+        }
+        let left = Box::into_raw(Box::new(LeftOpen { opened, next: core::ptr::null_mut() }));
+        let mut next = LEFT_OPEN.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: nobody else has it before it is in the list.
+            unsafe { (*left).next = next };
+            match LEFT_OPEN.compare_exchange_weak(next, left, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => next = now,
+            }
+        }
+    }
+}
+
+/// What is to be closed.
+struct Opened {
+    vp: *mut sys::vnode,
+    cred: *mut sys::ucred,
+}
+
+impl Opened {
+    /// Closes the file.
+    ///
+    /// # Safety
+    ///
+    /// The references are those of [`TraceVnode::open`], and nobody uses them any more; the current thread may sleep.
+    unsafe fn close(self) {
         let inside = InKtrace::enter();
-        // SAFETY: open() took these references, and nobody else has them any more.
+        // SAFETY: the caller's.
         unsafe {
             let td = CurrentThread::get().as_ptr();
             sys::vn_close(self.vp, OPEN_FLAGS.cast_signed(), self.cred, td);
             sys::crfree(self.cred);
         }
         drop(inside);
+    }
+}
+
+/// A file that a kernel process has left to be closed.
+struct LeftOpen {
+    opened: Opened,
+    next: *mut LeftOpen,
+}
+
+/// The last of these; null if there is none.
+static LEFT_OPEN: AtomicPtr<LeftOpen> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Whether there are files that kernel processes have left to be closed.
+pub(crate) fn is_left_open() -> bool {
+    !LEFT_OPEN.load(Ordering::Acquire).is_null()
+}
+
+/// Closes the files that kernel processes have left. May sleep, and hang.
+pub(crate) fn close_left(_: MaySleep) {
+    let mut left = LEFT_OPEN.swap(core::ptr::null_mut(), Ordering::Acquire);
+    while !left.is_null() {
+        // SAFETY: the list was taken over as a whole; drop() made its parts of boxes.
+        let LeftOpen { opened, next } = *unsafe { Box::from_raw(left) };
+        // SAFETY: drop() has left its references, and the caller may sleep.
+        unsafe { opened.close() };
+        left = next;
     }
 }
 

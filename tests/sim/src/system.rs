@@ -134,7 +134,7 @@ impl System {
         for (room, trace) in overdue {
             self.write_failed(trace.help(MaySleep::new(), room));
         }
-        self.write_failed(self.engine.help_left(MaySleep::new()));
+        self.write_failed(self.engine.help_left(MaySleep::new(), |_| Some(())));
     }
 
     /// Writes what a trace that ended, or goes elsewhere now, has pending, and closes its file.

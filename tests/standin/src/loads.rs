@@ -68,6 +68,7 @@ pub const ALL: &[Load] = &[
     Load { name: "filesize", about: "a limit of the size of files", run: disks::filesize },
     Load { name: "failing", about: "a disk that fails writes", run: disks::failing },
     Load { name: "late", about: "a disk that fails what an unload writes at last", run: disks::late },
+    Load { name: "hung", about: "a disk whose writes hang, beside one that works", run: disks::hung },
     Load {
         name: "interrupted",
         about: "a file system that signals interrupt, as NFS with intr",

@@ -17,6 +17,7 @@ use crate::witness::{self, Kind};
 use crate::{cred, flaw, heap, user};
 
 const EINTR: c_int = sys::EINTR.cast_signed();
+const EBUSY: c_int = sys::EBUSY.cast_signed();
 const EBADF: c_int = sys::EBADF.cast_signed();
 const EFBIG: c_int = sys::EFBIG.cast_signed();
 const EIO: c_int = sys::EIO.cast_signed();
@@ -41,6 +42,8 @@ pub struct Disk {
     pub partial: AtomicBool,
     /// Of a hundred writes, so many fail.
     pub failing: AtomicU64,
+    /// Writes hang while this is set.
+    pub hangs: AtomicBool,
     /// Threads of processes with a signal pending are interrupted, as by NFS with `intr`.
     pub interruptible: AtomicBool,
     /// How often that was so.
@@ -65,6 +68,7 @@ impl Disk {
             room: AtomicI64::new(i64::MAX),
             partial: AtomicBool::new(false),
             failing: AtomicU64::new(0),
+            hangs: AtomicBool::new(false),
             interruptible: AtomicBool::new(false),
             interrupted: AtomicU64::new(0),
             dead: AtomicBool::new(false),
@@ -166,6 +170,7 @@ impl Vnode {
             removed: AtomicBool::new(false),
         }));
         vnode.v.v_type = kind;
+        vnode.v.v_mount = std::ptr::from_ref(disk).cast_mut().cast();
         // SAFETY: the lock stays where it is.
         unsafe { sx_init_flags(&raw mut vnode.lock, c"vnode".as_ptr(), 0) };
         let address = std::ptr::from_ref(vnode) as usize;
@@ -316,9 +321,20 @@ pub(crate) unsafe extern "C" fn vn_close(
     0
 }
 
-pub(crate) unsafe extern "C" fn _vn_lock(vp: *mut sys::vnode, _: c_int, _: *const c_char, _: c_int) -> c_int {
+pub(crate) unsafe extern "C" fn _vn_lock(
+    vp: *mut sys::vnode,
+    flags: c_int,
+    file: *const c_char,
+    line: c_int,
+) -> c_int {
     // SAFETY: the caller's.
-    unsafe { lock::sx_xlock((&raw const vnode_of(vp).lock).cast_mut()) };
+    let sx = (&raw const unsafe { vnode_of(vp) }.lock).cast_mut();
+    if flags.cast_unsigned() & sys::LK_NOWAIT != 0 {
+        // SAFETY: initialised by create().
+        return if unsafe { lock::sx_try_xlock_(sx, file, line) } != 0 { 0 } else { EBUSY };
+    }
+    // SAFETY: initialised by create().
+    unsafe { lock::sx_xlock(sx) };
     0
 }
 
@@ -455,6 +471,10 @@ impl Vnode {
         let fails = current().random(100) < disk.failing.load(Ordering::Relaxed);
         if fails && bytes.len() <= PART {
             return Err(EIO);
+        }
+        while disk.hangs.load(Ordering::Relaxed) {
+            let sleep = Sleep::prepare();
+            sleep.on(self.disk.channel() + 3, c"nfsreq".as_ptr(), sys::TDI_SLEEPING, Some(1_000_000));
         }
         let interrupted = disk.is_interrupted();
         if interrupted && bytes.len() <= PART {

@@ -1,5 +1,7 @@
 //! Threads whose writes a signal interrupts.
 
+use std::sync::Arc;
+
 use ktrace_engine::{BATCH_BYTES_MAX, BATCH_BYTES_MIN, Counter as _, Errno, Policy};
 use ktrace_format::{Kind, Payload};
 use ktrace_sim::{Disk, EINTR, Engine, Faults, Inherit, MaySleep, System, with_signal};
@@ -16,7 +18,7 @@ fn interruptible() -> Faults {
 
 /// What the helper does with the files that were left to it, for processes with these traces.
 fn help_left(engine: &Engine, processes: &[&Traced]) -> Vec<(i32, Errno)> {
-    settle(processes, engine.help_left(MaySleep::new()))
+    settle(processes, engine.help_left(MaySleep::new(), |_| Some(())))
 }
 
 #[test]
@@ -123,6 +125,30 @@ fn the_helper_waits_for_no_file() {
     disk.set_faults(Faults::default());
     assert_eq!(help_left(&engine, &[&traced]), []);
     assert_eq!(decode(&disk.content()).len(), 1);
+}
+
+/// Whoever ends several traces leaves their files to the helper, in case that one of them hangs.
+#[test]
+fn a_file_that_was_left_is_written_once() {
+    let (engine, disk) = (engine_of_records(), Disk::new());
+    engine.settings.set_policy(Policy::Batch);
+    let file = open(&engine, disk.open());
+    let traced = Traced::new(&engine, 1);
+    traced.set(&file);
+    traced.fault(1);
+    engine.leave(Arc::clone(&file));
+    traced.fault(2);
+    assert_eq!(settle(&[&traced], engine.help_left(MaySleep::new(), |_| None::<()>)), []);
+    assert_eq!(disk.size(), 0, "another helper is at work on that disk");
+    assert_eq!(help_left(&engine, &[&traced]), []);
+    assert_eq!(decode(&disk.content()).len(), 2);
+    engine.leave(Arc::clone(&file));
+    engine.leave(Arc::clone(&file));
+    traced.clear();
+    assert_eq!(traced.finish(), Ok(()));
+    engine.take_left(&file);
+    drop(file);
+    assert_eq!((decode(&disk.content()).len(), disk.open_count()), (2, 0));
 }
 
 /// A program that goes from signal to signal while its file cannot be written takes no more memory than some batches,

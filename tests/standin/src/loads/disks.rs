@@ -190,6 +190,46 @@ pub fn late(world: &World) -> Result<String> {
     Ok(format!("{} lines of dmesg(8), and the stock backend's trace is what it was", lines.len()))
 }
 
+/// Writes to two files of one disk hang: who is traced to another disk is helped.
+pub fn hung(world: &World) -> Result<String> {
+    const LATENCY_NS: u64 = 50_000_000;
+    let (bad, good) = (Disk::new(), Disk::new());
+    let names = ["/tmp/hung.1", "/tmp/hung.2", "/tmp/ktrace.out"];
+    let files = names.map(|name| world.file(name, if name.contains("hung") { bad } else { good }));
+    bad.hangs.store(true, Relaxed);
+    let module = world.load()?;
+    let done = Arc::new(AtomicBool::new(false));
+    let mut children = Vec::new();
+    for name in names {
+        let child = spawn("sleeper", 1001);
+        let traced = me().trace(name, ALL, child.process);
+        traced.map_err(|errno| anyhow::anyhow!("ktrace: errno {errno}"))?;
+        let done = Arc::clone(&done);
+        child.run(move |user| {
+            let _ = user.syscall(3, &[3, 0x2000_3000, 1], |user| {
+                while !done.load(Relaxed) {
+                    user.sleep(1_000_000);
+                }
+                Ok(1)
+            });
+        });
+        children.push(child);
+        me().sleep(4 * LATENCY_NS);
+    }
+    let [one, other, file] = files;
+    if file.content().is_empty() || !one.content().is_empty() || !other.content().is_empty() {
+        violation!(Record, "who is traced to the disk that works is not helped");
+    }
+    bad.hangs.store(false, Relaxed);
+    done.store(true, Relaxed);
+    children.iter().for_each(|child| child.process.wait());
+    module.unload_at_last();
+    if one.content().is_empty() || other.content().is_empty() {
+        violation!(Record, "the records of the disk that hung are lost");
+    }
+    Ok(format!("{} bytes while the other disk hung", file.content().len()))
+}
+
 /// Signals interrupt writes, some of them in the middle: nobody loses a record, nor stops being traced.
 pub fn interrupted(world: &World) -> Result<String> {
     let mut lines = Vec::new();
