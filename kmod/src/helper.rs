@@ -201,7 +201,7 @@ fn close(may_sleep: MaySleep) -> Option<u32> {
 /// Has helper `N` write whatever is overdue, unless the one before it does; returns when to look again. While nobody is
 /// traced, and nothing waits, that is seldom: whoever begins to trace wakes it.
 fn work<const N: usize>(may_sleep: MaySleep) -> Option<u32> {
-    module::with_engine(|engine| {
+    module::with_engine_to_the_end(|engine| {
         let _inside = InKtrace::enter()?;
         if let Some(before) = N.checked_sub(1).and_then(|before| STATES.get(before))
             && !before.hangs()
@@ -211,7 +211,7 @@ fn work<const N: usize>(may_sleep: MaySleep) -> Option<u32> {
         if engine.stats.queued.fetch() != 0 {
             write_overdue(may_sleep, N);
         }
-        write_failed(engine.help_left(may_sleep, |file| Writing::begin(N, file.mount())));
+        write_failed(may_sleep, engine.help_left(may_sleep, |file| Writing::begin(N, file.mount())));
         wake_closer();
         // Something is overdue when it is found twice; a fifth of the latency is for sleeps that take
         // longer, and for the write.

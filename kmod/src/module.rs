@@ -12,14 +12,13 @@ use ktrace_engine::{Counter as _, Errno};
 
 use crate::entry::{AST_HANDLER, count_with, counted};
 use crate::helper::{self, Helper};
-use crate::kernel::context::{InKtrace, MaySleep};
+use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::log;
 use crate::kernel::memory;
 use crate::kernel::proc::AllProc;
 use crate::kernel::sdt;
 use crate::platform::Engine;
-use crate::points::report_failed;
 use crate::release::OLDEST;
 use crate::settings;
 use crate::sysctls::Sysctls;
@@ -74,6 +73,19 @@ pub(crate) fn with_engine<R>(work: impl FnOnce(&Engine) -> R) -> Option<R> {
     counted(|| engine().map(|engine| work(&engine)))
 }
 
+/// As [`with_engine`], but until the stock backend is back: for those who write what is left.
+pub(crate) fn with_engine_to_the_end<R>(work: impl FnOnce(&Engine) -> R) -> Option<R> {
+    counted(|| {
+        // SAFETY: the engine of the loaded module, which stays until no thread is inside it any more.
+        unsafe { ENGINE.load(Ordering::Acquire).as_ref() }.map(work)
+    })
+}
+
+/// Has the engine found by nobody any more, as the stock backend is back.
+pub(crate) fn forget_engine() {
+    ENGINE.store(core::ptr::null_mut(), Ordering::Release);
+}
+
 /// Whether the module is about to leave.
 pub(crate) fn is_leaving() -> bool {
     LEAVING.load(Ordering::Acquire)
@@ -110,7 +122,7 @@ struct Loaded {
     _sysctls: Sysctls,
     _helper: Helper,
     inside: CpuCounter,
-    _engine: Arc<Engine>,
+    engine: Arc<Engine>,
 }
 
 fn load(may_sleep: MaySleep) -> Result<(), Errno> {
@@ -150,7 +162,7 @@ fn take_over(may_sleep: MaySleep) -> Result<(), Errno> {
         _sysctls: sysctls,
         _helper: helper,
         inside,
-        _engine: engine,
+        engine,
     });
     LOADED.store(Box::into_raw(loaded), Ordering::Release);
     log::print(format_args!("version {} traces from now on", env!("CARGO_PKG_VERSION")));
@@ -215,23 +227,13 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
     LEAVING.store(true, Ordering::Release);
     // No new thread comes in that way; then wait for those that are inside.
     loaded.ast_handler = None;
-    match loaded.take_over.remove(may_sleep, &loaded.inside) {
+    match loaded.take_over.remove(may_sleep, &loaded.inside, &loaded.engine) {
         Ok(traces) => {
             #[cfg(feature = "test-park")]
             loaded.parked.report("unload");
-            // A set-id exec may have left something at the last moment; nobody else has these. It is the files' limits
-            // that count.
-            let inside = InKtrace::enter();
-            for trace in traces {
-                let failures = match trace.set_file(None) {
-                    Some(file) => trace.flush(may_sleep, 0, &file),
-                    None => trace.drain(may_sleep, 0),
-                };
-                report_failed(failures);
-            }
-            drop(inside);
+            // Nobody else has these; all that they had was written.
+            drop(traces);
             LOADED.store(core::ptr::null_mut(), Ordering::Release);
-            ENGINE.store(core::ptr::null_mut(), Ordering::Release);
             drop(loaded);
             memory::deregister(may_sleep);
             log::print(format_args!("unloaded: the kernel traces by itself again"));

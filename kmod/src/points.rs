@@ -412,14 +412,6 @@ fn commit(may_sleep: MaySleep, record: Synchronous<'_>) {
     }
 }
 
-/// Says whose records could not be written, of traces that have ended. Looks at no process: its trace
-/// may be the stock backend's by now.
-pub(crate) fn report_failed(failures: Failures) {
-    for WriteFailed { pid, errno, .. } in failures.into_iter().filter(|failed| !failed.again) {
-        log::write_failed(errno.0, pid, false);
-    }
-}
-
 /// Ends the tracing of processes whose records could not be written, unless it goes to another file
 /// by now, and says so. May sleep.
 pub(crate) fn write_failed(may_sleep: MaySleep, failures: Failures) {

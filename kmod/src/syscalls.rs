@@ -14,7 +14,7 @@ use crate::kernel::proc::{AllProc, CurrentThread, Proc, ProcLocked, ProcTree};
 use crate::kernel::vnode::TraceVnode;
 use crate::life::queue_procctor;
 use crate::module;
-use crate::platform::{File, Trace};
+use crate::platform::{Engine, File, Trace};
 use crate::points::{encoded, prepared, write_failed};
 
 const EBUSY: Errno = Errno(sys::EBUSY.cast_signed());
@@ -67,8 +67,9 @@ fn ktrace(may_sleep: MaySleep, td: CurrentThread, uap: &sys::ktrace_args) -> Res
     result
 }
 
-/// Stops all tracing and writes what is queued: the module is about to leave. May sleep.
-pub(crate) fn stop_all_tracing(may_sleep: MaySleep) {
+/// Stops all tracing, and leaves the files to the helper, which writes and closes them: the module is about to leave.
+/// Gives each file to `give` before. May sleep, but waits for no file.
+pub(crate) fn stop_all_tracing(may_sleep: MaySleep, engine: &Engine, mut give: impl FnMut(&Arc<File>)) {
     let Some(inside) = InKtrace::enter() else { return };
     let mut change =
         Change { td: inside.thread(), facs: sys::KTRFAC_MASK, may_sleep, spare: None, ended: Vec::new() };
@@ -77,7 +78,10 @@ pub(crate) fn stop_all_tracing(may_sleep: MaySleep) {
             change.end(p);
         }
     });
-    change.finish();
+    for Ended { file, .. } in change.ended {
+        give(&file);
+        engine.leave(file);
+    }
 }
 
 /// A trace that ended or goes elsewhere now.
@@ -270,9 +274,18 @@ impl Change {
     }
 
     /// Writes what the ended traces have queued, and closes their files. Nothing is locked.
+    ///
+    /// While this thread hangs with one of several files, the helper writes the others.
     fn finish(self) {
+        let engine = module::engine().filter(|_| self.ended.len() > 1);
+        if let Some(engine) = &engine {
+            self.ended.iter().for_each(|ended| engine.leave(Arc::clone(&ended.file)));
+        }
         for Ended { room, trace, file } in self.ended {
             write_failed(self.may_sleep, trace.flush(self.may_sleep, room, &file));
+            if let Some(engine) = &engine {
+                engine.take_left(&file);
+            }
         }
     }
 }

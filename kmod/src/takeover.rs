@@ -4,7 +4,7 @@
 //! runs with a mix of both backends. The switch waits for a moment when no thread is
 //! inside the backend that is left.
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::ops::Range;
@@ -13,6 +13,7 @@ use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
 
 use crate::entry::{Entry, all_entries, uncounted};
+use crate::helper;
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
 use crate::kernel::lock::SxShared;
@@ -21,8 +22,10 @@ use crate::kernel::proc::{AllProc, Proc};
 use crate::kernel::stop::{Addresses, Stacks, Stopped, stop_machine};
 use crate::kernel::tables::{ast_handler, ktrace_calls};
 use crate::kernel::text::{Function, Patch, Symbol, each_function, find_symbol};
+use crate::kernel::vnode::is_left_open;
 use crate::machine::{self, DETOUR_MAX, ISLAND_MAX, MEETS_PROBES_OF, Unfit};
-use crate::platform::Trace;
+use crate::module::forget_engine;
+use crate::platform::{Engine, File, Trace};
 use crate::syscalls::stop_all_tracing;
 
 /// How often a switch is tried, and the pause between, in units of 2^-32 s: ten
@@ -278,13 +281,25 @@ impl TakeOver {
     /// own mutex, and makes no record of a process that is not traced.
     ///
     /// No new trace must begin, and the handler for ast(9) be deregistered. `EBUSY`, with
-    /// nothing changed but that all tracing has ended, if threads do not leave.
-    pub(crate) fn remove(&self, may_sleep: MaySleep, inside: &CpuCounter) -> Result<Vec<Arc<Trace>>, Errno> {
+    /// nothing changed but that all tracing has ended, if threads do not leave, or files cannot be written. The helper
+    /// writes and closes these: the linker is locked here, and must not hang with a disk.
+    pub(crate) fn remove(
+        &self,
+        may_sleep: MaySleep,
+        inside: &CpuCounter,
+        engine: &Engine,
+    ) -> Result<Vec<Arc<Trace>>, Errno> {
+        let mut ended: Vec<(Weak<File>, Arc<[u8]>)> = Vec::new();
+        let is_settled =
+            || engine.stats.queued.fetch() == 0 && engine.stats.files.fetch() == 0 && !is_left_open();
         let mut stacks = Stacks::new(may_sleep);
         let mut traces = Vec::new();
         for _ in 0..TRIES {
             // A ktrace(2) or fork(2) that had begun before may have begun another trace.
-            stop_all_tracing(may_sleep);
+            let give =
+                |file: &Arc<File>| ended.push((Arc::downgrade(file), Arc::clone(file.storage().name())));
+            stop_all_tracing(may_sleep, engine, give);
+            helper::wake();
             // Not under the lock: who has to free memory may need the list. Some more for those that are born meanwhile.
             let count = {
                 let allproc = AllProc::lock(may_sleep);
@@ -300,6 +315,7 @@ impl TakeOver {
                         || overwritten
                         || stopped.processes().count() > traces.capacity()
                         || inside.fetch() != 0
+                        || !is_settled()
                         || self.module_is_in_use(stopped)
                     {
                         return false;
@@ -316,6 +332,7 @@ impl TakeOver {
                             traces.push(trace);
                         }
                     }
+                    forget_engine();
                     true
                 })
             };
@@ -326,7 +343,16 @@ impl TakeOver {
             crate::park::note_refusal();
             pause(may_sleep);
         }
-        log::print(format_args!("cannot unload: threads are inside the module; try again later"));
+        if is_settled() {
+            log::print(format_args!("cannot unload: threads are inside the module; try again later"));
+            return Err(EBUSY);
+        }
+        let open = ended.iter().find(|(file, name)| file.strong_count() != 0 && !name.is_empty());
+        let name = open.map_or(b"a trace file".as_slice(), |(_, name)| name);
+        log::print(format_args!(
+            "cannot unload: {} is not written yet; try again later",
+            name.escape_ascii()
+        ));
         Err(EBUSY)
     }
 

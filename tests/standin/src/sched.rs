@@ -438,13 +438,21 @@ struct Call {
     stages: [AtomicU32; 4],
 }
 
-/// What is done once, right before the next rendezvous of an unload, and right after it.
-pub(crate) type Around = [Box<dyn FnOnce() + Send>; 2];
+/// What is done around the rendezvous of an unload.
+struct Around {
+    before: Option<Box<dyn FnOnce() + Send>>,
+    after: Box<dyn FnMut() -> bool + Send>,
+}
+
 static AROUND: HostLock<Option<Around>> = HostLock::new(None);
 
-/// Has something done around the next rendezvous of an unload, by the thread that unloads.
-pub(crate) fn around_unload(work: Around) {
-    *AROUND.lock() = Some(work);
+/// Has the thread that unloads run `before` right before its next rendezvous, and `after` right after each, until that
+/// returns true.
+pub(crate) fn around_unload(
+    before: impl FnOnce() + Send + 'static,
+    after: impl FnMut() -> bool + Send + 'static,
+) {
+    *AROUND.lock() = Some(Around { before: Some(Box::new(before)), after: Box::new(after) });
 }
 
 /// The rendezvous that there is now; one at a time.
@@ -483,11 +491,10 @@ pub(crate) unsafe extern "C" fn smp_rendezvous(
 ) {
     point();
     let kt = current();
-    let around = if link::is_unloading() { AROUND.lock().take() } else { None };
-    let after = around.map(|[before, after]| {
+    let mut around = if link::is_unloading() { AROUND.lock().take() } else { None };
+    if let Some(before) = around.as_mut().and_then(|around| around.before.take()) {
         before();
-        after
-    });
+    }
     while MEETING.taken.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_err() {
         std::thread::yield_now();
     }
@@ -512,8 +519,10 @@ pub(crate) unsafe extern "C" fn smp_rendezvous(
     MEETING.call.store(0, Ordering::Release);
     drop(sched);
     MEETING.taken.store(0, Ordering::SeqCst);
-    if let Some(after) = after {
-        after();
+    if let Some(mut around) = around
+        && !(around.after)()
+    {
+        *AROUND.lock() = Some(around);
     }
 }
 

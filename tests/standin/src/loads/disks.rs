@@ -118,8 +118,8 @@ pub fn failing(world: &World) -> Result<String> {
     Ok(lines.join("\n\t"))
 }
 
-/// A set-id exec leaves a trace behind at the last moment, and what the unload writes for it then fails: it says so, and
-/// leaves alone what the stock backend, which is back, has made of the process meanwhile.
+/// A set-id exec leaves a trace behind at the last moment, and what is written for it then fails: the unload waits for
+/// that, and leaves alone what the stock backend, which is back, has made of the process meanwhile.
 pub fn late(world: &World) -> Result<String> {
     /// What the stock backend hangs on a process: no place to read from.
     const STOCKS: *mut sys::ktr_io_params = std::ptr::without_provenance_mut(8);
@@ -164,14 +164,16 @@ pub fn late(world: &World) -> Result<String> {
         // SAFETY: nobody has begun to trace it, and the module is not to look.
         unsafe {
             if !(*process.as_ptr()).p_ktrioparms.is_null() {
-                violation!(Call, "the stock backend is not back");
+                // The stock backend is not back yet.
+                return false;
             }
             (*process.as_ptr()).p_ktrioparms = STOCKS;
         }
         process.set_traceflag(sys::KTRFAC_USER);
+        true
     };
     console::take();
-    around_unload([Box::new(before), Box::new(after)]);
+    around_unload(before, after);
     module.unload_at_last();
     let lines = console::take();
     let wanted =
@@ -190,7 +192,7 @@ pub fn late(world: &World) -> Result<String> {
     Ok(format!("{} lines of dmesg(8), and the stock backend's trace is what it was", lines.len()))
 }
 
-/// Writes to two files of one disk hang: who is traced to another disk is helped.
+/// Writes to two files of one disk hang: who is traced to another disk is helped, and an unload gives up and names a file.
 pub fn hung(world: &World) -> Result<String> {
     const LATENCY_NS: u64 = 50_000_000;
     let (bad, good) = (Disk::new(), Disk::new());
@@ -219,6 +221,16 @@ pub fn hung(world: &World) -> Result<String> {
     let [one, other, file] = files;
     if file.content().is_empty() || !one.content().is_empty() || !other.content().is_empty() {
         violation!(Record, "who is traced to the disk that works is not helped");
+    }
+    let module = match module.unload(true) {
+        Err((module, errno)) if errno.cast_unsigned() == sys::EBUSY => module,
+        Err((_, errno)) => violation!(Call, "MOD_UNLOAD: errno {errno}"),
+        Ok(()) => violation!(Call, "the module is unloaded with a file that is not written"),
+    };
+    let said = console::take();
+    let is_it = |line: &String| line.contains("/tmp/hung.") && line.contains("is not written yet");
+    if !said.iter().any(is_it) {
+        violation!(Record, "the file is not named: {said:?}");
     }
     bad.hangs.store(false, Relaxed);
     done.store(true, Relaxed);

@@ -1,0 +1,44 @@
+#!/bin/sh
+# An unload while a trace file's disk does not answer (its file system is suspended): it is refused
+# within some seconds and names the file, kldstat(8) answers meanwhile, the files on other disks are
+# written, and when the disk is back all is written and the module goes.
+# timeout: 240
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+. "$KT/tests/disks.subr"
+need_module
+module_load
+memory_disk 64
+ufs "/dev/$disk" disk
+quiet
+
+spawn ktrace -t c -f disk/hung.out "$KT_BIN/steady" -p 1000
+steady=$spawned
+begun disk/hung.out "$steady"
+suspend disk
+wait_for 60 waits_for_resume "$steady"
+spawn ktrace -t c -f elsewhere.out "$KT_BIN/steady" -p 1000
+elsewhere=$spawned
+begun elsewhere.out "$elsewhere"
+
+kldunload -f ktrace_rs &
+unload=$!
+sleep 1
+kldstat >/dev/null &
+look=$!
+has_ended() {
+	! kill -0 "$1" 2>/dev/null
+}
+wait_for 60 has_ended "$unload"
+wait_for 10 has_ended "$look"
+! wait "$unload" || fail "the module is unloaded"
+check_ok logged 'ktrace_rs: cannot unload: .*hung.out is not written yet'
+is_not_traced "$elsewhere" || fail "tracing goes on"
+resume
+wait_for 30 idle
+kill -HUP "$steady" "$elsewhere"
+wait "$steady" || fail "steady: status $?"
+wait "$elsewhere" || fail "steady: status $?"
+module_unload
+check_ge "$(records disk/hung.out '^SYSRET ')" 1 "records on the disk"
+check_ge "$(records elsewhere.out '^SYSRET ')" 1 "records elsewhere"
