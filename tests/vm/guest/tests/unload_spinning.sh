@@ -1,22 +1,27 @@
 #!/bin/sh
-# An unload does not wait for threads that only run: a real-time loop, which leaves no time to others of its CPU, and
-# 1,500 spinning threads, all of processes that were traced once.
+# Shows that an unload does not wait for threads that only run.
+#
+# These are a real-time loop, which leaves no time for others on its CPU, and 1,500 spinning
+# threads. All of them belong to processes that were traced once.
 # timeout: 300
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
 
-# unload: unloads the module; the hundredths of a second that it took are in $took. A thread of real time does not wait
-# for its turn among the spinning ones.
+# unload: unloads the module, and sets $took to its time in hundredths of a second.
+#
+# A real-time thread does not wait for its turn among the spinning threads.
 unload() {
 	time -p rtprio 31 kldunload ktrace_rs 2>time.out || fail "kldunload: $(cat time.out) $(dmesg | tail -1)"
 	took=$(awk '$1 == "real" { print int(100 * $2) }' time.out)
 	note "unload: $took hundredths of a second, $1"
 }
 
-# traced_once PID: traces a process until that ends for all.
+# traced_once PID: traces a process until tracing ends for all.
+#
+# It leaves out context switches. 1,500 threads would write theirs, each when its turn comes.
 traced_once() {
-	ktrace -t cfw -f out -p "$1" || fail "ktrace: status $?"
+	ktrace -t c -f out -p "$1" || fail "ktrace: status $?"
 	check_ok is_traced "$1"
 	ktrace -C
 	check_ok is_not_traced "$1"
@@ -32,7 +37,7 @@ if [ "$cpus" -ge 2 ]; then
 	module_load
 	spawn rtprio 5 cpuset -l $((cpus - 1)) sh -c 'while :; do :; done'
 	loop=$spawned
-	# Should the unload wait for it, too, it ends some time.
+	# If the unload does wait for the loop, the loop ends after a while.
 	{ sleep 60; kill "$loop"; } 2>/dev/null &
 	at_exit "kill $! 2>/dev/null"
 	sleep 1
@@ -46,7 +51,8 @@ else
 fi
 
 module_load
-spawn "$KT_BIN/spin" 1500 ready
+# Idle priority, because the test gets no time otherwise on a busy host.
+spawn idprio 31 "$KT_BIN/spin" 1500 ready
 spinning=$spawned
 wait_for 100 [ -e ready ]
 traced_once "$spinning"
