@@ -34,6 +34,8 @@ const FUNCTIONS: &[&str] = &[
     "pause_sbt",
     "printf",
     "wakeup",
+    // sys/eventhandler.h
+    "eventhandler_(deregister_nowait|find_list|register)",
     // sys/kthread.h
     "kproc_(create|exit)",
     // sys/counter.h
@@ -86,6 +88,7 @@ const FUNCTIONS: &[&str] = &[
 const TYPES: &[&str] = &[
     "ktr_[a-z_]*",
     "ktrace_args",
+    "eventhandler_entry_process_exit",
     "pcpu",
     "linker_symval_t",
     "linker_symval",
@@ -128,6 +131,7 @@ const VARIABLES: &[&str] = &[
     "CTLFLAG_.*",
     "CTLTYPE.*",
     "E[A-Z0-9]+",
+    "EVENTHANDLER_PRI_ANY",
     "F(READ|WRITE)",
     "IO_.*",
     "KTR.*",

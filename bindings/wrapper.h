@@ -8,6 +8,7 @@
 #include <sys/systm.h>
 #include <sys/capsicum.h>
 #include <sys/counter.h>
+#include <sys/eventhandler.h>
 #include <sys/fcntl.h>
 #include <sys/kernel.h>
 #include <sys/kthread.h>

@@ -8,6 +8,7 @@
 #include <sys/param.h>
 #include <sys/systm.h>
 #include <sys/capsicum.h>
+#include <sys/eventhandler.h>
 #include <sys/kernel.h>
 #include <sys/ktrace.h>
 #include <sys/linker.h>

@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use kernel_sys as sys;
 
 use crate::kernel::counter::CpuCounter;
+use crate::kernel::event::OnExit;
 use crate::machine::{UNCOUNTED, counter_u64_add, entry_code};
 use crate::{life, points, release, syscalls};
 
@@ -120,13 +121,21 @@ pub(crate) const AST_HANDLER: unsafe extern "C" fn(*mut sys::thread, i32) =
     unsafe { core::mem::transmute::<unsafe extern "C" fn(), _>(enter_ast as unsafe extern "C" fn()) };
 const _: [unsafe extern "C" fn(*mut sys::thread, i32); 1] = [life::ast_drain];
 
+entry_code!(enter_exit => life::process_exit);
+
+/// The handler for `process_exit` of eventhandler(9).
+pub(crate) const EXIT_HANDLER: OnExit =
+    // SAFETY: the entry passes its arguments on to process_exit(), which has this signature.
+    unsafe { core::mem::transmute::<unsafe extern "C" fn(), _>(enter_exit as unsafe extern "C" fn()) };
+const _: [OnExit; 1] = [life::process_exit];
+
 /// Returns a test whether an address is in an entry where its thread is not counted. Most addresses are in no entry, which
 /// takes one look.
 pub(crate) fn uncounted() -> impl Fn(usize) -> bool {
-    let ast = enter_ast as *const () as usize;
-    let codes = move || all_entries().map(|entry| entry.code as usize).chain([ast]);
-    let last = codes().max().unwrap_or(ast).saturating_add(*UNCOUNTED[1].end());
-    let all = codes().min().unwrap_or(ast)..=last;
+    let handlers = [enter_ast as *const () as usize, enter_exit as *const () as usize];
+    let codes = move || all_entries().map(|entry| entry.code as usize).chain(handlers);
+    let last = codes().max().unwrap_or_default().saturating_add(*UNCOUNTED[1].end());
+    let all = codes().min().unwrap_or_default()..=last;
     move |address| {
         all.contains(&address)
             && codes()

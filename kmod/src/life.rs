@@ -1,7 +1,7 @@
 //! A traced process's life: fork, exec, return to user mode, exit.
 
 use alloc::sync::Arc;
-use core::ffi::c_int;
+use core::ffi::{c_int, c_void};
 
 use kernel_sys as sys;
 use ktrace_engine::Synchronous;
@@ -192,6 +192,21 @@ fn end_if_cleared(p: Proc<'_>) -> Option<Arc<File>> {
         return None;
     }
     locked.trace().and_then(|trace| trace.set_file(None))
+}
+
+/// The process exits, and has its files and its memory still, which may take long to go: writes what it has made so far. May
+/// sleep; the process has one thread left.
+///
+/// # Safety
+///
+/// Called by exit(2).
+pub(crate) unsafe extern "C" fn process_exit(_: *mut c_void, _: *mut sys::proc_) {
+    let Some(inside) = InKtrace::enter() else { return };
+    let Some(trace) = inside.trace() else { return };
+    // SAFETY: exit(2) may sleep here.
+    let may_sleep = unsafe { MaySleep::new() };
+    trace.want_flush();
+    write_failed(may_sleep, trace.drain(may_sleep, inside.thread().proc().queue_room()));
 }
 
 /// The process exits: writes the last record and what is queued, and ends the trace. May

@@ -10,10 +10,11 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
 
-use crate::entry::{AST_HANDLER, count_with, counted};
+use crate::entry::{AST_HANDLER, EXIT_HANDLER, count_with, counted};
 use crate::helper::{self, Helper};
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
+use crate::kernel::event::ExitHandler;
 use crate::kernel::log;
 use crate::kernel::memory;
 use crate::kernel::proc::AllProc;
@@ -117,6 +118,7 @@ unsafe extern "C" fn ktrace_rs_modevent(_: *mut sys::module, what: c_int, _: *mu
 struct Loaded {
     take_over: TakeOver,
     ast_handler: Option<AstHandler>,
+    exit_handler: Option<ExitHandler>,
     #[cfg(feature = "test-park")]
     parked: crate::park::Parked,
     _sysctls: Sysctls,
@@ -152,11 +154,13 @@ fn take_over(may_sleep: MaySleep) -> Result<(), Errno> {
     parked.report("load");
     // Only now: it takes what hangs on a process for a trace of this backend.
     let ast_handler = Some(AstHandler::register());
+    let exit_handler = Some(register_exit_handler(may_sleep));
     ENGINE.store(Arc::as_ptr(&engine).cast_mut(), Ordering::Release);
     LEAVING.store(false, Ordering::Release);
     let loaded = Box::new(Loaded {
         take_over,
         ast_handler,
+        exit_handler,
         #[cfg(feature = "test-park")]
         parked,
         _sysctls: sysctls,
@@ -227,6 +231,7 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
     LEAVING.store(true, Ordering::Release);
     // No new thread comes in that way; then wait for those that are inside.
     loaded.ast_handler = None;
+    loaded.exit_handler = None;
     match loaded.take_over.remove(may_sleep, &loaded.inside, &loaded.engine) {
         Ok(traces) => {
             #[cfg(feature = "test-park")]
@@ -241,12 +246,18 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
         }
         Err(errno) => {
             loaded.ast_handler = Some(AstHandler::register());
+            loaded.exit_handler = Some(register_exit_handler(may_sleep));
             LEAVING.store(false, Ordering::Release);
             LOADED.store(Box::into_raw(loaded), Ordering::Release);
             helper::wake();
             Err(errno)
         }
     }
+}
+
+fn register_exit_handler(may_sleep: MaySleep) -> ExitHandler {
+    // SAFETY: the module is freed when TakeOver::remove() has found that nobody may call it, and no thread is inside.
+    unsafe { ExitHandler::register(may_sleep, EXIT_HANDLER) }
 }
 
 /// The handler for `TDA_MOD1` of ast(9), while it is registered.

@@ -12,10 +12,11 @@ use core::ops::Range;
 use kernel_sys as sys;
 use ktrace_engine::{Counter as _, Errno};
 
-use crate::entry::{Entry, all_entries, uncounted};
+use crate::entry::{EXIT_HANDLER, Entry, all_entries, uncounted};
 use crate::helper;
 use crate::kernel::context::MaySleep;
 use crate::kernel::counter::CpuCounter;
+use crate::kernel::event;
 use crate::kernel::lock::SxShared;
 use crate::kernel::log;
 use crate::kernel::proc::{AllProc, Proc};
@@ -280,7 +281,7 @@ impl TakeOver {
     /// A thread may be between a trace point's look at `p_traceflag` and its call. The stock function looks again, under its
     /// own mutex, and makes no record of a process that is not traced.
     ///
-    /// No new trace must begin, and the handler for ast(9) be deregistered. `EBUSY`, with
+    /// No new trace must begin, and the handlers for ast(9) and eventhandler(9) be deregistered. `EBUSY`, with
     /// nothing changed but that all tracing has ended, if threads do not leave, or files cannot be written. The helper
     /// writes and closes these: the linker is locked here, and must not hang with a disk.
     pub(crate) fn remove(
@@ -306,7 +307,8 @@ impl TakeOver {
                 allproc.processes().count()
             };
             traces.reserve(count.saturating_add(count / 4).saturating_add(16));
-            let done = {
+            // What nobody is about to call now, nobody calls later.
+            let done = !event::may_be_called(EXIT_HANDLER) && {
                 let _allproc = AllProc::lock(may_sleep);
                 stop_machine(&mut stacks, |stopped| {
                     let traced = stopped.processes().any(|p| p.traceflag() != 0);

@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 pub(crate) mod counter;
+pub(crate) mod event;
 pub(crate) mod kproc;
 pub(crate) mod layout;
 pub(crate) mod lock;

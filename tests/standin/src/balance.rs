@@ -28,6 +28,7 @@ impl Balance {
         all.insert("vnodes open for writing".to_owned(), writers);
         all.insert("counters".to_owned(), counter::live());
         all.insert("handlers of ast(9)".to_owned(), event::asts());
+        all.insert("handlers of process_exit".to_owned(), event::exit_handlers());
         all.insert("sysctls".to_owned(), sysctl::count());
         all.insert("references to credentials".to_owned(), cred::references());
         Balance(all)

@@ -1,11 +1,14 @@
-//! ast(9).
+//! ast(9), and the event `process_exit` of eventhandler(9).
 
-use std::ffi::c_int;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use kernel_sys as sys;
 
 use crate::host::{current, violation};
+use crate::lock::{mtx_init_twice, mtx_lock, mtx_unlock};
 use crate::sched::point;
 use crate::thread::Kt;
 
@@ -101,5 +104,150 @@ pub(crate) fn run_asts() {
                 unsafe { function(kt.as_ptr(), mask.cast_signed()) }
             });
         }
+    }
+}
+
+/// The handlers of `process_exit`. They are linked as in the kernel: the module looks at them.
+struct ExitList(UnsafeCell<MaybeUninit<sys::eventhandler_list>>);
+
+// SAFETY: it is looked at with its own mutex held, once that is initialised.
+unsafe impl Sync for ExitList {}
+
+static ON_EXIT: ExitList = ExitList(UnsafeCell::new(MaybeUninit::zeroed()));
+
+const PROCESS_EXIT: &CStr = c"process_exit";
+/// `EHE_DEAD_PRIORITY`.
+const DEAD: c_int = -1;
+
+type Handler = sys::eventhandler_entry_process_exit;
+
+/// Keeps exiting threads from calling a handler that they have chosen.
+pub(crate) static EXITS_WAIT: AtomicBool = AtomicBool::new(false);
+/// The number of threads that wait for this.
+pub(crate) static EXITS_WAITING: AtomicUsize = AtomicUsize::new(0);
+
+fn on_exit() -> *mut sys::eventhandler_list {
+    ON_EXIT.0.get().cast()
+}
+
+/// Initialises the list's mutex.
+pub(crate) fn init_locks() {
+    // SAFETY: nobody uses it yet.
+    unsafe { mtx_init_twice(&raw mut (*on_exit()).el_lock, PROCESS_EXIT) };
+}
+
+/// How many handlers of `process_exit` there are.
+pub(crate) fn exit_handlers() -> i64 {
+    let list = on_exit();
+    // SAFETY: the list is locked, and its handlers are.
+    unsafe {
+        mtx_lock(&raw mut (*list).el_lock);
+        let first = (*list).el_entries.tqh_first;
+        let entries = std::iter::successors((!first.is_null()).then_some(first), |entry| {
+            let next = (**entry).ee_link.tqe_next;
+            (!next.is_null()).then_some(next)
+        });
+        let count = entries.count() as i64;
+        mtx_unlock(&raw mut (*list).el_lock);
+        count
+    }
+}
+
+pub(crate) unsafe extern "C" fn eventhandler_find_list(name: *const c_char) -> *mut sys::eventhandler_list {
+    point();
+    // SAFETY: the caller's.
+    if unsafe { CStr::from_ptr(name) } != PROCESS_EXIT {
+        violation!(Call, "eventhandler_find_list() of another event");
+    }
+    let list = on_exit();
+    // SAFETY: the mutex is initialised.
+    unsafe { mtx_lock(&raw mut (*list).el_lock) };
+    list
+}
+
+pub(crate) unsafe extern "C" fn eventhandler_register(
+    _: *mut sys::eventhandler_list,
+    name: *const c_char,
+    function: *mut c_void,
+    argument: *mut c_void,
+    priority: c_int,
+) -> sys::eventhandler_tag {
+    // SAFETY: the caller's; the function has the type of the event.
+    unsafe {
+        let list = eventhandler_find_list(name);
+        let mut handler = Box::new(MaybeUninit::<Handler>::zeroed().assume_init());
+        handler.ee.ee_priority = priority;
+        handler.ee.ee_arg = argument;
+        handler.eh_func = std::mem::transmute::<*mut c_void, sys::exitlist_fn>(function);
+        handler.ee.ee_link.tqe_next = (*list).el_entries.tqh_first;
+        let entry = Box::into_raw(handler).cast::<sys::eventhandler_entry>();
+        (*list).el_entries.tqh_first = entry;
+        mtx_unlock(&raw mut (*list).el_lock);
+        entry
+    }
+}
+
+pub(crate) unsafe extern "C" fn eventhandler_deregister_nowait(
+    list: *mut sys::eventhandler_list,
+    tag: sys::eventhandler_tag,
+) {
+    // SAFETY: the caller has the list locked, and the tag is in it.
+    unsafe {
+        (*tag).ee_priority = DEAD;
+        prune(list);
+        mtx_unlock(&raw mut (*list).el_lock);
+    }
+}
+
+/// Frees the handlers that are deregistered, unless handlers are being called. The list is locked.
+unsafe fn prune(list: *mut sys::eventhandler_list) {
+    // SAFETY: the caller's.
+    unsafe {
+        if (*list).el_runcount != 0 {
+            return;
+        }
+        let mut link = &raw mut (*list).el_entries.tqh_first;
+        while !(*link).is_null() {
+            let entry = *link;
+            if (*entry).ee_priority == DEAD {
+                *link = (*entry).ee_link.tqe_next;
+                drop(Box::from_raw(entry.cast::<Handler>()));
+            } else {
+                link = &raw mut (*entry).ee_link.tqe_next;
+            }
+        }
+    }
+}
+
+/// The current thread's process exits: calls the handlers (`EVENTHANDLER_DIRECT_INVOKE()`).
+pub(crate) fn process_exits() {
+    let (list, p) = (on_exit(), current().proc().as_ptr());
+    // SAFETY: entries stay while handlers are being called, and change with the list locked.
+    unsafe {
+        mtx_lock(&raw mut (*list).el_lock);
+        (*list).el_runcount += 1;
+        let mut entry = (*list).el_entries.tqh_first;
+        while !entry.is_null() {
+            if (*entry).ee_priority != DEAD {
+                mtx_unlock(&raw mut (*list).el_lock);
+                point();
+                EXITS_WAITING.fetch_add(1, Ordering::SeqCst);
+                while EXITS_WAIT.load(Ordering::SeqCst) {
+                    crate::loads::me().sleep(100_000);
+                }
+                EXITS_WAITING.fetch_sub(1, Ordering::SeqCst);
+                let (function, argument) = ((*entry.cast::<Handler>()).eh_func, (*entry).ee_arg);
+                crate::user::checked("a handler of process_exit", || {
+                    if let Some(function) = function {
+                        function(argument, p);
+                    }
+                });
+                mtx_lock(&raw mut (*list).el_lock);
+            }
+            entry = (*entry).ee_link.tqe_next;
+        }
+        (*list).el_runcount -= 1;
+        prune(list);
+        mtx_unlock(&raw mut (*list).el_lock);
     }
 }

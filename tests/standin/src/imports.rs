@@ -4,7 +4,10 @@ use crate::clock::{cputick2usec, nanotime};
 use crate::console::{log, panic, printf};
 use crate::counter::{counter_u64_alloc, counter_u64_fetch, counter_u64_free};
 use crate::cred::{cr_cansee, crfree, crhold, p_candebug, p_cansee, priv_check, priv_check_cred};
-use crate::event::{ast_deregister, ast_register, ast_sched};
+use crate::event::{
+    ast_deregister, ast_register, ast_sched, eventhandler_deregister_nowait, eventhandler_find_list,
+    eventhandler_register,
+};
 use crate::heap::{free, malloc, malloc_init, malloc_uninit, uma_zfree_arg};
 use crate::link::module_register_init;
 use crate::lock::{
@@ -64,6 +67,9 @@ functions! {
     cr_cansee,
     crfree,
     crhold,
+    eventhandler_deregister_nowait,
+    eventhandler_find_list,
+    eventhandler_register,
     exterr_to_ue,
     free,
     kern_psignal,

@@ -6,6 +6,7 @@ pub mod bounds;
 pub mod churn;
 pub mod demo;
 pub mod disks;
+pub mod exits;
 pub mod listing;
 pub mod loss;
 pub mod probes;
@@ -80,6 +81,7 @@ pub const ALL: &[Load] = &[
         about: "a file system that is suspended again and again",
         run: disks::suspended,
     },
+    Load { name: "exits", about: "a process that is about to call the module", run: exits::run },
     Load { name: "lifetimes", about: "the module comes and goes while processes do", run: churn::lifetimes },
     Load { name: "set_id", about: "set-id programs, whose addresses no record has", run: withheld::set_id },
     Load {

@@ -15,7 +15,7 @@ use crate::lock::{mtx_init_twice, mtx_lock, mtx_unlock, sx_init_flags, sx_xlock,
 use crate::sched::{self, Sleep, point};
 use crate::thread::{self, Kt, copy_name, text_of};
 use crate::witness::{self, Kind};
-use crate::{cred, flaw, link, user};
+use crate::{cred, event, flaw, link, user};
 
 /// A process of the stand-in. It stays for good, as in a kernel, where these are never given back.
 #[repr(C)]
@@ -105,6 +105,7 @@ pub(crate) fn boot() {
     let kt = Kt::new(first, "standin");
     sched::start(kt);
     crate::kvar::init_locks();
+    event::init_locks();
     // SAFETY: nobody uses it yet.
     unsafe { sx_init_flags(table().lock.get(), c"pidhash".as_ptr(), 0) };
     first.init_locks();
@@ -425,6 +426,7 @@ pub(crate) fn thread_exit() {
 
 /// As exit1() of the kernel.
 fn exit1(kt: &Kt, kp: &Kp) {
+    event::process_exits();
     user::process_exit(kt);
     // SAFETY: the last thread of the process looks.
     if unsafe { !(*kp.as_ptr()).p_ktrioparms.is_null() } && link::is_loaded() {
