@@ -35,7 +35,7 @@ fn diagnostics_are_those_of_the_module() {
 #[test]
 fn a_load_is_refused_with_the_errno_of_the_page() {
     let diagnostics = section("DIAGNOSTICS").replace("\\&", "");
-    let refused = between(&diagnostics, "\nA load that is refused", "\n.El");
+    let refused = between(&diagnostics, "\nA refused load", "\n.El");
     let printed = printed(&top().join("kmod/src"));
     // Lines of the page that share what is said of them.
     let mut items = Vec::new();
