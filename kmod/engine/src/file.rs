@@ -1,4 +1,4 @@
-//! Trace files, and how records get into them.
+//! Trace files, and the path of records from a stream or queue to the file.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -11,10 +11,10 @@ use crate::segment::Stack;
 use crate::stream::{Buffer, Put, Stream, Tally};
 use crate::{Counter, Engine, Errno, Event, Mutex, Platform, SleepLock, Storage, Synchronous};
 
-/// What one ktrace(2) call opened for writing; shared by the processes that trace to it.
+/// A file that one ktrace(2) call opened for writing, shared by the processes traced to it.
 ///
-/// Its records are gathered in a [`Stream`] and written from there. When a process stops tracing
-/// to it, what it has put in is to be [flushed](crate::ProcTrace::flush). The last reference must be
+/// Its records are gathered in a [`Stream`] and written from there. When a process stops tracing to
+/// the file, its records have to be [flushed](crate::ProcTrace::flush). The last reference must be
 /// dropped where sleeping is allowed.
 pub struct TraceFile<P: Platform> {
     storage: P::Storage,
@@ -23,73 +23,74 @@ pub struct TraceFile<P: Platform> {
     stream: P::Mutex<Stream>,
     /// Commit lock.
     commit: P::SleepLock<Writer<P>>,
-    /// End of the stream up to which all was written, or dropped.
+    /// End of the stream up to which all records were written or dropped.
     written: AtomicU64,
-    /// A record could not be written.
+    /// Set if a record could not be written.
     failed: AtomicBool,
-    /// Successful writes, and the bytes and records that they were. Changed under the commit lock.
+    /// Numbers of successful writes, and of the bytes and records written. Changed under the commit
+    /// lock.
     commits: AtomicU64,
     bytes: AtomicU64,
     records: AtomicU64,
 }
 
-/// How far a trace file is, since it was opened.
+/// Progress of a trace file since it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileProgress {
     /// Successful writes.
     pub commits: u64,
-    /// Bytes that they were.
+    /// Bytes written.
     pub bytes: u64,
-    /// Records that they were.
+    /// Records written.
     pub records: u64,
     /// Bytes that wait in the stream.
     pub gathered: usize,
 }
 
-/// Bytes that may be kept before nothing more is taken out of streams and queues.
+/// Kept bytes at which no more records are taken out of streams and queues.
 const KEPT_MAX: usize = crate::BATCH_BYTES_MAX;
 
-/// What the thread works with that writes. Guarded by the commit lock.
+/// The writing thread's buffers. Protected by the commit lock.
 pub(crate) struct Writer<P: Platform> {
-    /// Empty, to be exchanged for the one that is being filled.
+    /// Buffer to be exchanged for the stream's buffer. Empty except during a write.
     pub(crate) spare: Box<Buffer>,
-    /// Segments of queues whose records were written, to be used again.
+    /// Segments of queues whose records were written, for reuse.
     pub(crate) free: Stack<P>,
-    /// What could not be written.
+    /// State of failed and interrupted writes.
     pub(crate) unwritten: Unwritten,
 }
 
-/// What could not be written. Guarded by the commit lock.
+/// State of failed and interrupted writes. Protected by the commit lock.
 #[derive(Default)]
 pub(crate) struct Unwritten {
     /// Processes of which a record could not be written.
     failed: Vec<i32>,
-    /// Records whose writer was interrupted by a signal. They are written before all others.
+    /// Records whose write was interrupted by a signal. They are written before all others.
     kept: Vec<u8>,
-    /// End of the stream when the records being written, or kept, were taken to be written.
+    /// End of the stream when the records being written, or kept, were taken out.
     end: u64,
-    /// The file is left to the helper.
+    /// Set if the file is left to the helper.
     is_left: bool,
-    /// The thread that writes has signals: records are kept if one interrupts it.
+    /// Set if the writing thread has signals: records are kept if a signal interrupts it.
     has_signals: bool,
 }
 
-/// Leave to write to a file.
+/// A `vn_start_write()` reference to the file system of a file.
 pub(crate) type Leave<P> = <<P as Platform>::Storage as Storage<<P as Platform>::MaySleep>>::Leave;
 
-/// Records of a process could not be written: its tracing to that file is to be ended with
+/// Failure to write records of a process. Its tracing to that file is to be ended with
 /// [`ProcTrace::abandon`](crate::ProcTrace::abandon).
 pub struct WriteFailed<P: Platform> {
-    /// The process, which need not be the one whose thread wrote. It may have exited, and its number
-    /// be that of another one.
+    /// The process, which need not be the process of the writing thread. It may have exited, and
+    /// its number may belong to another process now.
     pub pid: i32,
-    /// Why.
+    /// Error of the write.
     pub errno: Errno,
-    /// Others of its records could not be written to the file before.
+    /// Set if a write of its records to the file failed before.
     pub again: bool,
     /// The file.
     pub file: Arc<TraceFile<P>>,
-    /// End of its stream when the records were taken to be written. A trace that has begun since has
+    /// End of the file's stream when the records were taken out. A trace that began after that has
     /// made none of them.
     pub(crate) end: u64,
 }
@@ -98,7 +99,8 @@ pub struct WriteFailed<P: Platform> {
 pub type Failures<P> = Vec<WriteFailed<P>>;
 
 impl<P: Platform> TraceFile<P> {
-    /// A file that is open for writing, with memory for two batches. May sleep.
+    /// Creates a trace file from a file that is open for writing, with memory for two batches. May
+    /// sleep.
     pub fn new(may_sleep: P::MaySleep, engine: Arc<Engine<P>>, storage: P::Storage) -> Self {
         engine.stats.files.add(1);
         let buffer = || Buffer::new::<P>(may_sleep, engine.settings.batch_bytes());
@@ -116,7 +118,7 @@ impl<P: Platform> TraceFile<P> {
         }
     }
 
-    /// How far it is. Takes the stream lock.
+    /// Returns the progress since the file was opened. Takes the stream lock.
     pub fn progress(&self) -> FileProgress {
         FileProgress {
             commits: self.commits.load(Ordering::Relaxed),
@@ -126,27 +128,28 @@ impl<P: Platform> TraceFile<P> {
         }
     }
 
-    /// The file itself.
+    /// Returns the file itself.
     pub fn storage(&self) -> &P::Storage {
         &self.storage
     }
 
-    /// When the oldest record in the stream was made. Takes the stream lock.
+    /// Returns the time at which the oldest record in the stream was added. Takes the stream lock.
     pub(crate) fn since(&self) -> Option<Timespec> {
         self.stream.with(|stream| stream.since())
     }
 
-    /// Where the stream ends: see [`Stream::end`]. Takes the stream lock.
+    /// Returns the end of the stream: see [`Stream::end`]. Takes the stream lock.
     pub(crate) fn end(&self) -> u64 {
         self.stream.with(|stream| stream.end())
     }
 
-    /// Whether what is in the stream is a batch. Takes the stream lock.
+    /// Returns whether the records in the stream are a batch. Takes the stream lock.
     pub(crate) fn is_due(&self) -> bool {
         self.stream.with(|stream| stream.is_due(P::now(), &self.engine.settings))
     }
 
-    /// Adds a record to the stream; also returns where that ends then. Takes the stream lock.
+    /// Adds a record to the stream. Also returns the end of the stream after that. Takes the stream
+    /// lock.
     pub(crate) fn put(
         &self,
         header: &mut Header,
@@ -156,35 +159,37 @@ impl<P: Platform> TraceFile<P> {
         self.stream.with(|stream| {
             let put = stream.put::<P>(header, record, may_sleep, &self.engine.settings);
             if let Put::Done { .. } = put {
-                // Before others can write the record and count it off.
+                // Before other threads can write the record and subtract its bytes.
                 self.engine.stats.queued.add(i64::try_from(record.len).unwrap_or(i64::MAX));
             }
             (put, stream.end())
         })
     }
 
-    /// Whether an earlier look found what is in the stream: see [`Stream::is_overdue`]. Tries the
-    /// stream lock; false where another thread has it.
+    /// Returns whether an earlier check found the records in the stream: see
+    /// [`Stream::is_overdue`]. Tries the stream lock; returns false if another thread holds it.
     pub(crate) fn is_overdue(&self, look: u32) -> bool {
         self.stream.try_with(|stream| stream.is_overdue(look)).unwrap_or(false)
     }
 
-    /// Writes the stream up to `end`, at the least; what others are writing is written then, too. May
-    /// sleep; takes the commit lock, under it the stream lock and what the file system takes.
+    /// Writes the stream up to `end` at least, unless a signal interrupts the thread. Records that
+    /// another thread is writing are written on return, too. May sleep; takes the commit lock,
+    /// under it the stream lock and the locks of the file system.
     pub(crate) fn flush_to(self: &Arc<Self>, may_sleep: P::MaySleep, end: u64, failures: &mut Failures<P>) {
         if self.written.load(Ordering::Acquire) >= end {
             return;
         }
         self.with_writer(may_sleep, failures, |leave, writer, failures| {
-            // Others may have done it meanwhile.
+            // Another thread may have written the records meanwhile.
             if self.written.load(Ordering::Acquire) < end {
                 self.write_stream(may_sleep, leave, writer, failures);
             }
         });
     }
 
-    /// Writes all that is in the stream, for a thread without signals. False, and nothing happens, where another thread
-    /// has the commit lock or the file. May sleep.
+    /// Writes all records in the stream, for a thread without signals. Returns false, with nothing
+    /// done, if the file system is suspended, or if another thread holds the commit lock or has the
+    /// file locked. May sleep.
     pub(crate) fn help(self: &Arc<Self>, may_sleep: P::MaySleep, failures: &mut Failures<P>) -> bool {
         let helped = self.try_with_writer(may_sleep, false, failures, |leave, writer, failures| {
             writer.unwritten.is_left = false;
@@ -193,11 +198,12 @@ impl<P: Platform> TraceFile<P> {
         helped.is_some()
     }
 
-    /// Runs `write` with leave to write and the commit lock held, when what was kept is written. `None`, and it is not
-    /// run, where the thread is interrupted again and there is no room to keep more. May sleep.
+    /// Runs `write` with a `vn_start_write()` reference and the commit lock held, after writing the
+    /// kept records. Returns `None` without running it if the thread is interrupted again and there
+    /// is no room to keep more. May sleep.
     ///
-    /// Leave comes first: who waits for it while the file system is suspended must not keep the
-    /// lock from the thread that has suspended it.
+    /// The reference comes first. A thread that waits for a suspended file system must not hold the
+    /// lock: the thread that has suspended it may need the lock.
     pub(crate) fn with_writer<R>(
         self: &Arc<Self>,
         may_sleep: P::MaySleep,
@@ -211,8 +217,9 @@ impl<P: Platform> TraceFile<P> {
         })
     }
 
-    /// As [`TraceFile::with_writer`], but also `None` where the file system is suspended, or another thread has the
-    /// commit lock. Nothing is kept for a thread that has no signals.
+    /// Runs `write` like [`TraceFile::with_writer`]. Also returns `None` without running it if the
+    /// file system is suspended, or if another thread holds the commit lock or has the file locked.
+    /// No records are kept for a thread without signals.
     pub(crate) fn try_with_writer<R>(
         self: &Arc<Self>,
         may_sleep: P::MaySleep,
@@ -228,17 +235,18 @@ impl<P: Platform> TraceFile<P> {
         written.flatten()
     }
 
-    /// Takes out what is in the stream, and says where that ends then. Takes the stream lock.
+    /// Takes all records out of the stream, and returns its end after that. Takes the stream lock.
     pub(crate) fn take_stream(&self, spare: &mut Box<Buffer>) -> u64 {
         self.stream.with(|stream| stream.take(spare))
     }
 
-    /// As [`TraceFile::take_stream`], and says what time it is.
+    /// Takes records out like [`TraceFile::take_stream`], and also returns the current time.
     pub(crate) fn take_stream_at(&self, spare: &mut Box<Buffer>) -> (u64, Timespec) {
         self.stream.with(|stream| (stream.take(spare), P::now()))
     }
 
-    /// Writes what was taken out of the stream, and with `behind` what follows it there.
+    /// Writes records that were taken out of the stream, then runs `behind` to write records that
+    /// follow them in the file.
     pub(crate) fn write_taken(
         self: &Arc<Self>,
         may_sleep: P::MaySleep,
@@ -263,7 +271,7 @@ impl<P: Platform> TraceFile<P> {
         }
     }
 
-    /// Writes what is in the stream.
+    /// Writes all records in the stream.
     pub(crate) fn write_stream(
         self: &Arc<Self>,
         may_sleep: P::MaySleep,
@@ -275,13 +283,15 @@ impl<P: Platform> TraceFile<P> {
         self.write_taken(may_sleep, leave, writer, end, failures, |_, _| ());
     }
 
-    /// Appends whole records with one write, of which there are as many as `tally` says, where that is
-    /// known. If that fails for more than one record, they are written one by one, so that all are in
-    /// the file for which there is room. Where one fails, it and all others of its process are counted
-    /// as dropped, and the process is added to the failed ones. May sleep; the commit lock is held.
+    /// Appends whole records with one write. `tally` is their number by type, if known.
     ///
-    /// An interrupted thread says nothing of the file: its records, and all behind them, are kept for the next one that
-    /// writes, at the latest the helper.
+    /// If that write fails for more than one record, the records are written one by one, so that
+    /// all records that fit are in the file. A record that fails, and the further records of its
+    /// process, are counted as dropped. The process is added to `failures`. May sleep; the commit
+    /// lock is held.
+    ///
+    /// An interrupted write does not mean that the file has failed. The records, and all records
+    /// behind them, are kept for the next thread that writes, at the latest the helper.
     pub(crate) fn write(
         self: &Arc<Self>,
         leave: &Leave<P>,
@@ -303,7 +313,7 @@ impl<P: Platform> TraceFile<P> {
         }
     }
 
-    /// Writes the records that are kept. Returns whether there is room for others then.
+    /// Writes the kept records. Returns whether there is room to keep more after that.
     fn write_kept(
         self: &Arc<Self>,
         leave: &Leave<P>,
@@ -335,7 +345,8 @@ impl<P: Platform> TraceFile<P> {
         }
     }
 
-    /// Appends records one by one, that could not be written at once for the reason given.
+    /// Appends records one by one. `error` is the error of the write of all of them, if that was
+    /// tried.
     #[cold]
     fn write_each(
         self: &Arc<Self>,
@@ -421,19 +432,20 @@ impl<P: Platform> TraceFile<P> {
 }
 
 impl Unwritten {
-    /// Returns whether records are kept that could not be written for that reason.
+    /// Returns whether records are kept after a write failed with `errno`.
     fn is_kept_after(&self, errno: Errno) -> bool {
         self.has_signals && errno.is_interrupted()
     }
 }
 
-/// Adds to what only the holder of the commit lock changes.
+/// Adds to a counter that only the holder of the commit lock changes.
 fn count(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed).saturating_add(n), Ordering::Relaxed);
 }
 
 impl<P: Platform> Drop for TraceFile<P> {
-    /// What is in the stream was put in while the file failed, and nobody is traced to it any more.
+    /// Counts the records in the stream as dropped. They were added while writes to the file
+    /// failed, and no process is traced to it any more.
     fn drop(&mut self) {
         debug_assert!(
             self.since().is_none() || self.failed.load(Ordering::Relaxed),

@@ -1,4 +1,4 @@
-//! Trace files that the threads which made the records leave to the helper.
+//! Trace files left to the helper, by interrupted writers or by threads that end tracing.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -6,24 +6,27 @@ use alloc::vec::Vec;
 
 use crate::{Counter, Engine, Failures, Mutex, Platform, TraceFile};
 
-/// A list of files. Files may be in it more than once.
+/// An entry of a list of trace files. A file may be in the list more than once.
 pub(crate) struct Left<P: Platform> {
     file: Arc<TraceFile<P>>,
     next: Option<Box<Left<P>>>,
 }
 
 impl<P: Platform> Engine<P> {
-    /// Leaves a file to [`Engine::help_left`], which writes its stream, and drops the reference. May sleep.
+    /// Leaves a file to [`Engine::help_left`], which writes its stream and drops the reference. May
+    /// sleep.
     pub fn leave(&self, file: Arc<TraceFile<P>>) {
         self.push(Box::new(Left { file, next: None }));
     }
 
-    /// Writes the files that were left, for threads that cannot: they were interrupted by a signal, and are on their way
-    /// to it. The calling thread must have no signals: the records that it cannot write are dropped. May sleep; locks as
+    /// Writes the files that other threads have left. Such a thread was interrupted by a signal,
+    /// and is on its way to the signal's handler; or it has ended tracing. The calling thread must
+    /// have no signals: records that it cannot write are dropped. May sleep; takes the locks of
     /// [`ProcTrace::flush`](crate::ProcTrace::flush).
     ///
-    /// Does not wait, as [`ProcTrace::help`](crate::ProcTrace::help): a file that is in use stays in the list, and so does
-    /// one for which `begin` returns nothing. What it returns is dropped after the write.
+    /// Does not wait, like [`ProcTrace::help`](crate::ProcTrace::help). A file that is in use stays
+    /// in the list. So does a file for which `begin` returns `None`. The value that `begin` returns
+    /// is dropped after the write.
     pub fn help_left<G>(
         &self,
         may_sleep: P::MaySleep,
@@ -43,7 +46,8 @@ impl<P: Platform> Engine<P> {
         failures
     }
 
-    /// Takes a file off the list that was [left](Engine::leave) and is written. May sleep.
+    /// Removes all entries of a file that was [left](Engine::leave) and has been written. May
+    /// sleep.
     pub fn take_left(&self, file: &Arc<TraceFile<P>>) {
         let mut found = None;
         self.left.with(|left| {
@@ -55,13 +59,13 @@ impl<P: Platform> Engine<P> {
                 *list = Some(first);
             }
         });
-        // One after the other: the default would recurse down the stack.
+        // One by one: the default drop would recurse down the stack.
         while let Some(mut first) = found {
             found = first.next.take();
         }
     }
 
-    /// Adds a file, which is alone, to the list.
+    /// Adds an entry, which is in no list, to the list.
     fn push(&self, mut first: Box<Left<P>>) {
         self.left.with(|left| {
             first.next = left.take();

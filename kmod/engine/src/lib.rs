@@ -1,26 +1,32 @@
-//! The engine: what happens to a trace record between the trace point and the disk.
+//! The engine: a trace record's way from the trace point to the disk.
 //!
-//! - A [`TraceFile`] is what one ktrace(2) call opened. It has a stream, in which its records are
-//!   gathered in the order of their times, and from which they are written, many with one write.
-//! - A [`ProcTrace`] belongs to one traced process. It has a bounded queue for the records that
-//!   are made where sleeping is not allowed while the stream has no room.
+//! - A [`TraceFile`] is a file that one ktrace(2) call opened. Its stream gathers records in the
+//!   order of their times. Many records are written with one write.
+//! - A [`ProcTrace`] belongs to one traced process. Its bounded queue holds records that are made
+//!   where sleeping is not allowed while the stream has no room.
 //!
-//! No two files share a lock. Whoever makes a record writes it, when the [`Policy`] wants it to
-//! be written; another thread may do so for a process that is [overdue](ProcTrace::is_overdue), or whose write a signal
-//! has interrupted ([`Engine::help_left`]).
+//! No two files share a lock. Each thread writes its own records, when the [`Policy`] asks for it.
+//! Another thread writes for a process that is [overdue](ProcTrace::is_overdue), or whose write was
+//! interrupted by a signal ([`Engine::help_left`]).
 //!
-//! The engine knows no kernel: it is generic over [`Platform`], which the module
-//! implements with mutexes, vnodes and the clock of FreeBSD, and the host simulation
-//! with threads and memory. Nothing in it is `unsafe`, and nothing in it panics.
+//! The engine does not depend on a kernel: it is generic over [`Platform`]. The module implements
+//! that trait with mutexes, vnodes and the clock of FreeBSD, the host simulation with threads and
+//! memory. The engine has no `unsafe` code and does not panic.
 //!
 //! # Locks
 //!
-//! | lock | kind | guards | order |
-//! | --- | --- | --- | --- |
-//! | commit | may sleep | the order of writes to one file, its spare memory | first, with leave to write; the file is written under it |
-//! | queue | never sleeps | queue, spare memory, trace file of one process | second; nothing is allocated under it |
-//! | stream | never sleeps | stream of one file | last; nothing is locked or allocated under it |
-//! | left | never sleeps | the files that are left to the helper | last, as the stream lock |
+//! The locks in acquisition order; the stream lock and the left lock are both last:
+//!
+//! | lock | kind | protects |
+//! | --- | --- | --- |
+//! | commit | may sleep | the order of writes to one file, its spare memory |
+//! | queue | never sleeps | the queue, spare memory and trace file of one process |
+//! | stream | never sleeps | the stream of one file |
+//! | left | never sleeps | the files left to the helper |
+//!
+//! The `vn_start_write()` reference is taken before the commit lock. The file is written under the
+//! commit lock. Nothing is allocated under a queue lock. Nothing is locked or allocated under a
+//! stream lock.
 #![no_std]
 #![forbid(unsafe_code)]
 

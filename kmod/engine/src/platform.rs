@@ -1,4 +1,4 @@
-//! What the engine asks of the system that it runs in.
+//! The interface to the system that the engine runs in.
 
 use core::ffi::CStr;
 
@@ -12,7 +12,8 @@ impl Errno {
     /// `EINTR`, and `ERESTART` of the kernel.
     const INTERRUPTED: [Errno; 2] = [Errno(4), Errno(-1)];
 
-    /// Returns whether a signal has interrupted the thread: the error concerns the thread, not its file.
+    /// Returns whether a signal has interrupted the thread. Such an error concerns the thread, not
+    /// its file.
     pub fn is_interrupted(self) -> bool {
         Errno::INTERRUPTED.contains(&self)
     }
@@ -20,9 +21,9 @@ impl Errno {
 
 /// The system: its locks, its files, its clock.
 ///
-/// Context: an operation that takes a [`Platform::MaySleep`] may sleep, and only a
-/// context that may sleep has one to give. All others may be called anywhere but under
-/// a spin lock and in an interrupt filter.
+/// Context: an operation that takes a [`Platform::MaySleep`] may sleep. Only a context that may
+/// sleep can supply one. All other operations may be called anywhere except under a spin lock or in
+/// an interrupt filter.
 pub trait Platform: Sized + 'static {
     /// Proof that the caller may sleep and holds no lock that forbids it.
     type MaySleep: Copy;
@@ -35,42 +36,42 @@ pub trait Platform: Sized + 'static {
     /// A statistics counter.
     type Counter: Counter;
 
-    /// The time of day.
+    /// Returns the time of day.
     fn now() -> Timespec;
 
-    /// What a clock says that costs next to nothing to read, in units of its own. Another CPU's may be
-    /// somewhat behind.
+    /// Returns the reading of a clock that costs next to nothing to read, in the clock's own units.
+    /// The clock of another CPU may be somewhat behind.
     fn ticks() -> u64;
 
-    /// The number of the CPU that the caller runs on.
+    /// Returns the number of the CPU that the caller runs on.
     fn cpu() -> i32;
 
-    /// Is told what happens, for whoever watches. Locks of the engine may be held, and sleeping is not
+    /// Reports an event to an observer. Locks of the engine may be held, and sleeping is not
     /// allowed.
     fn watch(event: Event<'_, Self::Storage>) {
         let _ = event;
     }
 }
 
-/// What happens to records.
+/// An event in the life of a record.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a, S> {
     /// A trace point has made a record.
     Made {
-        /// Its type.
+        /// Type of the record.
         kind: Kind,
-        /// Its length in bytes.
+        /// Length of the record in bytes.
         len: usize,
-        /// Whether it was made where sleeping is allowed.
+        /// Set if the record was made where sleeping is allowed.
         may_sleep: bool,
     },
-    /// A record was queued on its process, which has so many bytes of them now.
+    /// A record was added to the queue of its process.
     Queued {
-        /// Its type.
+        /// Type of the record.
         kind: Kind,
-        /// Its length in bytes.
+        /// Length of the record in bytes.
         len: usize,
-        /// What is queued in all.
+        /// Bytes in the queue, including this record.
         queued: usize,
     },
     /// Records were written to a file.
@@ -79,49 +80,51 @@ pub enum Event<'a, S> {
         file: &'a S,
         /// The records.
         records: &'a [u8],
-        /// How long that took, in units of [`Platform::ticks`].
+        /// Time that the write took, in units of [`Platform::ticks`].
         ticks: u64,
     },
-    /// No file will hold a record.
+    /// A record was dropped: no file will hold it.
     Dropped {
-        /// Its type.
+        /// Type of the record.
         kind: Kind,
     },
-    /// A thread that has made a record finds no room for it, and is to write what is before it, or waits
-    /// for who does.
+    /// A new record has no room before earlier records are written. Its thread will write these, or
+    /// wait for the thread that is writing them.
     Full {
-        /// Its file.
+        /// File that the record goes to.
         file: &'a S,
     },
-    /// It goes on.
+    /// The thread of [`Event::Full`] continues.
     Room {
-        /// Its file.
+        /// File that the record goes to.
         file: &'a S,
     },
 }
 
 /// A lock that may be taken where sleeping is not allowed (mutex(9), `MTX_DEF`).
 pub trait Mutex<T>: Send + Sync {
-    /// A lock around `value`, with a name for those who check the order of locks. May allocate, and
-    /// so sleep.
+    /// Creates a lock around `value`, with a name for checks of the lock order. May allocate, and
+    /// so may sleep.
     fn new(name: &'static CStr, value: T) -> Self;
 
     /// Runs `critical` with the lock held. `critical` must not sleep or allocate.
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R;
 
-    /// As [`Mutex::with`], but `None`, and `critical` is not run, where another thread has the lock.
+    /// Runs `critical` like [`Mutex::with`]. If another thread holds the lock, returns `None`
+    /// without running it.
     fn try_with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> Option<R>;
 }
 
 /// A lock whose holder may sleep (sx(9)).
 pub trait SleepLock<T, MaySleep>: Send + Sync {
-    /// A lock around `value`. May allocate, and so sleep.
+    /// Creates a lock around `value`. May allocate, and so may sleep.
     fn new(value: T) -> Self;
 
     /// Runs `critical` with the lock held. May sleep.
     fn with<R>(&self, may_sleep: MaySleep, critical: impl FnOnce(&mut T) -> R) -> R;
 
-    /// As [`SleepLock::with`], but `None`, and `critical` is not run, where a thread has the lock.
+    /// Runs `critical` like [`SleepLock::with`]. If a thread holds the lock, returns `None` without
+    /// running it.
     fn try_with<R>(&self, may_sleep: MaySleep, critical: impl FnOnce(&mut T) -> R) -> Option<R>;
 }
 
@@ -129,29 +132,30 @@ pub trait SleepLock<T, MaySleep>: Send + Sync {
 ///
 /// Dropping it closes the file, which may sleep.
 pub trait Storage<MaySleep>: Send + Sync {
-    /// Leave to write (vn_start_write(9)): while it is there, the file system does not get
-    /// suspended.
+    /// A `vn_start_write()` reference (vn_start_write(9)). While it exists, the file system cannot
+    /// be suspended.
     type Leave;
 
-    /// Waits while the file system is suspended. May sleep.
+    /// Waits while the file system is suspended, then takes a reference. May sleep.
     fn start_write(&self, may_sleep: MaySleep) -> Self::Leave;
 
-    /// As [`Storage::start_write`], but `None` where the file system is suspended. May sleep.
+    /// Takes a reference like [`Storage::start_write`]. Returns `None` if the file system is
+    /// suspended, or if another thread has the file locked. May sleep.
     fn try_start_write(&self, may_sleep: MaySleep) -> Option<Self::Leave>;
 
-    /// Appends all of `bytes`, or nothing and returns why. May sleep. Bytes that an [interrupted](Errno::is_interrupted)
-    /// thread could not append are appended next.
+    /// Appends all of `bytes`, or appends nothing and returns the reason. May sleep. Bytes that an
+    /// [interrupted](Errno::is_interrupted) thread could not append are appended next.
     fn append(&self, leave: &Self::Leave, bytes: &[u8]) -> Result<(), Errno>;
 }
 
 /// A counter that many CPUs add to at once (counter(9)).
 pub trait Counter: Send + Sync {
-    /// A counter of zero. May sleep.
+    /// Creates a counter of zero. May sleep.
     fn new() -> Self;
 
     /// Adds `n`, which may be negative.
     fn add(&self, n: i64);
 
-    /// The sum of all that was added so far.
+    /// Returns the sum of everything added so far.
     fn fetch(&self) -> u64;
 }

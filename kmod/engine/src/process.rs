@@ -11,29 +11,29 @@ use crate::segment::{SEGMENT_LEN, Segment, Stack};
 use crate::stream::Put;
 use crate::{Counter, Engine, Event, Failures, Mutex, Platform, Policy, TraceFile};
 
-/// Segments that a file keeps to be used again.
+/// Segments that a file keeps for reuse.
 const FREE_MAX: usize = 8;
 
-/// Who made a record.
+/// Process and thread that made a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Process.
+    /// Process ID.
     pub pid: i32,
-    /// Thread.
+    /// Thread ID.
     pub tid: i64,
     /// Name of the thread, ended by a NUL.
     pub comm: [u8; MAXCOMLEN + 1],
 }
 
-/// What is to follow when a record was made.
+/// Work that remains after a record was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pending {
-    /// Nothing: the process is not traced, or the record may wait.
+    /// None: the process is not traced, or the record may wait.
     Nothing,
     /// The process is to be [drained](ProcTrace::drain) before it returns to user mode.
     Drain,
-    /// As [`Pending::Drain`]; and as it may have no room left before, another thread should see
-    /// whether it is overdue.
+    /// The process is to be drained as for [`Pending::Drain`], but may run out of room before that.
+    /// Another thread should check whether it is overdue.
     Help,
 }
 
@@ -42,113 +42,116 @@ pub struct Synchronous<'a> {
     pub(crate) kind: Kind,
     /// Length in bytes.
     pub(crate) len: usize,
-    /// The time that the kernel has noted for it; none where that is when it is made.
+    /// Time that the kernel has noted for the record; `None` for the time at which it is made.
     noted: Option<Timespec>,
     body: Body<'a>,
 }
 
 enum Body<'a> {
-    /// To be encoded.
+    /// Payload to be encoded.
     Payload(&'a Payload<'a>),
-    /// Room for the header, and the payload.
+    /// Room for the header, and the encoded payload.
     Encoded(&'a mut [u8]),
 }
 
-/// The trace of one process: its file, and its queue.
+/// The trace of one process: its file and its queue.
 ///
-/// Its records go into the stream of its file. Where that has no room, one that is made where
-/// sleeping is not allowed is queued here, and until the queue is written no other record
-/// passes it.
+/// Its records go into the stream of its file. If the stream has no room, a record made where
+/// sleeping is not allowed is queued here. Until the queue is written, no other record of the
+/// process passes it.
 ///
-/// It lives from the first ktrace(2) on the process until the process exits.
+/// The trace lives from the first ktrace(2) on the process until the process exits.
 pub struct ProcTrace<P: Platform> {
     engine: Arc<Engine<P>>,
     /// Queue lock.
     queue: P::Mutex<Queue<P>>,
 }
 
-/// How far the trace of a process is.
+/// Progress of the trace of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcProgress {
-    /// Bytes that are queued.
+    /// Bytes in the queue.
     pub queued: usize,
-    /// Bytes of records since the process was traced first, queued or in a stream or a file.
+    /// Bytes of records made since the process was first traced, in the queue, a stream or a file.
     pub made: u64,
-    /// Records since then for which there was no room.
+    /// Records dropped since then, because there was no room for them.
     pub dropped: u64,
 }
 
-/// A record that is to be committed.
+/// A record to be committed.
 struct New<'a> {
     header: Header,
     record: Synchronous<'a>,
     policy: Policy,
 }
 
-/// What is to follow when a record was to be committed.
+/// Step that follows an attempt to add a record.
 enum Step<P: Platform> {
-    /// Nothing: it is in the stream, or written, or nobody wants it.
+    /// None: the record is in the stream or written, or it is not wanted.
     Done,
-    /// It is in the stream, and that is to be written to the end that it had then.
+    /// The record is in the stream, which is to be written up to this end.
     Write(Arc<TraceFile<P>>, u64),
-    /// It is in the stream, and has made a batch full.
+    /// The record is in the stream, and has completed a batch.
     Due(Arc<TraceFile<P>>),
-    /// What is before it in the file has to be written first.
+    /// The records before it in the file have to be written first.
     Behind(Arc<TraceFile<P>>),
-    /// It cannot be a record.
+    /// The record does not fit into the format.
     Unfit,
 }
 
 impl<P: Platform> ProcTrace<P> {
-    /// A trace that goes nowhere yet, with memory for its queue. May sleep.
+    /// Creates a trace without a file, with memory for its queue. May sleep.
     pub fn new(engine: Arc<Engine<P>>, may_sleep: P::MaySleep) -> Self {
         let trace = ProcTrace { engine, queue: P::Mutex::new(c"ktrace_rs queue", Queue::new()) };
         trace.with_room(may_sleep, 0, &mut Stack::new(), None, |_| ());
         trace
     }
 
-    /// The file that is traced to. Takes the queue lock.
+    /// Returns the file that is traced to. Takes the queue lock.
     ///
     /// The reference may become the last one, and must be dropped where sleeping is allowed.
     pub fn file(&self) -> Option<Arc<TraceFile<P>>> {
         self.queue.with(|queue| queue.file().cloned())
     }
 
-    /// Looks at the file that is traced to, under the queue lock, which `look` must not take.
+    /// Runs `look` on the file that is traced to, under the queue lock. `look` must not take that
+    /// lock.
     pub fn with_file<R>(&self, look: impl FnOnce(Option<&TraceFile<P>>) -> R) -> R {
         self.queue.with(|queue| look(queue.file().map(Arc::as_ref)))
     }
 
-    /// Whether the process is traced to a file. Takes the queue lock.
+    /// Returns whether the process is traced to a file. Takes the queue lock.
     pub fn is_traced(&self) -> bool {
         self.with_file(|file| file.is_some())
     }
 
-    /// Traces to another file from now on, or to none. Takes the queue lock, and under it the stream lock.
+    /// Traces to another file from now on, or to none. Takes the queue lock, and under it the
+    /// stream lock.
     ///
-    /// Returns the old file. What is not written yet still goes there: whoever calls this has to
-    /// call [`ProcTrace::flush`] with it, and drop it where sleeping is allowed.
+    /// Returns the old file. Records that are not written yet still go there. The caller has to
+    /// call [`ProcTrace::flush`] with it, and to drop it where sleeping is allowed.
     #[must_use = "the old file is to be flushed, and dropped where sleeping is allowed"]
     pub fn set_file(&self, file: Option<Arc<TraceFile<P>>>) -> Option<Arc<TraceFile<P>>> {
         let begins = file.is_some();
         self.queue.with(|queue| {
             let joined = file.as_ref().map_or(0, |file| file.end());
             let old = queue.set_file(file, joined);
-            // Before a failed write can end tracing to the new file and count it off.
+            // Before a failed write can end tracing to the new file and decrement the counter.
             self.engine.stats.procs.add(i64::from(begins).saturating_sub(i64::from(old.is_some())));
             old
         })
     }
 
-    /// Adds a record that is made where sleeping is not allowed, and returns what is to follow.
+    /// Adds a record that is made where sleeping is not allowed, and returns the work that remains.
     /// Takes the queue lock, and under it the stream lock.
     ///
-    /// Where there is no room the record is counted as dropped, and the next one that gets
-    /// through carries `KTR_DROP`. If the process is not traced nothing happens.
+    /// If there is no room, the record is counted as dropped, and the next accepted record carries
+    /// `KTR_DROP`. If the process is not traced, nothing happens.
     ///
-    /// `noted` is a time that the kernel has noted for the record: that of FreeBSD 15.1's
-    /// `ktrcsw_out()`, which makes the record of a sleep after it. The record has it if it lies
-    /// between the beginning of tracing to the file and now; otherwise, and without one, now.
+    /// `noted` is a time that the kernel has noted for the record. `ktrcsw_out()` of FreeBSD 15.1
+    /// passes one, as it makes the record of a sleep after the sleep. The record gets that time if
+    /// it lies between the beginning of tracing to the file and now. Otherwise it gets the current
+    /// time.
     pub fn enqueue(&self, origin: &Origin, noted: Option<Timespec>, payload: &Payload<'_>) -> Pending {
         let mut record = Synchronous::payload(payload);
         let len = record.len;
@@ -181,7 +184,7 @@ impl<P: Platform> ProcTrace<P> {
             if at_once {
                 queue.want_flush();
             }
-            // Before a drain can take the record and count it off.
+            // Before a drain can take the record and subtract its bytes.
             stats.queued.add(i64::try_from(pushed.len).unwrap_or(i64::MAX));
             Ok((true, Some((queue.bytes(), pushed.crowded))))
         });
@@ -203,12 +206,12 @@ impl<P: Platform> ProcTrace<P> {
         }
     }
 
-    /// Adds a record that is made where sleeping is allowed, writes what the policy wants to be
-    /// written, and returns what is to follow. May sleep; takes the queue lock, under it the stream lock; and as
-    /// [`ProcTrace::flush`].
+    /// Adds a record that is made where sleeping is allowed, writes the records that the policy
+    /// wants written, and returns the work that remains. May sleep; takes the queue lock, under it
+    /// the stream lock, and the locks of [`ProcTrace::flush`].
     ///
-    /// `room` is how many bytes of records the process may make before it is drained again, as
-    /// far as one can tell; they are set aside, within the limit of a queue.
+    /// `room` estimates the bytes of records that the process makes before it is drained again.
+    /// This room is reserved, within the limit of a queue.
     #[inline(always)]
     pub fn commit(
         &self,
@@ -221,14 +224,14 @@ impl<P: Platform> ProcTrace<P> {
         P::watch(Event::Made { kind, len, may_sleep: true });
         let policy = match (self.engine.settings.policy(), kind) {
             _ if self.is_at_once(kind) => Policy::Record,
-            // The last one before the thread is back in user mode.
+            // The last record before the thread is back in user mode.
             (Policy::Return, Kind::Sysret) => Policy::Record,
             (policy, _) => policy,
         };
         let pending = if policy == Policy::Return { Pending::Drain } else { Pending::Nothing };
         let mut new = New { header: header::<P>(origin, kind), record, policy };
         let limit = self.engine.settings.queue_limit();
-        // As a rule nothing is to be done but this.
+        // As a rule, this is all there is to do.
         let put =
             self.queue.with(|queue| queue.is_balanced(room, limit).then(|| self.put_first(queue, &mut new)));
         match put {
@@ -237,7 +240,8 @@ impl<P: Platform> ProcTrace<P> {
         }
     }
 
-    /// Does what is to follow when a record was to be added; it was not yet if `put` is nothing.
+    /// Takes the steps that follow an attempt to add a record. If `put` is `None`, adds the record
+    /// first.
     #[cold]
     fn commit_step(
         &self,
@@ -258,7 +262,7 @@ impl<P: Platform> ProcTrace<P> {
                     break;
                 }
                 Step::Due(file) => {
-                    // Where another thread writes, there is still room meanwhile.
+                    // While another thread is writing, the stream still has room.
                     file.try_with_writer(may_sleep, true, &mut failures, |leave, writer, failures| {
                         file.write_stream(may_sleep, leave, writer, failures);
                     });
@@ -279,9 +283,9 @@ impl<P: Platform> ProcTrace<P> {
         failures
     }
 
-    /// Writes what is to be written before the process returns to user mode: its queue, and what
-    /// is in the stream of its file, unless the policy lets that wait. May sleep; locks as
-    /// [`ProcTrace::flush`].
+    /// Writes the records that have to be written before the process returns to user mode: its
+    /// queue, and the stream of its file, unless the policy lets that wait. May sleep; takes the
+    /// locks of [`ProcTrace::flush`].
     pub fn drain(&self, may_sleep: P::MaySleep, room: usize) -> Failures<P> {
         let mut failures = Vec::new();
         let (queued, wanted, file) = self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| {
@@ -301,9 +305,8 @@ impl<P: Platform> ProcTrace<P> {
         failures
     }
 
-    /// Writes the queue of the process, and all that is in the stream of `file`. May sleep; takes
-    /// the commit lock of the file that is written, under it the queue lock and what the file system
-    /// takes.
+    /// Writes the queue of the process, and the whole stream of `file`. May sleep; takes the commit
+    /// lock of the file that is written, under it the queue lock and the locks of the file system.
     pub fn flush(&self, may_sleep: P::MaySleep, room: usize, file: &Arc<TraceFile<P>>) -> Failures<P> {
         let mut failures = Vec::new();
         self.write_queue(may_sleep, room, &mut failures);
@@ -311,13 +314,14 @@ impl<P: Platform> ProcTrace<P> {
         failures
     }
 
-    /// Ends the trace of a process that exits and is not traced any more: [flushes](ProcTrace::flush) the file that it
-    /// was traced to, or [drains](ProcTrace::drain), and drops what a signal has kept it from writing if there is no room
-    /// to keep that. May sleep; locks as [`ProcTrace::flush`].
+    /// Ends the trace of a process that exits and is no longer traced. [Flushes](ProcTrace::flush)
+    /// `file`, to which the process was traced, or [drains](ProcTrace::drain) the process if that
+    /// is `None`. Drops the records that a signal has kept it from writing if there is no room to
+    /// keep them. May sleep; takes the locks of [`ProcTrace::flush`].
     pub fn end(&self, may_sleep: P::MaySleep, file: Option<&Arc<TraceFile<P>>>) -> Failures<P> {
         let failures = match file {
             Some(file) => self.flush(may_sleep, 0, file),
-            // The thread that ended tracing before may not have written all yet.
+            // The thread that ended tracing before may not have written all records yet.
             None => self.drain(may_sleep, 0),
         };
         let (mut segments, bytes) = self.queue.with(Queue::take);
@@ -330,16 +334,20 @@ impl<P: Platform> ProcTrace<P> {
         failures
     }
 
-    /// Writes queue and stream for a process that does not get to it. May sleep; locks as
-    /// [`ProcTrace::flush`]. The calling thread must have no signals.
+    /// Writes queue and stream for a process that does not get to writing. May sleep; takes the
+    /// locks of [`ProcTrace::flush`]. The calling thread must have no signals.
     ///
-    /// Where the file system is suspended nothing happens: it may be the process that suspended it,
-    /// and to go on it must not have to wait for this thread. Nor where another thread has the
-    /// commit lock: it may wait for the disk, and others need help meanwhile. Nor where records go to
-    /// several files: who set another one is about to write those for the first.
+    /// Does nothing in three cases:
+    ///
+    /// - The file system is suspended. The process may have suspended it, and must not have to wait
+    ///   for this thread before it continues.
+    /// - Another thread holds the commit lock or has the file locked. That thread may be waiting
+    ///   for the disk, and other processes need help meanwhile.
+    /// - Queued records go to several files. The thread that has set a new file is about to write
+    ///   the records for the old one.
     pub fn help(&self, may_sleep: P::MaySleep, room: usize) -> Failures<P> {
         let mut failures = Vec::new();
-        // The last reference may be this one: not to be dropped under a lock.
+        // This reference may be the last one, which must not be dropped under a lock.
         let Some(file) = self.queue.with(|queue| queue.only_file().cloned()) else { return failures };
         file.try_with_writer(may_sleep, false, &mut failures, |leave, writer, failures| {
             let only =
@@ -351,12 +359,14 @@ impl<P: Platform> ProcTrace<P> {
         failures
     }
 
-    /// Whether another thread should [`help`](ProcTrace::help) the process, which does not get
-    /// to writing: its queue is more than half full, or something of it or in the stream was there
-    /// at an earlier look. Looks have numbers from one on.
+    /// Returns whether another thread should [`help`](ProcTrace::help) the process, which does not
+    /// get to writing. It should if the queue is more than half full, or if an earlier check found
+    /// records in the queue or the stream that are still there. `look` is the number of this check.
+    /// The first check has number one.
     ///
-    /// Tries the queue lock, and under it the stream lock: whoever has one makes a record right now, and
-    /// gets to writing. To wait for a thread that makes one after the other might take for ever.
+    /// Tries the queue lock, and under it the stream lock. A thread that holds one is making a
+    /// record, and gets to writing. To wait for a thread that makes one record after the other
+    /// could take forever.
     pub fn is_overdue(&self, look: u32) -> bool {
         let overdue = self
             .queue
@@ -364,11 +374,11 @@ impl<P: Platform> ProcTrace<P> {
         overdue.unwrap_or(false)
     }
 
-    /// Ends tracing to a file that could not be written, and drops what is queued for it. Takes the
-    /// queue lock; neither sleeps nor frees.
+    /// Ends tracing to a file that could not be written, and drops the records queued for it. Takes
+    /// the queue lock; neither sleeps nor frees.
     ///
-    /// Nothing happens where the trace to that file began after the records were taken to be written:
-    /// they are of another process that had the same number, or of an earlier trace.
+    /// Does nothing if the trace to that file began after the failed records were taken out. They
+    /// are records of another process that had the same number, or of an earlier trace.
     pub fn abandon(&self, failed: &WriteFailed<P>) -> Abandoned {
         let (bytes, old) = match self.queue.with(|queue| queue.abandon(&failed.file, failed.end)) {
             Abandoned::Now(left) => left,
@@ -382,13 +392,13 @@ impl<P: Platform> ProcTrace<P> {
         Abandoned::Now(())
     }
 
-    /// Has the next drain write everything, whatever the policy is. Takes the queue lock.
+    /// Makes the next drain write everything, whatever the policy is. Takes the queue lock.
     pub fn want_flush(&self) {
         self.queue.with(Queue::want_flush);
     }
 
-    /// When the oldest record came in that is not written yet, of those that are queued and those in
-    /// the stream. Takes the queue lock, and under it the stream lock.
+    /// Returns the time at which the oldest record was added that is still in the queue or the
+    /// stream. Takes the queue lock, and under it the stream lock.
     pub fn since(&self) -> Option<Timespec> {
         self.queue.with(|queue| {
             let gathered = queue.file().and_then(|file| file.since());
@@ -396,15 +406,17 @@ impl<P: Platform> ProcTrace<P> {
         })
     }
 
-    /// Bytes that are queued. Takes the queue lock.
+    /// Returns the number of bytes in the queue. Takes the queue lock.
     pub fn queued(&self) -> usize {
         self.queue.with(|queue| queue.bytes())
     }
 
-    /// Returns how far the trace is, and what `look` says of the file that is traced to; `None` if the
-    /// process is not traced. Takes the queue lock, which `look` must not take.
+    /// Returns the progress of the trace, and the result of `look` for the file that is traced to.
+    /// Returns `None` if the process is not traced. Takes the queue lock, which `look` must not
+    /// take.
     ///
-    /// The file is lent: a reference could become the last one, and closing the file waits for its disk.
+    /// The file is lent: a reference could become the last one, and closing the file waits for its
+    /// disk.
     pub fn progress<R>(&self, look: impl FnOnce(&TraceFile<P>) -> R) -> Option<(ProcProgress, R)> {
         self.queue.with(|queue| {
             let (made, dropped) = queue.made_and_dropped();
@@ -416,9 +428,9 @@ impl<P: Platform> ProcTrace<P> {
         self.engine.settings.at_once() & kind.facility() != 0
     }
 
-    /// Sees to it that the queue has room for what comes before the next drain, and no more,
-    /// and then runs `critical` under the queue lock, once, which takes out what is queued for
-    /// `taken`. Uses memory of `fresh` before it allocates.
+    /// Gives the queue room for the records made before the next drain, and no more. Then runs
+    /// `critical` once under the queue lock. `critical` takes out the records queued for `taken`.
+    /// Uses segments of `fresh` before it allocates.
     fn with_room<R>(
         &self,
         may_sleep: P::MaySleep,
@@ -445,7 +457,7 @@ impl<P: Platform> ProcTrace<P> {
         }
     }
 
-    /// Writes what is queued, whichever files it goes to; what is queued meanwhile may stay.
+    /// Writes the queued records, whichever files they go to. Records queued meanwhile may stay.
     fn write_queue(&self, may_sleep: P::MaySleep, room: usize, failures: &mut Failures<P>) {
         for _ in 0..self.queue.with(|queue| queue.files_max()) {
             let Some(file) = self.queue.with(|queue| queue.first_file().cloned()) else { return };
@@ -458,7 +470,7 @@ impl<P: Platform> ProcTrace<P> {
         }
     }
 
-    /// Writes the stream of a file, and what is queued for it; false if there is neither.
+    /// Writes the stream of a file and the records queued for it. Returns false if there are none.
     fn write_to(
         &self,
         may_sleep: P::MaySleep,
@@ -469,7 +481,7 @@ impl<P: Platform> ProcTrace<P> {
         failures: &mut Failures<P>,
     ) -> bool {
         let Writer { spare, free, .. } = writer;
-        // At once: all that this process has in the stream is older than what it has queued.
+        // Both at once: all records of this process in the stream are older than its queued ones.
         let (end, queued) = self.with_room(may_sleep, room, free, Some(file), |queue| {
             (file.take_stream(spare), queue.take_for(file))
         });
@@ -480,7 +492,7 @@ impl<P: Platform> ProcTrace<P> {
         any
     }
 
-    /// Writes segments that were taken out of the queue, and how many bytes they are.
+    /// Writes segments that were taken out of the queue, and that hold `bytes` bytes.
     fn write_queued(
         &self,
         file: &Arc<TraceFile<P>>,
@@ -500,8 +512,8 @@ impl<P: Platform> ProcTrace<P> {
         self.engine.stats.count_off(bytes);
     }
 
-    /// Adds a record to the stream of the file that is traced to, unless something is queued. The
-    /// queue is locked; takes the stream lock.
+    /// Adds a record to the stream of the file that is traced to, unless the queue holds records.
+    /// The queue lock is held; takes the stream lock.
     #[inline(always)]
     fn put_first(&self, queue: &mut Queue<P>, new: &mut New<'_>) -> Step<P> {
         let Some(file) = queue.file() else { return Step::Done };
@@ -521,14 +533,15 @@ impl<P: Platform> ProcTrace<P> {
         step
     }
 
-    /// As [`ProcTrace::put_first`], where that was not tried or not possible: out of the way of most records.
+    /// Adds a record like [`ProcTrace::put_first`], if that was not tried or not possible. Kept out
+    /// of line, because most records do not need it.
     #[cold]
     fn put(&self, queue: &mut Queue<P>, new: &mut New<'_>) -> Step<P> {
         self.put_first(queue, new)
     }
 
-    /// Has a record added, or written, that is to be behind others in its file. Where another thread writes
-    /// these there may be room for the record, and then it does not wait for that thread.
+    /// Adds or writes a record that has to follow others in its file. If another thread is writing
+    /// these, the stream may have room. The record is then added without waiting for that thread.
     fn commit_behind(
         &self,
         may_sleep: P::MaySleep,
@@ -546,7 +559,7 @@ impl<P: Platform> ProcTrace<P> {
                     self.write_before(may_sleep, room, new, file, leave, writer, failures)
                 });
                 written.unwrap_or_else(|| {
-                    // Its thread has a signal to go to, and there is no room for it until the file is written.
+                    // The thread has a pending signal. There is no room until the file is written.
                     self.drop_record(new.header.kind);
                     Step::Done
                 })
@@ -555,8 +568,8 @@ impl<P: Platform> ProcTrace<P> {
         }
     }
 
-    /// Writes what is before a record in its file, and adds the record to the stream then, or
-    /// writes it, too, if it is too long for that.
+    /// Writes the records before a record in its file, then adds the record to the stream. A record
+    /// that is too long for the stream is written as well.
     #[expect(clippy::too_many_arguments, reason = "they are what the callers have at hand")]
     fn write_before(
         &self,
@@ -571,7 +584,7 @@ impl<P: Platform> ProcTrace<P> {
         let Writer { spare, free, .. } = writer;
         let (step, taken) = self.with_room(may_sleep, room, free, Some(file), |queue| {
             let step = self.put(queue, new);
-            // Others may have made room meanwhile, or the record goes elsewhere by now.
+            // Other threads may have made room, or the record goes to another file by now.
             let behind = matches!(&step, Step::Behind(current) if Arc::ptr_eq(current, file));
             if !behind && queue.is_empty() {
                 return (step, None);
@@ -618,7 +631,7 @@ impl<P: Platform> ProcTrace<P> {
         }
     }
 
-    /// Counts a record for which there is no room; the next one carries `KTR_DROP`.
+    /// Counts a record for which there is no room as dropped; the next one carries `KTR_DROP`.
     fn drop_record(&self, kind: Kind) {
         self.engine.stats.drop_one(kind);
         self.queue.with(|queue| queue.mark_drop());
@@ -626,7 +639,7 @@ impl<P: Platform> ProcTrace<P> {
 }
 
 impl<P: Platform> Drop for ProcTrace<P> {
-    /// The seed's rule: on tear-down nothing is pending.
+    /// Asserts that no records are pending on tear-down, and that the process is not traced.
     fn drop(&mut self) {
         debug_assert_eq!(self.queued(), 0, "records pending at process tear-down");
         debug_assert!(!self.is_traced(), "process traced at its tear-down");
@@ -634,24 +647,25 @@ impl<P: Platform> Drop for ProcTrace<P> {
 }
 
 impl<'a> Synchronous<'a> {
-    /// A record that is to be encoded.
+    /// Creates a record from a payload that is to be encoded.
     #[inline]
     pub fn payload(payload: &'a Payload<'a>) -> Self {
         let len = Record::encoded_len(payload);
         Synchronous { kind: payload.kind(), len, noted: None, body: Body::Payload(payload) }
     }
 
-    /// A record that the caller has encoded, but for the header, for which the first 64 bytes are left.
+    /// Creates a record from bytes that the caller has encoded. The first 64 bytes are reserved for
+    /// the header.
     pub fn encoded(kind: Kind, record: &'a mut [u8]) -> Self {
         Synchronous { kind, len: record.len(), noted: None, body: Body::Encoded(record) }
     }
 
-    /// Returns its type.
+    /// Returns the type of the record.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Returns the time of the record, which is made now.
+    /// Returns the time of the record, which is made at the time `now`.
     #[inline(always)]
     pub(crate) fn time(&self, now: Timespec) -> Timespec {
         match self.noted {
@@ -660,8 +674,8 @@ impl<'a> Synchronous<'a> {
         }
     }
 
-    /// Writes the record to `out`, which is as long, and its length to `header`; `None` if the format has
-    /// no room for that.
+    /// Writes the record to `out`, which has the record's length, and the length to `header`.
+    /// Returns `None` if the record does not fit into the format.
     #[inline(always)]
     pub(crate) fn encode(&mut self, header: &mut Header, out: &mut [u8]) -> Option<()> {
         header.len = u32::try_from(out.len().checked_sub(HEADER_LEN)?).ok()?;
@@ -676,7 +690,8 @@ impl<'a> Synchronous<'a> {
         Some(())
     }
 
-    /// The record's bytes: its own, or `out`, which is as long as the record.
+    /// Encodes the header, and returns the record's bytes. These are its own, or `out`, which has
+    /// the record's length.
     fn finished<'b>(&'b mut self, header: &mut Header, out: &'b mut [u8]) -> Option<&'b [u8]> {
         let record = match &mut self.body {
             Body::Encoded(record) => record,
@@ -691,7 +706,7 @@ impl<'a> Synchronous<'a> {
     }
 }
 
-/// A header that lacks its length, time and drop mark.
+/// Returns a header without length, time and drop mark.
 fn header<P: Platform>(origin: &Origin, kind: Kind) -> Header {
     Header {
         len: 0,

@@ -8,84 +8,88 @@ use ktrace_format::{Record, Timespec};
 use crate::segment::{SEGMENT_LEN, Segment, Stack};
 use crate::{Platform, TraceFile};
 
-/// Segments that a queue has at the least, if its limit allows.
+/// Least number of segments of a queue, if its limit allows it.
 pub(crate) const SPARE_MIN: usize = 8;
 
-/// Guarded by the queue lock of its process. Nothing here locks, allocates or frees.
+/// The queue of a process. Protected by its queue lock. Nothing here locks, allocates or frees.
 ///
 /// # Invariants
 ///
-/// Every segment in `full` and `last` has a file and at least one record; the segments
-/// in `spare` have neither.
+/// Every segment in `full` and `last` has a file and at least one record; the segments in `spare`
+/// have neither.
 pub(crate) struct Queue<P: Platform> {
-    /// The file that new records go to; none while the process is not traced.
+    /// The file that new records go to; `None` while the process is not traced.
     file: Option<Arc<TraceFile<P>>>,
-    /// Records, the newest segment on top, all older than those in `last`.
+    /// Segments with records, the newest on top. All records are older than those in `last`.
     full: Stack<P>,
     /// The segment that records are added to.
     last: Option<Box<Segment<P>>>,
     spare: Stack<P>,
     /// Bytes in `full` and `last`.
     bytes: usize,
-    /// Most segments that were in use at once.
+    /// Greatest number of segments that were in use at once.
     peak: usize,
-    /// Room and limit that the spare memory was last balanced for; none since it has changed.
+    /// Room and limit for which the spare memory was last balanced; `None` if it has changed since.
     balanced_for: Option<(usize, usize)>,
-    /// A record was dropped since the last one that got through.
+    /// Drop mark: set if a record was dropped after the last accepted record.
     dropped: bool,
-    /// When tracing to `file` began.
+    /// Time at which tracing to `file` began.
     began: Timespec,
     /// End of the stream of `file` when tracing to it began.
     joined: u64,
-    /// What is queued was so when [`Queue::is_overdue`] was asked last.
+    /// Set if records were queued at the last call of [`Queue::is_overdue`]. Cleared when records
+    /// are taken out.
     waited: bool,
-    /// How often a drain was to write everything, whatever the policy is, and how often that is done.
+    /// Number of requests for a drain that writes everything, whatever the policy is, and number of
+    /// requests that are done.
     flush_wanted: u64,
     flush_done: u64,
-    /// Bytes of records that got into a stream or were queued, and records that did not.
+    /// Bytes of accepted records (in the stream, the queue or a file), and number of dropped
+    /// records.
     made: u64,
     dropped_in_all: u64,
-    /// Address of the file that tracing ended to because it could not be written, if nothing was
-    /// traced to since.
+    /// Address of the last file, if tracing ended because it could not be written. Cleared when
+    /// tracing to a file begins.
     abandoned: Option<usize>,
 }
 
-/// A record that was queued.
+/// A record that was added to a queue.
 pub(crate) struct Pushed {
-    /// Its length in bytes.
+    /// Length of the record in bytes.
     pub(crate) len: usize,
-    /// It began another segment of a queue that is more than half full.
+    /// Set if the record began another segment of a queue that is more than half full.
     pub(crate) crowded: bool,
 }
 
-/// Why a record was not queued.
+/// Reason for which a record was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotQueued {
-    /// The process is not traced: nobody wants the record.
+    /// The process is not traced, and the record is not wanted.
     NotTraced,
-    /// There is no room for it.
+    /// The queue has no room for the record.
     Full,
 }
 
-/// What there was to do when a file could not be written.
+/// Result of ending the tracing to a file that could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abandoned<T = ()> {
-    /// The process was traced to it, and is not any more.
+    /// The process was traced to the file, and no longer is.
     Now(T),
-    /// That was done before.
+    /// An earlier call has ended the tracing.
     Before,
-    /// The process is traced to another file, or to this one since later, or somebody else has ended its tracing.
+    /// The process is traced to another file, or has begun to trace to this one later, or another
+    /// thread has ended its tracing.
     Elsewhere,
 }
 
-/// How many bytes were dropped, and a file that is not traced to any more.
+/// Number of bytes dropped, and the file that is no longer traced to.
 type Left<P> = (usize, Option<Arc<TraceFile<P>>>);
 
-/// How a queue's spare memory compares to what it should be.
+/// Spare memory of a queue, compared to its target.
 pub(crate) enum Balance<P: Platform> {
-    /// It has what it should have.
+    /// The target is met.
     Even,
-    /// So many segments are missing.
+    /// This number of segments is missing.
     Lacks(usize),
     /// One segment too many, to be freed.
     Surplus(#[expect(dead_code, reason = "dropped where that is allowed")] Box<Segment<P>>),
@@ -117,8 +121,9 @@ impl<P: Platform> Queue<P> {
         self.file.as_ref()
     }
 
-    /// Sends the records to come to another file, whose stream ends at `joined`, or nowhere. What is
-    /// queued still goes to the old file, which is returned, to be dropped where sleeping is allowed.
+    /// Sends further records to another file, whose stream ends at `joined`, or to none. Records
+    /// that are queued still go to the old file. Returns the reference to the old file, to be
+    /// dropped where sleeping is allowed.
     pub(crate) fn set_file(
         &mut self,
         file: Option<Arc<TraceFile<P>>>,
@@ -132,9 +137,9 @@ impl<P: Platform> Queue<P> {
         core::mem::replace(&mut self.file, file)
     }
 
-    /// Ends tracing to a file of which a record before `end` in its stream could not be written, and
-    /// drops what is queued for it. Returns how many bytes that was, and the reference to the file, to be
-    /// dropped where sleeping is allowed.
+    /// Ends tracing to a file of which a record before `end` in its stream could not be written.
+    /// Drops the records queued for it. Returns the number of bytes dropped, and the reference to
+    /// the file, to be dropped where sleeping is allowed.
     pub(crate) fn abandon(&mut self, file: &Arc<TraceFile<P>>, end: u64) -> Abandoned<Left<P>> {
         let address = Arc::as_ptr(file).addr();
         let current = self.file.as_ref().is_some_and(|current| Arc::ptr_eq(current, file));
@@ -156,61 +161,61 @@ impl<P: Platform> Queue<P> {
         }
     }
 
-    /// Has the next drain write everything, whatever the policy is.
+    /// Makes the next drain write everything, whatever the policy is.
     pub(crate) fn want_flush(&mut self) {
         self.flush_wanted = self.flush_wanted.saturating_add(1);
     }
 
-    /// What a drain that begins now is to [confirm](Queue::flushed) when it has written everything;
-    /// `None` if it need not. Another one that has begun need not be done yet.
+    /// Returns the request that a drain which begins now has to [confirm](Queue::flushed) after it
+    /// has written everything; `None` if there is none. An earlier drain may still be running.
     pub(crate) fn flush_wanted(&self) -> Option<u64> {
         (self.flush_done < self.flush_wanted).then_some(self.flush_wanted)
     }
 
-    /// All was written that [`Queue::flush_wanted`] has asked for.
+    /// Confirms that everything requested by [`Queue::flush_wanted`] was written.
     pub(crate) fn flushed(&mut self, wanted: u64) {
         self.flush_done = self.flush_done.max(wanted);
     }
 
-    /// Whether the next record that gets through is to say that others did not.
+    /// Returns whether the next accepted record has to carry `KTR_DROP`.
     pub(crate) fn has_drop_mark(&self) -> bool {
         self.dropped
     }
 
-    /// A record has got through.
+    /// Clears the drop mark, after a record was accepted.
     pub(crate) fn clear_drop_mark(&mut self) {
         self.dropped = false;
     }
 
-    /// Counts a record that does not get through, and has the next one that does say so.
+    /// Counts a dropped record, and sets the drop mark for the next accepted record.
     pub(crate) fn mark_drop(&mut self) {
         self.dropped = true;
         self.dropped_in_all = self.dropped_in_all.saturating_add(1);
     }
 
-    /// Counts the bytes of a record that has got through.
+    /// Counts the bytes of an accepted record.
     pub(crate) fn count_made(&mut self, len: usize) {
         self.made = self.made.saturating_add(len as u64);
     }
 
-    /// Bytes of records that have got through, and how many records have not.
+    /// Returns the bytes of accepted records, and the number of dropped records.
     pub(crate) fn made_and_dropped(&self) -> (u64, u64) {
         (self.made, self.dropped_in_all)
     }
 
-    /// Returns whether the kernel may have noted a time for a record that comes now: none from before tracing to the file
-    /// began.
+    /// Returns whether a record made now may have the time `noted`, which the kernel has noted for
+    /// it. It may not if tracing to the file began later.
     pub(crate) fn may_keep(&self, noted: Timespec) -> bool {
         noted >= self.began
     }
 
-    /// Takes a `KTR_PROCCTOR` record for the beginning of tracing. Another thread may have made it, after the process's own
-    /// has read the clock and gone to sleep.
+    /// Takes the time of a `KTR_PROCCTOR` record as the beginning of tracing. Another thread may
+    /// have made that record, after the process's own thread had read the clock and gone to sleep.
     pub(crate) fn begin(&mut self, ctor: Timespec) {
         self.began = ctor;
     }
 
-    /// Adds a record, which has its time, at the time `now`.
+    /// Adds a record, which already has its time. `now` is the current time.
     pub(crate) fn push(&mut self, mut record: Record<'_>, now: Timespec) -> Result<Pushed, NotQueued> {
         let Some(file) = &self.file else { return Err(NotQueued::NotTraced) };
         record.header.drop = self.dropped;
@@ -241,45 +246,44 @@ impl<P: Platform> Queue<P> {
         Ok(Pushed { len, crowded: !pushed && self.is_crowded() })
     }
 
-    /// Whether more than half of the memory is in use.
+    /// Returns whether more than half of the memory is in use.
     fn is_crowded(&self) -> bool {
         self.full.len().saturating_add(1) > self.spare.len()
     }
 
-    /// Whether the queue is more than half full, or something in it was there at the last call,
-    /// too.
+    /// Returns whether the queue is more than half full, or has held records since the last call.
     pub(crate) fn is_overdue(&mut self) -> bool {
         let pending = self.last.is_some();
         let waited = core::mem::replace(&mut self.waited, pending);
         pending && (waited || self.is_crowded())
     }
 
-    /// Whether nothing is queued.
+    /// Returns whether the queue holds no records.
     pub(crate) fn is_empty(&self) -> bool {
         self.last.is_none()
     }
 
-    /// The segments that hold records, from the newest on.
+    /// Returns the segments that hold records, the newest first.
     fn in_use(&self) -> impl Iterator<Item = &Segment<P>> {
         self.last.as_deref().into_iter().chain(self.full.iter())
     }
 
-    /// The file that the oldest records go to; none if there are no records.
+    /// Returns the file that the oldest records go to; `None` if there are no records.
     pub(crate) fn first_file(&self) -> Option<&Arc<TraceFile<P>>> {
         self.in_use().last()?.file()
     }
 
-    /// When the oldest record was queued.
+    /// Returns the time at which the oldest record was queued.
     pub(crate) fn since(&self) -> Option<Timespec> {
         Some(self.in_use().last()?.since())
     }
 
-    /// How many segments hold records.
+    /// Returns the number of segments that hold records.
     fn segments(&self) -> usize {
         self.full.len().saturating_add(usize::from(self.last.is_some()))
     }
 
-    /// How many files records go to, or more.
+    /// Returns an upper bound for the number of files that queued records go to.
     pub(crate) fn files_max(&self) -> usize {
         let changes = self
             .in_use()
@@ -288,18 +292,19 @@ impl<P: Platform> Queue<P> {
         changes.count().saturating_add(usize::from(self.last.is_some()))
     }
 
-    /// How many segments hold records for another file.
+    /// Returns the number of segments that hold records for other files than `file`.
     fn segments_but(&self, file: &Arc<TraceFile<P>>) -> usize {
         self.in_use().filter(|segment| !segment.is_for(file)).count()
     }
 
-    /// The file that all records go to, or would if there were any; none if they go to several.
+    /// Returns the file that all queued records go to, or the current file if there are no records.
+    /// Returns `None` if records go to several files.
     pub(crate) fn only_file(&self) -> Option<&Arc<TraceFile<P>>> {
         let Some(only) = self.first_file() else { return self.file() };
         (self.segments_but(only) == 0).then_some(only)
     }
 
-    /// Takes all records out, the oldest segment on top; and how many bytes they are.
+    /// Takes out all records. Returns their segments, the oldest on top, and their bytes.
     pub(crate) fn take(&mut self) -> (Stack<P>, usize) {
         let mut all = core::mem::replace(&mut self.full, Stack::new());
         if let Some(last) = self.last.take() {
@@ -310,7 +315,8 @@ impl<P: Platform> Queue<P> {
         (all.reversed(), core::mem::take(&mut self.bytes))
     }
 
-    /// Takes out the records that go to `file`, the oldest segment on top; and how many bytes they are.
+    /// Takes out the records that go to `file`. Returns their segments, the oldest on top, and
+    /// their bytes.
     pub(crate) fn take_for(&mut self, file: &Arc<TraceFile<P>>) -> (Stack<P>, usize) {
         let (mut all, bytes) = self.take();
         let (mut taken, mut taken_bytes) = (Stack::new(), 0_usize);
@@ -326,19 +332,19 @@ impl<P: Platform> Queue<P> {
         (taken.reversed(), taken_bytes)
     }
 
-    /// Bytes that are queued.
+    /// Returns the number of bytes in the queue.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether [`Queue::balance`] has nothing to do for `room` and `limit`.
+    /// Returns whether [`Queue::balance`] has nothing to do for `room` and `limit`.
     pub(crate) fn is_balanced(&self, room: usize, limit: usize) -> bool {
         self.balanced_for == Some((room, limit))
     }
 
-    /// Moves memory from `fresh` to the queue until it has `room` bytes, or twice what was ever
-    /// queued if that is more, within `limit` bytes. What is queued for `taken` is about to be taken
-    /// out.
+    /// Moves memory from `fresh` to the queue until it has `room` bytes, or twice its highest use
+    /// so far if that is more, within `limit` bytes. The records queued for `taken` are about to be
+    /// taken out.
     pub(crate) fn balance(
         &mut self,
         fresh: &mut Stack<P>,
@@ -350,14 +356,14 @@ impl<P: Platform> Queue<P> {
         let wanted = self.wanted(room, limit, kept);
         let lacks = wanted.saturating_sub(self.spare.len());
         if taken.is_some() && fresh.len() < lacks {
-            // All or nothing: whoever queues meanwhile must not get more than the limit.
+            // All or nothing: records queued meanwhile must not exceed the limit.
             return Balance::Lacks(lacks.saturating_sub(fresh.len()));
         }
         for segment in core::iter::from_fn(|| fresh.pop()).take(lacks) {
             self.spare.push(segment);
         }
         if self.spare.len() < wanted {
-            // One after the other: several threads may be about to do this at once.
+            // One at a time: several threads may be about to do this at once.
             return Balance::Lacks(1);
         }
         if self.spare.len() > wanted {

@@ -1,7 +1,7 @@
 //! The memory of queues: segments of fixed size, and stacks of them.
 //!
-//! Pushing to a stack and popping from it neither allocates nor frees, so both can be
-//! done where sleeping is not allowed.
+//! Pushing to a stack and popping from it neither allocates nor frees. Both are therefore possible
+//! where sleeping is not allowed.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -15,50 +15,50 @@ use crate::{Platform, TraceFile};
 /// allowed (`KTR_CAPFAIL`, 1104 bytes) fits.
 pub const SEGMENT_LEN: usize = 4096;
 
-/// Some whole records, one after the other, that go to one file.
+/// Whole records, one after the other, that go to one file.
 pub(crate) struct Segment<P: Platform> {
     bytes: Box<[u8]>,
     len: usize,
     file: Option<Arc<TraceFile<P>>>,
-    /// When it was opened.
+    /// Time at which the segment was opened.
     since: Timespec,
     below: Option<Box<Segment<P>>>,
 }
 
 impl<P: Platform> Segment<P> {
-    /// An empty segment. Allocates, and so may sleep.
+    /// Creates an empty segment. Allocates, and so may sleep.
     pub(crate) fn new(_: P::MaySleep) -> Box<Self> {
         let bytes = vec![0; SEGMENT_LEN].into_boxed_slice();
         Box::new(Segment { bytes, len: 0, file: None, since: Timespec::default(), below: None })
     }
 
-    /// Says which file the records are for, the first of which comes now.
+    /// Sets the file that the records go to. The caller adds the first record next.
     pub(crate) fn open(&mut self, file: Arc<TraceFile<P>>, now: Timespec) {
         self.file = Some(file);
         self.since = now;
     }
 
-    /// When the first record was added.
+    /// Returns the time at which the segment was opened for its first record.
     pub(crate) fn since(&self) -> Timespec {
         self.since
     }
 
-    /// The file that the records are for.
+    /// Returns the file that the records go to; `None` if the segment is empty.
     pub(crate) fn file(&self) -> Option<&Arc<TraceFile<P>>> {
         self.file.as_ref()
     }
 
-    /// Whether the records are for that file.
+    /// Returns whether the records go to `file`.
     pub(crate) fn is_for(&self, file: &Arc<TraceFile<P>>) -> bool {
         self.file.as_ref().is_some_and(|mine| Arc::ptr_eq(mine, file))
     }
 
-    /// The records.
+    /// Returns the records.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// Adds a record; false if there is no room for it, or it is for another file.
+    /// Adds a record. Returns false if there is no room for it, or if it goes to another file.
     pub(crate) fn push(&mut self, file: &Arc<TraceFile<P>>, record: &Record<'_>) -> bool {
         if !self.is_for(file) {
             return false;
@@ -73,8 +73,8 @@ impl<P: Platform> Segment<P> {
         }
     }
 
-    /// Makes the segment empty again, and hands out the reference to its file, to be
-    /// dropped where sleeping is allowed.
+    /// Makes the segment empty again. Returns the reference to its file, to be dropped where
+    /// sleeping is allowed.
     pub(crate) fn reset(&mut self) -> Option<Arc<TraceFile<P>>> {
         self.len = 0;
         self.file.take()
@@ -109,12 +109,12 @@ impl<P: Platform> Stack<P> {
         Some(segment)
     }
 
-    /// The segments, from the top.
+    /// Returns the segments, from the top.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Segment<P>> {
         core::iter::successors(self.top.as_deref(), |segment| segment.below.as_deref())
     }
 
-    /// The same segments, the lowest on top.
+    /// Returns the same segments, the lowest on top.
     pub(crate) fn reversed(mut self) -> Self {
         let mut reversed = Stack::new();
         while let Some(segment) = self.pop() {
@@ -125,7 +125,7 @@ impl<P: Platform> Stack<P> {
 }
 
 impl<P: Platform> Drop for Stack<P> {
-    /// Frees one segment after the other: the default would recurse down the stack.
+    /// Frees the segments one by one: the default drop would recurse down the stack.
     fn drop(&mut self) {
         while self.pop().is_some() {}
     }

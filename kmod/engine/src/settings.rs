@@ -1,4 +1,5 @@
-//! What can be set while processes are traced: honoured at once, and by all traces.
+//! The settings of all traces. They may be changed while processes are traced, and apply to traces
+//! that are already running.
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
@@ -6,50 +7,51 @@ use ktrace_format::Timespec;
 
 use crate::{Errno, SEGMENT_LEN};
 
-/// Bytes that one process may have queued, unless set otherwise.
+/// Default limit of the bytes in the queue of one process.
 pub const QUEUE_LIMIT_DEFAULT: usize = 256 * 1024;
-/// Least that the limit can be set to: one segment.
+/// Least value of the queue limit: one segment.
 pub const QUEUE_LIMIT_MIN: usize = SEGMENT_LEN;
-/// Most that the limit can be set to.
+/// Greatest value of the queue limit.
 pub const QUEUE_LIMIT_MAX: usize = 16 * 1024 * 1024;
 
-/// Milliseconds in which a process's records are written wherever it is, unless set otherwise.
+/// Default latency: milliseconds within which the records of a process are written, wherever the
+/// process is.
 pub const LATENCY_DEFAULT: u32 = 50;
-/// Most that it can be set to; the least is one.
+/// Greatest latency; the least is one millisecond.
 pub const LATENCY_MAX: u32 = 10_000;
 
-/// Bytes of a batch, unless set otherwise.
+/// Default size of a batch in bytes.
 pub const BATCH_BYTES_DEFAULT: usize = 64 * 1024;
-/// Least that a batch can be set to.
+/// Least size of a batch in bytes.
 pub const BATCH_BYTES_MIN: usize = 8 * 1024;
-/// Most that a batch can be set to.
+/// Greatest size of a batch in bytes.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// Records of a batch, unless set otherwise: as many as there is room for.
+/// Default number of records of a batch: as many as there is room for.
 pub const BATCH_RECORDS_DEFAULT: usize = BATCH_RECORDS_MAX;
-/// Most that it can be set to; the least is one.
+/// Greatest number of records of a batch; the least is one.
 pub const BATCH_RECORDS_MAX: usize = 1_000_000;
 
 const EINVAL: Errno = Errno(22);
 
-/// When records are written to their file.
+/// Policy that says when records are written to their file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Policy {
-    /// Each at once by the thread that makes it, where that may sleep, and otherwise before that
-    /// is back in user mode.
+    /// Each record is written at once by the thread that makes it, if that thread may sleep.
+    /// Otherwise it is written before the thread returns to user mode.
     Record,
-    /// Before the thread that makes them is back in user mode.
+    /// Records are written before the thread that makes them returns to user mode.
     Return,
-    /// When a batch has been gathered.
+    /// Records are written when a batch has been gathered.
     Batch,
 }
 
 impl Policy {
-    /// All of them, in the order of their numbers.
+    /// All policies, in the order of their numbers.
     pub const ALL: [Policy; 3] = [Policy::Record, Policy::Return, Policy::Batch];
 
-    /// `record`, `return`, `batch`.
+    /// Returns the name of the policy: `record`, `return` or `batch`.
     pub const fn name(self) -> &'static str {
         match self {
             Policy::Record => "record",
@@ -81,12 +83,13 @@ impl Settings {
         }
     }
 
-    /// Bytes that one process may have queued.
+    /// Returns the limit of the bytes in the queue of one process.
     pub fn queue_limit(&self) -> usize {
         self.queue_limit.load(Relaxed)
     }
 
-    /// Sets how many bytes one process may have queued; takes effect as queues are drained.
+    /// Sets the limit of the bytes in the queue of one process. Takes effect on a queue when it is
+    /// drained.
     ///
     /// `EINVAL` (22) outside of [`QUEUE_LIMIT_MIN`] and [`QUEUE_LIMIT_MAX`].
     pub fn set_queue_limit(&self, bytes: usize) -> Result<(), Errno> {
@@ -97,13 +100,14 @@ impl Settings {
         Ok(())
     }
 
-    /// Milliseconds in which records are written wherever their process is.
+    /// Returns the latency: milliseconds within which records are written, wherever their process
+    /// is.
     pub fn latency(&self) -> u32 {
         self.latency.load(Relaxed)
     }
 
-    /// Sets the latency. Takes effect as batches begin; whoever looks for what is
-    /// [overdue](crate::ProcTrace::is_overdue) has it take effect at once.
+    /// Sets the latency. Takes effect on batches that begin later. A thread that checks for
+    /// [overdue](crate::ProcTrace::is_overdue) processes applies it at once.
     ///
     /// `EINVAL` (22) for zero and for more than [`LATENCY_MAX`].
     pub fn set_latency(&self, milliseconds: u32) -> Result<(), Errno> {
@@ -114,13 +118,14 @@ impl Settings {
         Ok(())
     }
 
-    /// When a record of that time, with those after it, is a batch.
+    /// Returns the time at which a batch becomes due: half of the latency after `time`, at which
+    /// its first record was added.
     pub(crate) fn due_at(&self, time: Timespec) -> Timespec {
         let nsec = time.nsec.saturating_add(i64::from(self.latency()).saturating_mul(500_000));
         Timespec { sec: time.sec.saturating_add(nsec / 1_000_000_000), nsec: nsec % 1_000_000_000 }
     }
 
-    /// When records are written.
+    /// Returns the policy.
     pub fn policy(&self) -> Policy {
         match self.policy.load(Relaxed) {
             0 => Policy::Record,
@@ -129,17 +134,17 @@ impl Settings {
         }
     }
 
-    /// Sets when records are written.
+    /// Sets the policy.
     pub fn set_policy(&self, policy: Policy) {
         self.policy.store(policy as u8, Relaxed);
     }
 
-    /// Bytes of a batch.
+    /// Returns the size of a batch in bytes.
     pub fn batch_bytes(&self) -> usize {
         self.batch_bytes.load(Relaxed)
     }
 
-    /// Sets the bytes of a batch; takes effect as batches are written.
+    /// Sets the size of a batch in bytes. Takes effect on a file when a batch is written to it.
     ///
     /// `EINVAL` (22) outside of [`BATCH_BYTES_MIN`] and [`BATCH_BYTES_MAX`].
     pub fn set_batch_bytes(&self, bytes: usize) -> Result<(), Errno> {
@@ -150,12 +155,12 @@ impl Settings {
         Ok(())
     }
 
-    /// Most records of a batch.
+    /// Returns the number of records at which a batch is complete.
     pub fn batch_records(&self) -> usize {
         self.batch_records.load(Relaxed)
     }
 
-    /// Sets the most records of a batch.
+    /// Sets the number of records at which a batch is complete.
     ///
     /// `EINVAL` (22) for zero and for more than [`BATCH_RECORDS_MAX`].
     pub fn set_batch_records(&self, records: usize) -> Result<(), Errno> {
@@ -166,12 +171,13 @@ impl Settings {
         Ok(())
     }
 
-    /// Types of record (`KTRFAC_…`) that are written as under [`Policy::Record`] under every policy.
+    /// Returns the record types (`KTRFAC_…`) that are written as under [`Policy::Record`] under
+    /// every policy.
     pub fn at_once(&self) -> u32 {
         self.at_once.load(Relaxed)
     }
 
-    /// Sets which types are written as under [`Policy::Record`] under every policy.
+    /// Sets the record types that are written as under [`Policy::Record`] under every policy.
     pub fn set_at_once(&self, facilities: u32) {
         self.at_once.store(facilities, Relaxed);
     }

@@ -1,4 +1,4 @@
-//! What all traces of the system share: the settings, and the statistics.
+//! The state shared by all traces of the system: the settings and the statistics.
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,32 +8,33 @@ use ktrace_format::{Kind, PerKind};
 use crate::left::Left;
 use crate::{Counter, Event, Mutex, Platform, Settings};
 
-/// Shared by all traces.
+/// The state shared by all traces.
 pub struct Engine<P: Platform> {
-    /// How they work.
+    /// The settings of all traces.
     pub settings: Settings,
-    /// What has happened so far.
+    /// The statistics of all traces.
     pub stats: Stats<P>,
-    /// Lock of the files that are left to the helper; last, as the stream lock.
+    /// Files left to the helper, under the left lock. That lock is last, like the stream lock.
     pub(crate) left: P::Mutex<Option<Box<Left<P>>>>,
 }
 
-/// Counters since the module was loaded. A record that was made is in a file, or in a
-/// queue, or counted as dropped.
+/// Counters since the module was loaded. A record that was made is in a file, is waiting to be
+/// written, or is counted as dropped.
 pub struct Stats<P: Platform> {
     /// Records written to trace files.
     pub records: PerKind<P::Counter>,
-    /// Records that no trace file holds: the queue was full, or writing failed.
+    /// Records that no trace file holds: the queue was full, or the write failed.
     pub dropped: PerKind<P::Counter>,
     /// Bytes written to trace files.
     pub bytes: P::Counter,
     /// Successful writes to trace files.
     pub commits: P::Counter,
-    /// Times that another thread wrote for a process that was overdue.
+    /// Times that another thread wrote for a process that was overdue, or wrote a file that was
+    /// left.
     pub helped: P::Counter,
     /// Time that writes to trace files took, in units of [`Platform::ticks`].
     pub waited: P::Counter,
-    /// Bytes that wait in streams and queues now.
+    /// Bytes that wait in streams and queues now, or are kept after an interrupted write.
     pub queued: P::Counter,
     /// Processes that are traced now.
     pub procs: P::Counter,
@@ -43,7 +44,7 @@ pub struct Stats<P: Platform> {
 }
 
 impl<P: Platform> Engine<P> {
-    /// An engine with the default settings and all counters zero. May sleep.
+    /// Creates an engine with the default settings and all counters zero. May sleep.
     pub fn new() -> Self {
         Engine {
             settings: Settings::new(),
@@ -71,12 +72,12 @@ impl<P: Platform> Default for Engine<P> {
 }
 
 impl<P: Platform> Stats<P> {
-    /// Most bytes that one process has had queued at once.
+    /// Returns the greatest number of bytes that the queue of one process has held.
     pub fn queued_max(&self) -> u64 {
         self.queued_max.load(Relaxed)
     }
 
-    /// Notes that a process has `bytes` queued.
+    /// Notes that the queue of a process holds `bytes` now.
     pub(crate) fn note_queued(&self, bytes: usize) {
         let bytes = bytes as u64;
         if bytes > self.queued_max.load(Relaxed) {
@@ -84,18 +85,18 @@ impl<P: Platform> Stats<P> {
         }
     }
 
-    /// Counts off bytes that do not wait any more.
+    /// Subtracts bytes that no longer wait from `queued`.
     pub(crate) fn count_off(&self, bytes: usize) {
         self.queued.add(i64::try_from(bytes).unwrap_or(i64::MAX).wrapping_neg());
     }
 
-    /// Counts a record that no file will hold.
+    /// Counts a record that no file will hold as dropped.
     pub(crate) fn drop_one(&self, kind: Kind) {
         P::watch(Event::Dropped { kind });
         self.dropped.get(kind).add(1);
     }
 
-    /// Sum over all types.
+    /// Returns the sum over all types.
     pub fn total(counters: &PerKind<P::Counter>) -> u64 {
         counters.iter().fold(0, |sum: u64, (_, counter)| sum.wrapping_add(counter.fetch()))
     }

@@ -1,4 +1,4 @@
-//! What the records of a trace file are gathered in until they are written.
+//! The stream of a trace file: records that are gathered until they are written.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -7,27 +7,27 @@ use ktrace_format::{Header, Kind, PerKind, Timespec};
 
 use crate::{Platform, Settings, Synchronous};
 
-/// Whether a record got into a stream.
+/// Result of adding a record to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
-    /// It did.
+    /// The record is in the stream.
     Done {
-        /// The batch is to be written now.
+        /// Set if the batch is to be written now.
         due: bool,
     },
-    /// Not before what is in the stream is written.
+    /// The record has no room until the records in the stream are written.
     Full,
-    /// It is not gathered with others: it is too long.
+    /// The record is too long to be gathered with others.
     TooLong,
-    /// The format has no room for it.
+    /// The record does not fit into the format.
     Unfit,
 }
 
-/// The end of a trace file, as it will be. Guarded by the file's stream lock; nothing here locks,
-/// allocates or frees.
+/// The end of a trace file that is yet to be written. Protected by the file's stream lock. Nothing
+/// here locks, allocates or frees.
 pub(crate) struct Stream {
     buffer: Box<Buffer>,
-    /// Number of records that were ever put in, and of times that all were taken out.
+    /// Number of records ever added, plus number of times that all records were taken out.
     end: u64,
 }
 
@@ -36,15 +36,16 @@ impl Stream {
         Stream { buffer, end: 0 }
     }
 
-    /// Where the stream ends: that number is larger after each record, and whenever all are taken
-    /// out.
+    /// Returns the position of the stream's end. It grows with each record, and whenever all
+    /// records are taken out.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
-    /// Adds a record. Its time is the one that the kernel has noted for it, or now.
+    /// Adds a record. Its time is the time that the kernel has noted for it, or now.
     ///
-    /// Whoever may sleep fills up a batch and no more: what is behind it is for those who may not.
+    /// A thread that may sleep fills the batch and no more. The room behind the batch is for
+    /// threads that may not sleep.
     pub(crate) fn put<P: Platform>(
         &mut self,
         header: &mut Header,
@@ -77,20 +78,20 @@ impl Stream {
         Put::Done { due: self.is_due(now, settings) }
     }
 
-    /// Whether what is gathered is a batch: it is large, or so old that half of the latency is over;
-    /// another thread looks after it in the other half.
+    /// Returns whether the gathered records are a batch: they are many or large, or half of the
+    /// latency has passed. In the other half, another thread takes care of them.
     pub(crate) fn is_due(&self, now: Timespec, settings: &Settings) -> bool {
         let Buffer { len, batch, records, due_at, .. } = *self.buffer;
         len >= batch || records >= settings.batch_records() || len != 0 && now >= due_at
     }
 
-    /// When the oldest record in the stream was added.
+    /// Returns the time at which the oldest record in the stream was added.
     pub(crate) fn since(&self) -> Option<Timespec> {
         (self.buffer.len != 0).then_some(self.buffer.since)
     }
 
-    /// Whether an earlier look than this one, which all have numbers from one on, found what is
-    /// gathered.
+    /// Returns whether an earlier check has found the gathered records. `look` is the number of
+    /// this check. The first check has number one.
     pub(crate) fn is_overdue(&mut self, look: u32) -> bool {
         if self.buffer.len == 0 {
             return false;
@@ -101,13 +102,13 @@ impl Stream {
         self.buffer.seen != look
     }
 
-    /// The records that are gathered.
+    /// Returns the gathered records.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.bytes()
     }
 
-    /// Takes out all that is gathered, in exchange for an empty buffer. Returns where the stream ends
-    /// then.
+    /// Takes out all gathered records, in exchange for an empty buffer. Returns the end of the
+    /// stream after that.
     pub(crate) fn take(&mut self, empty: &mut Box<Buffer>) -> u64 {
         core::mem::swap(&mut self.buffer, empty);
         self.end = self.end.saturating_add(1);
@@ -115,24 +116,25 @@ impl Stream {
     }
 }
 
-/// Some whole records, one after the other.
+/// Whole records, one after the other.
 pub(crate) struct Buffer {
-    /// A batch, and an eighth of it for those who may not sleep.
+    /// Room for a batch, and an eighth more for threads that may not sleep.
     bytes: Box<[u8]>,
-    /// Bytes of a batch.
+    /// Size of a batch in bytes.
     batch: usize,
     len: usize,
     records: usize,
     tally: Tally,
-    /// When the first record was added, and when half of the latency is over that was set then.
+    /// Time at which the first record was added, and time at which half of the latency that was set
+    /// then has passed.
     since: Timespec,
     due_at: Timespec,
-    /// The first look that found something; zero if none has.
+    /// Number of the first check that found records; zero if none has.
     seen: u32,
 }
 
 impl Buffer {
-    /// An empty buffer for batches of so many bytes. Allocates, and so may sleep.
+    /// Creates an empty buffer for batches of `batch` bytes. Allocates, and so may sleep.
     pub(crate) fn new<P: Platform>(_: P::MaySleep, batch: usize) -> Box<Self> {
         let bytes = vec![0; batch.saturating_add(batch / 8)].into_boxed_slice();
         let (since, due_at) = (Timespec::default(), Timespec::default());
@@ -140,17 +142,17 @@ impl Buffer {
         Box::new(Buffer { bytes, batch, len: 0, records: 0, tally, since, due_at, seen: 0 })
     }
 
-    /// Bytes of a batch.
+    /// Returns the size of a batch in bytes.
     pub(crate) fn batch(&self) -> usize {
         self.batch
     }
 
-    /// The records.
+    /// Returns the records.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// How many records of each type they are.
+    /// Returns the number of records of each type.
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
@@ -162,12 +164,12 @@ impl Buffer {
     }
 }
 
-/// How many records there are of each type.
+/// Number of records of each type.
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// Types that there are any of ([`Kind::facility`]).
+    /// Types of which there is a record ([`Kind::facility`]).
     present: u32,
-    /// How many, of those types; of others, anything.
+    /// Number of records of those types; meaningless for other types.
     of: PerKind<u32>,
 }
 
@@ -178,11 +180,11 @@ impl Tally {
         self.present |= kind.facility();
     }
 
-    /// The types that there are any of, and how many.
+    /// Returns the types of which there is a record, and the number of records of each.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Kind, u32)> {
         let mut left = self.present;
         core::iter::from_fn(move || {
-            // The number of a type; none if no bit is left.
+            // The number of a type. If no bit is left it is 32, which is no type.
             let kind = Kind::from_number(left.trailing_zeros() as u16)?;
             left &= !kind.facility();
             Some((kind, *self.of.get(kind)))

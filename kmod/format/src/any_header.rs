@@ -1,4 +1,4 @@
-//! Headers as old and newer kernels wrote them (`struct ktr_header_v0`, `struct ktr_header`).
+//! Headers written by old and new kernels (`struct ktr_header_v0`, `struct ktr_header`).
 
 use crate::DecodeError;
 use crate::bytes::Take;
@@ -17,7 +17,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// Size of a header in bytes.
+    /// Returns the size of a header in bytes.
     pub const fn header_len(self) -> usize {
         match self {
             Version::V0 => HEADER_V0_LEN,
@@ -25,14 +25,14 @@ impl Version {
         }
     }
 
-    /// The version of the header at the front of `bytes`.
+    /// Returns the version of the header at the front of `bytes`.
     fn decode(bytes: &[u8]) -> Result<Version, DecodeError> {
         let mut bytes = Take::new(bytes);
         bytes.bytes(4).ok_or(DecodeError::Truncated)?;
         let ktr_type = bytes.u16().ok_or(DecodeError::Truncated)?;
         let ktr_version = bytes.i16().ok_or(DecodeError::Truncated)?;
         match (ktr_type & KTR_VERSIONED != 0, ktr_version) {
-            // It has padding there.
+            // A header of version 0 has padding in place of `ktr_version`.
             (false, _) => Ok(Version::V0),
             (true, VERSION1) => Ok(Version::V1),
             (true, _) => Err(DecodeError::Header),
@@ -40,10 +40,10 @@ impl Version {
     }
 }
 
-/// What a header of either version says. Its numbers are as they stand: nothing is known to make sense.
+/// The fields of a header of either version. Their values are not checked, and may be invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnyHeader {
-    /// Its layout.
+    /// Layout of the header.
     pub version: Version,
     /// Length of the payload in bytes.
     pub len: i32,
@@ -51,20 +51,20 @@ pub struct AnyHeader {
     pub ktr_type: u16,
     /// At least one record of the process was dropped before this one.
     pub drop: bool,
-    /// Process.
+    /// Process ID.
     pub pid: i32,
     /// Name of the thread, ended by a NUL.
     pub comm: [u8; MAXCOMLEN + 1],
-    /// When the record was made. Saturates where microseconds do not fit as nanoseconds.
+    /// Time at which the record was made. Saturates if microseconds do not fit as nanoseconds.
     pub time: Timespec,
-    /// Thread.
+    /// Thread ID.
     pub tid: i64,
-    /// CPU that the record was made on; a header of `KTR_VERSION0` does not say.
+    /// CPU that the record was made on; `None` for a header of `KTR_VERSION0`.
     pub cpu: Option<i32>,
 }
 
 impl AnyHeader {
-    /// Reads the header at the front of `bytes`. It is not known to make sense, but its version is known.
+    /// Reads the header at the front of `bytes`. Checks its version, but not its other fields.
     pub fn decode(bytes: &[u8]) -> Result<AnyHeader, DecodeError> {
         AnyHeader::fields(Version::decode(bytes)?, bytes).ok_or(DecodeError::Truncated)
     }

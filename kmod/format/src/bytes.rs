@@ -1,6 +1,6 @@
-//! Cursors that put values into bytes and take them out, and never reach past the end.
+//! Cursors that write values to bytes and read them back, and never pass the end.
 
-/// Puts values one after the other into a buffer.
+/// A cursor that puts values one after the other into a buffer.
 pub(crate) struct Put<'a> {
     rest: &'a mut [u8],
 }
@@ -10,7 +10,7 @@ impl<'a> Put<'a> {
         Put { rest: out }
     }
 
-    /// Puts `bytes`; `None` if they do not fit.
+    /// Puts `bytes`. Returns `None` if they do not fit.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
         let (out, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len())?;
         out.copy_from_slice(bytes);
@@ -18,7 +18,8 @@ impl<'a> Put<'a> {
         Some(())
     }
 
-    /// Puts as much of `bytes` as leaves `reserve` of `field` zero bytes, then zeroes up to `field`.
+    /// Puts `bytes` into a field of `field` bytes. Cuts them so that at least `reserve` bytes
+    /// remain, and zeroes the rest of the field.
     pub(crate) fn field(&mut self, bytes: &[u8], field: usize, reserve: usize) -> Option<()> {
         let (out, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(field)?;
         let used = bytes.len().min(field.saturating_sub(reserve));
@@ -51,7 +52,7 @@ impl<'a> Put<'a> {
     }
 }
 
-/// Takes values one after the other out of a buffer.
+/// A cursor that takes values one after the other out of a buffer.
 pub(crate) struct Take<'a> {
     rest: &'a [u8],
 }
@@ -61,7 +62,7 @@ impl<'a> Take<'a> {
         Take { rest: bytes }
     }
 
-    /// Takes `len` bytes; `None` if there are fewer.
+    /// Takes `len` bytes. Returns `None` if there are fewer.
     pub(crate) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
@@ -76,7 +77,7 @@ impl<'a> Take<'a> {
         Some(string)
     }
 
-    /// Takes all that is left.
+    /// Takes all remaining bytes.
     pub(crate) fn rest(&mut self) -> &'a [u8] {
         core::mem::take(&mut self.rest)
     }
@@ -105,7 +106,7 @@ impl<'a> Take<'a> {
         self.array().map(u64::from_ne_bytes)
     }
 
-    /// Whether nothing is left.
+    /// Returns whether no bytes remain.
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }

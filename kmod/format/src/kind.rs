@@ -18,13 +18,13 @@ pub enum Kind {
     Csw = 6,
     /// `KTR_USER`: data given to utrace(2).
     User = 7,
-    /// `KTR_STRUCT`: a structure that went through a system call.
+    /// `KTR_STRUCT`: a structure passed through a system call.
     Struct = 8,
-    /// `KTR_SYSCTL`: the name of a sysctl(3) that was used.
+    /// `KTR_SYSCTL`: the name of a sysctl(3) that was accessed.
     Sysctl = 9,
-    /// `KTR_PROCCTOR`: a process begins to be traced; tells its ABI.
+    /// `KTR_PROCCTOR`: the beginning of tracing of a process, with its ABI.
     ProcCtor = 10,
-    /// `KTR_PROCDTOR`: a traced process ended.
+    /// `KTR_PROCDTOR`: the end of a traced process.
     ProcDtor = 11,
     /// `KTR_CAPFAIL`: a capsicum(4) check that failed.
     CapFail = 12,
@@ -38,12 +38,12 @@ pub enum Kind {
     Args = 16,
     /// `KTR_ENVS`: the environment of an execve(2), since FreeBSD 15.
     Envs = 17,
-    /// `KTR_EXTERR`: what the kernel says about an error beside errno, since FreeBSD 15.
+    /// `KTR_EXTERR`: the kernel's description of an error, beside errno, since FreeBSD 15.
     Exterr = 18,
 }
 
 impl Kind {
-    /// Every type, in the order of its numbers.
+    /// All types, in the order of their numbers.
     pub const ALL: [Kind; 18] = [
         Kind::Syscall,
         Kind::Sysret,
@@ -65,17 +65,17 @@ impl Kind {
         Kind::Exterr,
     ];
 
-    /// The type with this number, if there is one.
+    /// Returns the type with this number; `None` if there is none.
     pub fn from_number(number: u16) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 
-    /// The bit of `p_traceflag` that switches the type on (`KTRFAC_SYSCALL` …).
+    /// Returns the bit of `p_traceflag` that switches the type on (`KTRFAC_SYSCALL` …).
     pub const fn facility(self) -> u32 {
         1 << self as u16
     }
 
-    /// The type's name in lower case, as the statistics have it.
+    /// Returns the type's name in lower case, as used by the statistics.
     pub const fn name(self) -> &'static str {
         match self {
             Kind::Syscall => "syscall",
@@ -100,28 +100,28 @@ impl Kind {
     }
 }
 
-/// One `T` for each record type.
+/// A table with one `T` for each record type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PerKind<T>([T; Kind::ALL.len()]);
 
 impl<T> PerKind<T> {
-    /// Makes the value of each type with `make`.
+    /// Creates a table, with the value of each type from `make`.
     pub fn from_fn(mut make: impl FnMut(Kind) -> T) -> Self {
         PerKind(Kind::ALL.map(&mut make))
     }
 
-    /// The value of one type.
+    /// Returns the value of one type.
     pub fn get(&self, kind: Kind) -> &T {
         // ALL has one entry for each discriminant, from 1 without a gap.
         &self.0[kind as usize - 1]
     }
 
-    /// The value of one type, to be changed.
+    /// Returns the value of one type, to be changed.
     pub fn get_mut(&mut self, kind: Kind) -> &mut T {
         &mut self.0[kind as usize - 1]
     }
 
-    /// The types with their values, in the order of their numbers.
+    /// Returns the types with their values, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (Kind, &T)> {
         Kind::ALL.into_iter().zip(self.0.iter())
     }

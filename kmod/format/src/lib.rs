@@ -1,13 +1,13 @@
-//! The records of a trace file, as `sys/ktrace.h` has them and kdump(1) reads them.
+//! The records of a trace file, as defined by `sys/ktrace.h` and read by kdump(1).
 //!
-//! A file is a sequence of records; a record is a [`Header`] of 64 bytes and the
-//! [`Payload`] that the header's type names. Everything is in the byte order of the
-//! machine that wrote it, and padding is zero.
+//! A file is a sequence of records. A record is a [`Header`] of 64 bytes and the [`Payload`] that
+//! the header's type names. Numbers are in the byte order of the machine that wrote them. Padding
+//! is zero.
 //!
-//! All of this is `KTR_VERSION1`. An [`AnyHeader`] is what else a file may hold: a header of
-//! `KTR_VERSION0`, or one that is not known to make sense.
+//! All of this is `KTR_VERSION1`. [`AnyHeader`] covers the other headers that a file may hold:
+//! headers of `KTR_VERSION0`, and headers whose values may be invalid.
 //!
-//! The crate knows no kernel: the same code encodes in the module and decodes in the
+//! The crate does not depend on a kernel: the same code encodes in the module and decodes in the
 //! tests on a host.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -11,11 +11,11 @@ pub const WMESGLEN: usize = 8;
 
 /// Size of an [`Exterr`] in bytes (`struct uexterror`).
 pub const EXTERR_LEN: usize = 40 + EXTERR_RESERVED + EXTERR_MSG_LEN;
-/// Room for an [`Exterr`]'s message, with a NUL.
+/// Size of an [`Exterr`]'s message with a NUL.
 pub const EXTERR_MSG_LEN: usize = 128;
 const EXTERR_RESERVED: usize = 32;
 
-/// Size of a [`CapFail`] in bytes, whatever it holds (`struct ktr_cap_fail`).
+/// Size of a [`CapFail`] in bytes, whatever its data (`struct ktr_cap_fail`).
 pub const CAP_FAIL_LEN: usize = 16 + MAXPATHLEN;
 
 /// Size of `struct sockaddr` in a [`CapData::Sockaddr`].
@@ -26,7 +26,7 @@ const SOCKADDR_LEN: usize = 16;
 pub struct Syscall<'a> {
     /// Number of the system call.
     pub code: i16,
-    /// Its arguments.
+    /// Arguments of the system call.
     pub args: Args<'a>,
 }
 
@@ -59,7 +59,7 @@ impl PartialEq for ArgsForm<'_> {
 impl Eq for ArgsForm<'_> {}
 
 impl<'a> Args<'a> {
-    /// Number of arguments.
+    /// Returns the number of arguments.
     pub const fn len(&self) -> usize {
         match self.0 {
             ArgsForm::Registers(args) => args.len(),
@@ -67,12 +67,12 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no arguments.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The arguments in order.
+    /// Returns the arguments in order.
     pub fn iter(&self) -> impl Iterator<Item = u64> + use<'a> {
         let (registers, bytes): (&'a [u64], &'a [u8]) = match self.0 {
             ArgsForm::Registers(args) => (args, &[]),
@@ -103,9 +103,9 @@ impl<'a> From<&'a [u64]> for Args<'a> {
 pub struct Sysret {
     /// Number of the system call.
     pub code: i16,
-    /// Its errno, 0 for none.
+    /// Errno of the system call, 0 for none.
     pub error: i32,
-    /// What it returned, 0 if it failed.
+    /// Return value of the system call, 0 if it failed.
     pub retval: u64,
 }
 
@@ -126,31 +126,31 @@ pub struct Genio<'a> {
     pub fd: i32,
     /// `UIO_READ` (0) or `UIO_WRITE` (1).
     pub rw: u32,
-    /// What was read or written.
+    /// The data read or written.
     pub data: &'a [u8],
 }
 
 /// `struct ktr_psig`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Psig {
-    /// Signal.
+    /// Number of the signal.
     pub signo: i32,
-    /// Address of its handler (`SIG_DFL` is 0).
+    /// Address of the signal's handler (`SIG_DFL` is 0).
     pub action: u64,
-    /// Why it was sent (`si_code`).
+    /// Reason for the signal (`si_code`).
     pub code: i32,
-    /// Signals that were blocked when it came.
+    /// Signals that were blocked when the signal was delivered.
     pub mask: [u32; 4],
 }
 
 /// `struct ktr_csw`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Csw<'a> {
-    /// The thread is switched out; otherwise it runs again.
+    /// Set if the thread is switched out, clear if it runs again.
     pub out: bool,
-    /// The switch was involuntary, on the way to user mode.
+    /// Set if the switch was involuntary, on the way to user mode.
     pub user: bool,
-    /// What the thread waits for; cut to seven bytes.
+    /// Wait message of the thread; cut to seven bytes.
     pub wmesg: &'a [u8],
 }
 
@@ -159,7 +159,7 @@ pub struct Csw<'a> {
 pub struct Struct<'a> {
     /// Name of the structure, without a NUL in it.
     pub name: &'a [u8],
-    /// Its bytes.
+    /// Bytes of the structure.
     pub data: &'a [u8],
 }
 
@@ -177,36 +177,36 @@ pub struct StructArray<'a> {
 /// `struct ktr_proc_ctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcCtor {
-    /// `sv_flags` of the process's `struct sysentvec`: which ABI it has.
+    /// `sv_flags` of the process's `struct sysentvec`, which tell its ABI.
     pub sv_flags: u32,
 }
 
 /// `struct ktr_cap_fail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CapFail<'a> {
-    /// Which check failed (`CAPFAIL_NOTCAPABLE` …).
+    /// Type of the failed check (`CAPFAIL_NOTCAPABLE` …).
     pub cap_type: u32,
     /// Number of the system call.
     pub code: i16,
     /// `sv_flags` of the process.
     pub svflags: u32,
-    /// What the check was about.
+    /// Data of the failed check.
     pub data: CapData<'a>,
 }
 
-/// `union ktr_cap_data`, without the zeroes that fill it up.
+/// `union ktr_cap_data`, without the zeroes at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CapData<'a> {
-    /// Nothing, or a value that this release does not define.
+    /// No data, or data of a type that this release does not define.
     None,
-    /// Rights that were needed and rights that were held (`CAPFAIL_NOTCAPABLE`, `CAPFAIL_INCREASE`).
+    /// Rights needed and rights held (`CAPFAIL_NOTCAPABLE`, `CAPFAIL_INCREASE`).
     Rights {
         /// `cap_needed`.
         needed: [u64; 2],
         /// `cap_held`.
         held: [u64; 2],
     },
-    /// A signal, a protocol, a command (`CAPFAIL_SIGNAL`, `CAPFAIL_PROTO`, `CAPFAIL_SYSCALL`).
+    /// A signal, a protocol or a command (`CAPFAIL_SIGNAL`, `CAPFAIL_PROTO`, `CAPFAIL_SYSCALL`).
     Int(i32),
     /// An address; cut to the 16 bytes of a `struct sockaddr` (`CAPFAIL_SOCKADDR`).
     Sockaddr(&'a [u8]),
@@ -217,9 +217,9 @@ pub enum CapData<'a> {
 /// `struct ktr_fault`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Address that was touched.
+    /// Address that faulted.
     pub vaddr: u64,
-    /// `VM_PROT_READ` …
+    /// Type of the access (`VM_PROT_READ` …).
     pub fault_type: i32,
 }
 
@@ -230,26 +230,26 @@ pub struct FaultEnd {
     pub result: i32,
 }
 
-/// What the kernel says about an error beside errno (`struct uexterror`).
+/// The kernel's description of an error, beside errno (`struct uexterror`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exterr<'a> {
-    /// `UEXTERROR_VER`.
+    /// Version (`UEXTERROR_VER`).
     pub ver: u32,
     /// The errno.
     pub error: u32,
-    /// Part of the kernel that it comes from (`EXTERR_CAT_…` of `sys/exterr_cat.h`).
+    /// Part of the kernel that set the error (`EXTERR_CAT_…` of `sys/exterr_cat.h`).
     pub cat: u32,
-    /// Line of that part's source.
+    /// Line in the source of that part.
     pub src_line: u32,
     /// Flags.
     pub flags: u32,
-    /// What the message speaks of.
+    /// Parameters of the message.
     pub p: [u64; 2],
-    /// The message, at most [`EXTERR_MSG_LEN`] - 1 bytes of it, without a NUL.
+    /// The message without a NUL, cut to [`EXTERR_MSG_LEN`] - 1 bytes.
     pub msg: &'a [u8],
 }
 
-/// What a record is about; the header's type says which.
+/// The payload of a record. Its type is in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload<'a> {
     /// `KTR_SYSCALL`
@@ -264,7 +264,7 @@ pub enum Payload<'a> {
     Psig(Psig),
     /// `KTR_CSW`
     Csw(Csw<'a>),
-    /// `KTR_USER`: what utrace(2) was given.
+    /// `KTR_USER`: the data given to utrace(2).
     User(&'a [u8]),
     /// `KTR_STRUCT`
     Struct(Struct<'a>),
@@ -282,16 +282,16 @@ pub enum Payload<'a> {
     FaultEnd(FaultEnd),
     /// `KTR_STRUCT_ARRAY`
     StructArray(StructArray<'a>),
-    /// `KTR_ARGS`: the arguments, a NUL behind each.
+    /// `KTR_ARGS`: the arguments, each followed by a NUL.
     Args(&'a [u8]),
-    /// `KTR_ENVS`: the variables, a NUL behind each.
+    /// `KTR_ENVS`: the variables, each followed by a NUL.
     Envs(&'a [u8]),
     /// `KTR_EXTERR`
     Exterr(Exterr<'a>),
 }
 
 impl<'a> Payload<'a> {
-    /// The type that the header names it by.
+    /// Returns the type that the header has for this payload.
     pub fn kind(&self) -> Kind {
         match self {
             Payload::Syscall(_) => Kind::Syscall,
@@ -315,7 +315,7 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// Its length in bytes. Saturates where no file could hold it.
+    /// Returns the length of the payload in bytes. Saturates if no file could hold the payload.
     pub const fn len(&self) -> usize {
         match self {
             Payload::Syscall(syscall) => syscall.args.len().saturating_mul(8).saturating_add(8),
@@ -338,12 +338,13 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// Whether the payload is nothing but its header's type.
+    /// Returns whether the payload has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Writes the payload's `len()` bytes to the front of `out`; `None` if that is shorter.
+    /// Writes the payload's `len()` bytes to the front of `out`. Returns `None` if `out` is
+    /// shorter, or if a count does not fit into its field.
     #[inline(always)]
     pub fn encode(&self, out: &mut [u8]) -> Option<()> {
         let out = &mut Put::new(out);
@@ -407,7 +408,8 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// Reads the payload of a record of type `kind`; `None` if `bytes` are not one.
+    /// Reads the payload of a record of type `kind`. Returns `None` if `bytes` are not such a
+    /// payload.
     pub fn decode(kind: Kind, bytes: &'a [u8]) -> Option<Payload<'a>> {
         let mut bytes = Take::new(bytes);
         let payload = match kind {
@@ -466,7 +468,7 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Numbers of `enum ktr_cap_violation`, as far as they say what the data is.
+/// Numbers of `enum ktr_cap_violation` that determine the form of the data.
 mod violation {
     pub(super) const NOTCAPABLE: u32 = 0;
     pub(super) const INCREASE: u32 = 1;

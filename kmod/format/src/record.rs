@@ -1,8 +1,8 @@
-//! Whole records: a header and the payload that it announces.
+//! Whole records: a header and its payload.
 
 use crate::{HEADER_LEN, Header, Kind, Payload};
 
-/// Why a record could not be encoded.
+/// Reason for which a record could not be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncodeError {
     /// The buffer is shorter than [`Record::encoded_len`].
@@ -11,33 +11,34 @@ pub enum EncodeError {
     TooLarge,
 }
 
-/// Why bytes are not a record.
+/// Reason for which bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// The bytes end inside a record.
     Truncated,
-    /// The header is not one of `KTR_VERSION1`, or of an unknown type.
+    /// The header is not a valid one of `KTR_VERSION1`, or its type is unknown.
     Header,
-    /// The payload is not of the type that the header says.
+    /// The payload does not match the type in the header.
     Payload(Kind),
 }
 
-/// A record as it stands in a trace file.
+/// A record of a trace file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// What stands before the payload; its `len` and `kind` are the payload's.
+    /// The header. Its `len` and `kind` are those of the payload.
     pub header: Header,
     /// The payload.
     pub payload: Payload<'a>,
 }
 
 impl<'a> Record<'a> {
-    /// Length of a record with this payload in bytes. Saturates where no file could hold it.
+    /// Returns the length in bytes of a record with this payload. Saturates if no file could hold
+    /// the record.
     pub fn encoded_len(payload: &Payload<'_>) -> usize {
         payload.len().saturating_add(HEADER_LEN)
     }
 
-    /// Writes the record to the front of `out` and returns how many bytes it took.
+    /// Writes the record to the front of `out` and returns its length in bytes.
     ///
     /// The header's `len` and `kind` are taken from the payload.
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
@@ -51,7 +52,7 @@ impl<'a> Record<'a> {
         Ok(len)
     }
 
-    /// Reads the record at the front of `bytes`, and returns what is behind it.
+    /// Reads the record at the front of `bytes`. Also returns the bytes behind it.
     pub fn decode(bytes: &'a [u8]) -> Result<(Record<'a>, &'a [u8]), DecodeError> {
         let (head, rest) = bytes.split_first_chunk().ok_or(DecodeError::Truncated)?;
         let header = Header::decode(head).ok_or(DecodeError::Header)?;
@@ -62,15 +63,15 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Writes only a header over the first bytes of a record whose payload stands already.
+/// Writes a header over the first bytes of a record whose payload is already in place.
 #[inline(always)]
 pub fn encode_header(header: &Header, record: &mut [u8]) -> Result<(), EncodeError> {
     let head = record.first_chunk_mut().ok_or(EncodeError::NoRoom)?;
     header.encode(head).ok_or(EncodeError::TooLarge)
 }
 
-/// Takes the first record off `bytes` without looking into its payload: its header, all of its
-/// bytes, and what is behind it. `None` if `bytes` do not begin with a whole record.
+/// Splits the first record off `bytes` without reading its payload. Returns its header, all of its
+/// bytes, and the bytes behind it. Returns `None` if `bytes` do not begin with a whole record.
 pub fn split_record(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
     let header = Header::decode(bytes.first_chunk()?)?;
     let len = usize::try_from(header.len).ok()?.checked_add(HEADER_LEN)?;
@@ -78,14 +79,14 @@ pub fn split_record(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
     Some((header, record, rest))
 }
 
-/// The records of a trace file, one after the other; ends after the first error.
+/// The records of a trace file, one after the other. Ends after the first error.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Records<'a> {
-    /// Reads from the start of a file's bytes.
+    /// Creates an iterator over the records in a file's bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
         Records { rest: bytes }
     }

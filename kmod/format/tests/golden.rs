@@ -1,6 +1,6 @@
-//! One record of each type, byte by byte, as `sys/ktrace.h` lays it out on amd64.
+//! One record of each type, byte by byte, in the layout of `sys/ktrace.h` on amd64.
 //!
-//! The module runs on amd64 only, whose byte order the expected bytes are in.
+//! The expected bytes are little-endian, like all machines that the module runs on (amd64, arm64).
 #![cfg(target_endian = "little")]
 
 use ktrace_format::{
@@ -8,7 +8,7 @@ use ktrace_format::{
     Payload, ProcCtor, Psig, Record, Struct, StructArray, Syscall, Sysret, Timespec, Version,
 };
 
-/// Offset and bytes of each field of `struct ktr_header` but `ktr_len` and `ktr_type`.
+/// Offset and bytes of each field of `struct ktr_header`, except `ktr_len` and `ktr_type`.
 const HEADER: &[(usize, &[u8])] = &[
     (6, &[1, 0]),                                    // ktr_version: KTR_VERSION1
     (8, &[0x39, 0x30, 0, 0]),                        // ktr_pid: 12345
@@ -33,8 +33,8 @@ fn header(drop: bool) -> Header {
     }
 }
 
-/// Encodes `payload` into bytes that are all 0xff beforehand, compares with a header of
-/// `ktr_type` and `expected`, and decodes what was expected.
+/// Encodes `payload` over bytes of 0xff, and compares the result with a header of `ktr_type` and
+/// `expected`. Then decodes the expected bytes.
 fn check(payload: Payload<'_>, ktr_type: u16, expected: &[u8]) {
     let drop = ktr_type & 0x8000 != 0;
     let mut bytes = vec![0xff; HEADER_LEN + expected.len()];
@@ -57,7 +57,7 @@ fn check(payload: Payload<'_>, ktr_type: u16, expected: &[u8]) {
     assert_eq!(decoded.header, Header { len, kind: payload.kind(), ..header(drop) });
 }
 
-/// `expected`, and zeroes up to `len`.
+/// Returns `expected`, with zeroes appended up to `len`.
 fn padded(expected: &[u8], len: usize) -> Vec<u8> {
     let mut bytes = expected.to_vec();
     bytes.resize(len, 0);
@@ -243,7 +243,8 @@ fn a_record_after_a_drop() {
     check(Payload::FaultEnd(FaultEnd { result: 0 }), 0xc00e, &[0; 4]);
 }
 
-/// `struct ktr_header_v0` of the same record as [`HEADER`], with `ktr_type` and no `ktr_version`.
+/// Returns the `struct ktr_header_v0` of the same record as [`HEADER`], with `ktr_type` and without
+/// `ktr_version`.
 fn header_v0(ktr_type: u16) -> Vec<u8> {
     let mut bytes = vec![0; 56];
     bytes[0] = 4; // ktr_len
@@ -274,7 +275,7 @@ fn a_header_of_version_0() {
     assert_eq!(AnyHeader::decode(&bytes), Ok(expected));
     assert_eq!(AnyHeader::decode(&bytes[..55]), Err(DecodeError::Truncated));
     assert_eq!((Version::V0.header_len(), Version::V1.header_len()), (56, 64));
-    // The module never writes one.
+    // The module never writes a header of version 0.
     assert_eq!(Record::decode(&[bytes, vec![0; 12]].concat()), Err(DecodeError::Header));
 }
 

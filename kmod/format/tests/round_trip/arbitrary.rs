@@ -7,7 +7,7 @@ use ktrace_format::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// What a payload is made of; which fields are used is up to its type.
+/// The parts of a payload. The payload's type determines which fields are used.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
     pub(crate) kind: Kind,
@@ -61,14 +61,14 @@ pub(crate) fn any_header() -> impl Strategy<Value = Header> {
         |(drop, (pid, tid, cpu), name, (sec, nsec))| {
             let mut comm = [0; MAXCOMLEN + 1];
             comm[..name.len()].copy_from_slice(&name);
-            // Length and type are the payload's.
+            // Length and type are taken from the payload.
             Header { len: 0, kind: Kind::User, drop, pid, comm, time: Timespec { sec, nsec }, tid, cpu }
         },
     )
 }
 
 impl Parts {
-    /// The payload, with what does not fit into its fields cut off.
+    /// Returns the payload, cut where a value is longer than its field.
     pub(crate) fn payload(&self) -> Payload<'_> {
         match self.kind {
             Kind::Syscall => Payload::Syscall(Syscall { code: self.code, args: self.args.as_slice().into() }),
@@ -120,7 +120,7 @@ impl Parts {
         }
     }
 
-    /// What belongs to the type of the failed check (`enum ktr_cap_violation`).
+    /// Returns the data for the type of the failed check (`enum ktr_cap_violation`).
     fn cap_data(&self) -> CapData<'_> {
         let [a, b, c, d] = self.words;
         match self.cap_type {
@@ -134,7 +134,7 @@ impl Parts {
     }
 }
 
-/// The record's bytes, written over bytes that were 0xff.
+/// Returns the record's bytes, written over bytes that were 0xff.
 pub(crate) fn encoded(header: Header, payload: Payload<'_>) -> Vec<u8> {
     let mut bytes = vec![0xff; Record::encoded_len(&payload)];
     assert_eq!(Record { header, payload }.encode(&mut bytes), Ok(bytes.len()));

@@ -1,4 +1,4 @@
-//! Bytes that nobody encoded.
+//! Bytes that were not encoded by this crate.
 
 use ktrace_format::{DecodeError, HEADER_LEN, Kind, Record, Records, split_record};
 use proptest::collection::vec;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::arbitrary::{any_header, any_kind, any_parts, encoded};
 
-/// A header that announces `len` bytes of `kind`, and `body` behind it.
+/// Returns a header that announces `len` bytes of `kind`, followed by `body`.
 fn with_header(kind: u16, len: i32, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_LEN];
     bytes[..4].copy_from_slice(&len.to_ne_bytes());
@@ -16,8 +16,8 @@ fn with_header(kind: u16, len: i32, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Decoding ends, and splitting agrees with it: what is decoded can be split off, and what
-/// cannot be split off is not decoded.
+/// Checks that decoding ends, and that splitting agrees with it. Bytes that can be decoded can be
+/// split off. Bytes that cannot be split off cannot be decoded.
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
     match (Record::decode(bytes), split_record(bytes)) {
         (Ok((record, rest)), Some((header, split, behind))) => {
@@ -48,7 +48,7 @@ proptest! {
     fn any_bytes_behind_a_header(kind in any_kind(), body in vec(any::<u8>(), 0..200), more in 0..20_usize) {
         let len = i32::try_from(body.len()).expect("the body is small");
         check(&with_header(kind as u16, len, &body))?;
-        // The header announces less, or more, than there is.
+        // The header announces fewer bytes, or more, than there are.
         check(&with_header(kind as u16, len.saturating_sub(more as i32), &body))?;
         check(&with_header(kind as u16, len + more as i32, &body))?;
     }

@@ -1,4 +1,4 @@
-//! Whatever is encoded is decoded to the same, and bytes that are not a record are refused.
+//! Round trips: encoded records are decoded to the same records, and other bytes are refused.
 
 mod arbitrary;
 mod bytes;

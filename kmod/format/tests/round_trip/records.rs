@@ -1,4 +1,4 @@
-//! Records that were encoded.
+//! Records encoded by this crate.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use crate::arbitrary::{any_header, any_parts, encoded};
 
-/// Padding in the payload of a type, from `sys/ktrace.h`, where a type has any.
+/// Returns the padding in a payload, from `sys/ktrace.h`.
 fn padding(payload: &Payload<'_>) -> [Range<usize>; 3] {
     const NONE: Range<usize> = 0..0;
     match payload {
@@ -110,7 +110,7 @@ proptest! {
         }
         prop_assert!(rest.is_empty() && split_record(rest).is_none());
 
-        // Cut anywhere but between two records, the file ends with one error.
+        // A file that is cut anywhere but between two records ends with one error.
         let at = cut.index(file.len() + 1);
         let mut ends = bytes.iter().scan(0, |end, record| { *end += record.len(); Some(*end) });
         let between = at == 0 || ends.any(|end| end == at);
@@ -147,7 +147,7 @@ proptest! {
             Record::decode(&path).expect("a record").0.payload,
             Payload::CapFail(fail(6, CapData::Path(cut)))
         );
-        // A short address is filled up with zeroes, a long one is cut.
+        // A short address is filled up with zeroes. A long one is cut.
         let sockaddr = encoded(header, Payload::CapFail(fail(5, CapData::Sockaddr(&address))));
         let mut whole = address.clone();
         whole.resize(16, 0);
