@@ -1,5 +1,5 @@
-//! The layouts of the kernel structures that the module touches: `table.txt`, written as assertions
-//! in C and in Rust.
+//! Layouts of the kernel structures that the module accesses: `table.txt`, written as assertions in
+//! C and in Rust.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// The table, as text.
 pub const TABLE: &str = include_str!("../table.txt");
 
-/// Names of C that bindgen writes with an underscore behind them.
+/// C names to which bindgen appends an underscore.
 const KEYWORDS: [&str; 9] = ["final", "fn", "impl", "in", "match", "mod", "proc", "ref", "type"];
 
 /// The layout of one target.
@@ -22,7 +22,7 @@ pub struct Layout {
 pub struct Entry {
     /// The structure.
     pub structure: String,
-    /// The field, or the path to it; `None` for the size.
+    /// The field, or the path to it. `None` for the size.
     pub field: Option<String>,
     /// The number of bytes.
     pub number: u64,
@@ -33,7 +33,8 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// A message that names the line, if the table is malformed, has a line twice, or lacks the target.
+    /// A message that names the line, if the table is malformed, has a line twice, or lacks the
+    /// target.
     pub fn parse(table: &str, target: &str) -> Result<Self, String> {
         let mut columns = None;
         let mut entries: Vec<Entry> = Vec::new();
@@ -74,13 +75,13 @@ impl Layout {
         Ok(Layout { target: target.to_owned(), entries })
     }
 
-    /// The lines of the table.
+    /// Returns the lines of the table.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Writes the assertions for the C compiler.
+    /// Returns the assertions for the C compiler.
     #[must_use]
     pub fn c(&self) -> String {
         let mut text = String::new();
@@ -100,7 +101,7 @@ impl Layout {
         text
     }
 
-    /// Writes the assertions for bindgen's structures, in the crate `kernel_sys`.
+    /// Returns the assertions for bindgen's structures, in the crate `kernel_sys`.
     #[must_use]
     pub fn rust(&self) -> String {
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The table has each field of a kernel structure that the module's sources name.
+//! Checks that the table has each field of a kernel structure that the module's sources name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,18 +10,18 @@ use ktrace_layout::{Layout, TABLE};
 const MACROS: [(&str, &str); 2] =
     [("p_siglist", "p_sigqueue.sq_signals"), ("td_siglist", "td_sigqueue.sq_signals")];
 
-/// Prefixes of fields that kernel structures have, and no other structure here.
+/// Prefixes of fields that only kernel structures have here.
 const PREFIXES: [&str; 14] =
     ["cr_", "mtx_", "ni_", "oid_", "p_", "pc_", "pcb_", "pg_", "sa_", "sv_", "sy_", "td_", "uio_", "v_"];
 
-/// Links of lists: the table has the field that begins with the link.
+/// Links of lists. The table has the field that begins with the link.
 const LINKS: [&str; 5] = ["le_next", "lh_first", "stqh_first", "tqe_next", "tqh_first"];
 
-/// Fields of the module's own structures that it reaches through a pointer. `handler` is one of `struct ast_entry`, which no
-/// header has; those of `Elf_Sym` are ELF's.
+/// Fields of the module's own structures that it accesses through a pointer. `handler` belongs to
+/// `struct ast_entry`, which is in no header. The fields of `Elf_Sym` are defined by ELF.
 const OWN: [&str; 6] = ["handler", "settings", "st_info", "st_size", "stats", "stopped"];
 
-/// Fields that the module reaches through macros of the kernel's headers.
+/// Fields that the module accesses through macros of the kernel's headers.
 const BY_MACRO: [&str; 3] = ["p_mtx", "pg_mtx", "sx_lock"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -38,8 +38,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns the fields of kernel structures that a source names: those behind a pointer, those with a prefix of the
-/// kernel's, and those in `offset_of!(sys::…)`.
+/// Returns the fields of kernel structures that a source names. These are fields behind a pointer,
+/// fields with a prefix of the kernel's, and fields in `offset_of!(sys::…)`.
 fn fields(text: &str) -> BTreeSet<String> {
     let is_name = |byte: char| byte.is_ascii_alphanumeric() || byte == '_';
     let mut found = BTreeSet::new();
@@ -73,7 +73,7 @@ fn fields(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// Whether the parenthesis that ends `code` is a dereference, `(*pointer)`.
+/// Returns whether the parenthesis that ends `code` is a dereference, `(*pointer)`.
 fn is_dereference(code: &str) -> bool {
     let mut depth = 0_u32;
     for (at, byte) in code.char_indices().rev() {

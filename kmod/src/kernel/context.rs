@@ -1,4 +1,4 @@
-//! What the caller's context allows, as values.
+//! Values that prove the context of the caller.
 
 use core::marker::PhantomData;
 
@@ -14,31 +14,33 @@ pub(crate) struct MaySleep(PhantomData<*const ()>);
 impl MaySleep {
     /// # Safety
     ///
-    /// The caller may sleep, for as long as the value is used.
+    /// The caller may sleep for as long as the value is in use.
     pub(crate) unsafe fn new() -> Self {
         MaySleep(PhantomData)
     }
 }
 
-/// The current thread is inside the tracer (`TDP_INKTRACE`): it makes no records, and what
-/// it writes is limited by the trace file's limit, not by its own.
+/// The presence of the current thread inside the tracer (`TDP_INKTRACE`).
+///
+/// Meanwhile the thread makes no records. Its writes are subject to the trace file's size limit,
+/// not to its own.
 pub(crate) struct InKtrace {
     thread: CurrentThread,
 }
 
 impl InKtrace {
-    /// Enters the tracer; `None` if the thread is inside it already.
+    /// Enters the tracer. Returns `None` if the thread is already inside.
     pub(crate) fn enter() -> Option<Self> {
         let thread = CurrentThread::get();
         if thread.is_in_ktrace() {
             return None;
         }
-        // SAFETY: td_pflags belongs to its thread alone, which is the current one.
+        // SAFETY: td_pflags is private to its thread, which is the current one.
         unsafe { (*thread.as_ptr()).td_pflags |= sys::TDP_INKTRACE.cast_signed() };
         Some(InKtrace { thread })
     }
 
-    /// The current thread.
+    /// Returns the current thread.
     pub(crate) fn thread(&self) -> CurrentThread {
         self.thread
     }
@@ -46,7 +48,8 @@ impl InKtrace {
 
 impl Drop for InKtrace {
     fn drop(&mut self) {
-        // SAFETY: as in enter().
+        // SAFETY: as in enter(). The value is not Send, so the current thread is the one that
+        // entered.
         unsafe { (*self.thread.as_ptr()).td_pflags &= !sys::TDP_INKTRACE.cast_signed() };
     }
 }

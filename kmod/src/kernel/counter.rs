@@ -1,28 +1,28 @@
-//! counter(9).
+//! Per-CPU counters (counter(9)).
 
 use kernel_sys as sys;
 
 use crate::machine::counter_u64_add;
 
-/// A counter with a part for each CPU; adding takes no lock and no shared cache line.
+/// A counter with a part for each CPU. Adding to it takes no lock and touches no shared cache line.
 pub(crate) struct CpuCounter(sys::counter_u64_t);
 
-// SAFETY: counter(9) is made to be used by all CPUs at once.
+// SAFETY: all CPUs may use a counter(9) at once.
 unsafe impl Send for CpuCounter {}
 // SAFETY: as above.
 unsafe impl Sync for CpuCounter {}
 
 impl CpuCounter {
-    /// The counter as the kernel knows it, for the entries to count with.
+    /// Returns the kernel's counter, which the entries add to.
     pub(crate) fn as_ptr(&self) -> sys::counter_u64_t {
         self.0
     }
 }
 
 impl ktrace_engine::Counter for CpuCounter {
-    /// May sleep.
+    /// Allocates a counter. May sleep.
     fn new() -> Self {
-        // SAFETY: counters are made at load, where sleeping is allowed.
+        // SAFETY: counters are allocated at load, where sleeping is allowed.
         CpuCounter(unsafe { sys::counter_u64_alloc(sys::M_WAITOK.cast_signed()) })
     }
 
@@ -39,7 +39,8 @@ impl ktrace_engine::Counter for CpuCounter {
 
 impl Drop for CpuCounter {
     fn drop(&mut self) {
-        // SAFETY: nobody else has the counter any more.
+        // SAFETY: nobody else uses the counter any more. entry::count_with() requires it to outlive
+        // its use by the entries.
         unsafe { sys::counter_u64_free(self.0) };
     }
 }

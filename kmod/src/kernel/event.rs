@@ -1,4 +1,4 @@
-//! Functions that the kernel calls when a process exits (eventhandler(9)).
+//! Handlers that the kernel calls when a process exits (eventhandler(9)).
 
 use core::ffi::{CStr, c_void};
 
@@ -9,13 +9,14 @@ use super::lock::mtx_unlock;
 
 const PROCESS_EXIT: &CStr = c"process_exit";
 
-/// `exitlist_fn`: is called by the last thread of a process that exits, which may sleep.
+/// `exitlist_fn`: a handler, called by the last thread of an exiting process. It may sleep.
 pub(crate) type OnExit = unsafe extern "C" fn(*mut c_void, *mut sys::proc_);
 
-/// A handler for `process_exit`, while it is registered.
+/// A registered handler for `process_exit`.
 ///
-/// Dropping it does not wait, neither for threads that run the handler nor for those on their way to it:
-/// EVENTHANDLER_DEREGISTER() does, and for ever where processes go on exiting.
+/// Dropping it deregisters the handler. It does not wait for threads that run the handler or are
+/// about to call it. EVENTHANDLER_DEREGISTER() waits, possibly for ever while processes keep
+/// exiting.
 pub(crate) struct ExitHandler(sys::eventhandler_tag);
 
 impl ExitHandler {
@@ -23,12 +24,14 @@ impl ExitHandler {
     ///
     /// # Safety
     ///
-    /// The handler stays until [`may_be_called`] says no after this was dropped, and no thread runs it any more.
+    /// The handler's code stays in memory, also after the value is dropped, until [`may_be_called`]
+    /// has returned false and no thread runs the handler any more.
     pub(crate) unsafe fn register(_: MaySleep, handler: OnExit) -> Self {
         let priority = sys::EVENTHANDLER_PRI_ANY.cast_signed();
         let (list, function, argument) =
             (core::ptr::null_mut(), handler as *mut c_void, core::ptr::null_mut());
-        // SAFETY: the handler has the type that the event asks for, and stays.
+        // SAFETY: the handler has the type that the event requires. Its code stays, as the caller
+        // guarantees.
         ExitHandler(unsafe {
             sys::eventhandler_register(list, PROCESS_EXIT.as_ptr(), function, argument, priority)
         })
@@ -36,9 +39,10 @@ impl ExitHandler {
 }
 
 impl Drop for ExitHandler {
-    /// Takes default mutexes.
+    /// Deregisters the handler. Takes default mutexes.
     fn drop(&mut self) {
-        // SAFETY: the list is returned locked, if there is one, and unlocked by the second function; the tag is in it.
+        // SAFETY: eventhandler_find_list() returns the list locked, or null. The tag is on the
+        // list, and eventhandler_deregister_nowait() unlocks the list.
         unsafe {
             let list = sys::eventhandler_find_list(PROCESS_EXIT.as_ptr());
             if !list.is_null() {
@@ -48,11 +52,13 @@ impl Drop for ExitHandler {
     }
 }
 
-/// Returns whether a thread may be about to call a handler: it is registered, or was so when an exit began to call the
-/// handlers, and others have followed without a pause since. Takes default mutexes.
+/// Returns whether a thread may be about to call a handler. Takes default mutexes.
+///
+/// A handler may be called while it is registered. After that it may still be called if an exit had
+/// begun to call the handlers before, and other exits have followed since without a pause.
 pub(crate) fn may_be_called(handler: OnExit) -> bool {
-    // SAFETY: the list is returned locked, if there is one. The entries in it stay while it is locked, and are of the
-    // type of the event.
+    // SAFETY: eventhandler_find_list() returns the list locked, or null. Its entries stay while it
+    // is locked, and have the type of the event.
     unsafe {
         let list = sys::eventhandler_find_list(PROCESS_EXIT.as_ptr());
         if list.is_null() {

@@ -1,4 +1,4 @@
-//! kproc(9): a kernel process of the module's own.
+//! Kernel processes of the module (kproc(9)).
 
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
@@ -16,39 +16,41 @@ use super::proc::CurrentThread;
 /// A millisecond in units of 2^-32 s (`sbintime_t`).
 const MILLISECOND: i64 = (1 << 32) / 1000;
 
-/// What a worker does each time it wakes; returns for how many milliseconds it may sleep then,
-/// or `None` for until it is woken.
+/// A function that a worker runs each time it wakes. It returns the milliseconds that the worker
+/// may sleep then, or `None` to sleep until woken.
 pub(crate) type Work = fn(MaySleep) -> Option<u32>;
 
-/// A kernel process that works whenever it is woken, or has slept for long enough; at most once in a millisecond.
+/// A kernel process that runs its work whenever it is woken or has slept for long enough. It does
+/// so at most once per millisecond.
 ///
-/// Dropping it waits until it is gone. May sleep.
+/// Dropping it waits until the process has exited. May sleep.
 pub(crate) struct Worker {
     shared: Box<Shared>,
     process: *mut sys::proc_,
 }
 
-// SAFETY: the pointer is an address to sleep on only.
+// SAFETY: the process pointer is only compared and slept on, never dereferenced. `Shared` consists
+// of a mutex, atomics and a constant.
 unsafe impl Send for Worker {}
 // SAFETY: as above.
 unsafe impl Sync for Worker {}
 
 struct Shared {
-    /// Orders the end of a sleep with its beginning; last of all locks.
+    /// Orders a wakeup against the beginning of a sleep. Last in the lock order.
     mutex: UnsafeCell<sys::mtx>,
-    /// There is something to do, and the worker may not know it yet.
+    /// Whether work may be pending that the worker has not noticed yet.
     woken: AtomicBool,
-    /// The worker is to end. Guarded by the mutex.
+    /// Whether the worker must exit. Protected by the mutex.
     stop: AtomicBool,
     work: Work,
 }
 
 impl Worker {
-    /// Starts a process named `name`; an errno of kproc_create(9) if there can be none. May
+    /// Starts a process named `name`. Returns the errno of kproc_create(9) if that fails. May
     /// sleep.
     pub(crate) fn start(_: MaySleep, name: &'static CStr, work: Work) -> Result<Self, Errno> {
         let shared = Box::new(Shared {
-            // SAFETY: all zero is a struct mtx that mtx_init(9) accepts.
+            // SAFETY: an all-zero struct mtx is valid, and mtx_init(9) accepts it.
             mutex: UnsafeCell::new(unsafe { MaybeUninit::zeroed().assume_init() }),
             woken: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -56,8 +58,8 @@ impl Worker {
         });
         let mut process = core::ptr::null_mut();
         let arg = (&raw const *shared).cast_mut().cast();
-        // SAFETY: the mutex stays where it is until drop() destroys it, when the process, which
-        // uses what is shared, is gone; the format asks for one string.
+        // SAFETY: the mutex is boxed, so it does not move until drop() destroys it. By then the
+        // process, which uses `shared`, has exited. The format takes one string.
         let error = unsafe {
             sys::ktrace_rs_mtx_init(shared.mutex.get(), c"ktrace_rs worker".as_ptr());
             sys::kproc_create(Some(main), arg, &raw mut process, 0, 0, c"%s".as_ptr(), name.as_ptr())
@@ -65,17 +67,18 @@ impl Worker {
         if error == 0 {
             return Ok(Worker { shared, process });
         }
-        // SAFETY: initialised above, and nobody else has it.
+        // SAFETY: the mutex was initialised above, and no process was created that could use it.
         unsafe { sys::ktrace_rs_mtx_destroy(shared.mutex.get()) };
         Err(Errno(error))
     }
 
-    /// Whether it is the current process.
+    /// Returns whether the worker is the current process.
     pub(crate) fn is_current(&self) -> bool {
         CurrentThread::get().proc().as_ptr() == self.process
     }
 
-    /// Has the worker work. May be called with default mutexes held; takes the worker's.
+    /// Wakes the worker, so that it runs its work. May be called with default mutexes held. Takes
+    /// the worker's lock.
     pub(crate) fn wake(&self) {
         if !self.shared.woken.swap(true, Ordering::AcqRel) {
             self.shared.locked(|shared| shared.wakeup());
@@ -85,44 +88,47 @@ impl Worker {
 
 impl Shared {
     fn locked<R>(&self, critical: impl FnOnce(&Self) -> R) -> R {
-        // SAFETY: the mutex was initialised by start().
+        // SAFETY: start() initialised the mutex. No `critical` takes it again, so the current
+        // thread does not hold it. wake() may be called with default mutexes held, but no spin
+        // lock.
         unsafe { mtx_lock(self.mutex.get()) };
         let result = critical(self);
-        // SAFETY: taken above.
+        // SAFETY: the mutex was taken above.
         unsafe { mtx_unlock(self.mutex.get()) };
         result
     }
 
-    /// Ends the worker's sleep. The mutex is held.
+    /// Ends the worker's sleep. The mutex must be held.
     fn wakeup(&self) {
-        // SAFETY: any address will do.
+        // SAFETY: wakeup(9) accepts any address as a channel.
         unsafe { sys::wakeup((&raw const *self).cast()) };
     }
 
-    /// Sleeps on `channel`, for as many milliseconds or until wakeup(9). The mutex is held, and
-    /// released meanwhile.
+    /// Sleeps on `channel` until wakeup(9), or for `milliseconds` at the most. The mutex must be
+    /// held, and is released during the sleep.
     fn sleep(&self, channel: *const c_void, milliseconds: Option<u32>) {
-        // No time at all means for ever.
+        // To msleep_sbt(9), a time of zero means for ever.
         let time = milliseconds.map_or(0, |ms| i64::from(ms.max(1)).saturating_mul(MILLISECOND));
         // SAFETY: the mutex is held, and the caller may sleep.
         unsafe { sys::ktrace_rs_mtx_sleep(channel, self.mutex.get(), c"ktrhelp".as_ptr(), time) };
     }
 }
 
-/// The process.
+/// Runs the work of a worker, as its process, until the worker must exit.
 ///
 /// # Safety
 ///
-/// Called by kproc_create(9) with a [`Shared`] that stays until the process is gone.
+/// kproc_create(9) calls this with a [`Shared`] that stays until the process has exited.
 unsafe extern "C" fn main(arg: *mut c_void) {
-    // SAFETY: the caller's; a kernel process holds no lock when it begins.
+    // SAFETY: the caller guarantees that `arg` is a Shared that stays. A new kernel process holds
+    // no lock, so it may sleep.
     let (shared, may_sleep) = unsafe { (&*arg.cast::<Shared>(), MaySleep::new()) };
     loop {
-        // Before the work: whoever wakes it from now on has it look again.
+        // Cleared before the work, so that a wakeup during the work leads to another round.
         shared.woken.store(false, Ordering::SeqCst);
         let pause = (shared.work)(may_sleep);
         let stop = shared.locked(|shared| {
-            // Whoever wakes it again and again does not have it take a CPU. Nobody wakes this sleep.
+            // Frequent wakeups must not keep a CPU busy. No wakeup(9) ends this sleep.
             shared.sleep((&raw const shared.stop).cast(), Some(1));
             if !shared.woken.load(Ordering::Acquire) && !shared.stop.load(Ordering::Relaxed) {
                 shared.sleep(arg, pause);
@@ -133,7 +139,8 @@ unsafe extern "C" fn main(arg: *mut c_void) {
             break;
         }
     }
-    // SAFETY: the process holds no lock. It wakes whoever waits in drop(), and does not return.
+    // SAFETY: the process holds no lock. kproc_exit(9) wakes the thread that waits in drop(), and
+    // does not return.
     unsafe { sys::kproc_exit(0) };
 }
 
@@ -146,7 +153,8 @@ impl Drop for Worker {
             // kproc_exit(9) is not missed. After that it does not run the module's code.
             shared.sleep(self.process.cast(), None);
         });
-        // SAFETY: initialised by start(), and nobody uses it any more.
+        // SAFETY: start() initialised the mutex. The process has exited, so nobody uses it any
+        // more.
         unsafe { sys::ktrace_rs_mtx_destroy(self.shared.mutex.get()) };
     }
 }

@@ -1,5 +1,5 @@
-//! Assertions that bindgen, the C compiler and `kmod/layout/table.txt` agree on the layout of kernel
-//! structures, and the record format with them.
+//! Assertions that bindgen, the C compiler and `kmod/layout/table.txt` agree on the layout of
+//! kernel structures, and that the record format agrees with these structures.
 
 use kernel_sys as sys;
 use ktrace_format::{

@@ -12,26 +12,28 @@ use super::context::MaySleep;
 /// Alignment that malloc(9) gives for any size.
 const MALLOC_ALIGN: usize = 16;
 
-/// Registers the module's type of memory, before anything is allocated. May sleep.
+/// Registers the module's malloc type. Must be called before the first allocation. May sleep.
 pub(crate) fn register(_: MaySleep) {
-    // SAFETY: it is not registered.
+    // SAFETY: the type is not registered yet.
     unsafe { sys::ktrace_rs_malloc_init() };
 }
 
-/// Takes it back, when everything is freed; the kernel prints what is not. May sleep.
+/// Deregisters the module's malloc type, after all memory has been freed. The kernel prints a
+/// message about memory that has not. May sleep.
 pub(crate) fn deregister(_: MaySleep) {
     // SAFETY: register() was called, and nobody allocates any more.
     unsafe { sys::ktrace_rs_malloc_uninit() };
 }
 
-/// Allocates with `M_WAITOK`: never fails, and may sleep. Nothing is allocated or freed
-/// where sleeping is not allowed.
+/// The allocator: malloc(9) with `M_WAITOK`, which never fails and may sleep. The module neither
+/// allocates nor frees where sleeping is not allowed.
 struct Malloc;
 
 #[global_allocator]
 static MALLOC: Malloc = Malloc;
 
-// SAFETY: malloc(9) and free(9) are an allocator; a layout that it cannot serve is refused.
+// SAFETY: malloc(9) and free(9) are an allocator. allocate() refuses an alignment that malloc(9)
+// does not give.
 unsafe impl GlobalAlloc for Malloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         allocate(layout, sys::M_WAITOK)
@@ -42,19 +44,20 @@ unsafe impl GlobalAlloc for Malloc {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, _: Layout) {
-        // SAFETY: the memory is from allocate(), and nobody uses it any more.
+        // SAFETY: the memory is from allocate(), and nobody uses it any more, as the caller
+        // guarantees.
         unsafe { sys::ktrace_rs_free(memory.cast()) };
     }
 }
 
-/// Adds `len` bytes to `bytes`, which `fill` writes to where it is told; nothing, and the errno, if it
-/// returns one. May sleep.
+/// Appends `len` bytes to `bytes`. `fill` writes them to the address that it is given. If `fill`
+/// returns an errno, nothing is appended, and the errno is returned. May sleep.
 ///
-/// Nothing is zeroed before: the data of a read or a write may be large.
+/// The memory is not zeroed first, because the data of a read or a write may be large.
 ///
 /// # Safety
 ///
-/// Where it returns zero, `fill` has written all of the `len` bytes.
+/// If `fill` returns zero, it has written all of the `len` bytes.
 pub(crate) unsafe fn append(
     _: MaySleep,
     bytes: &mut Vec<u8>,
@@ -64,7 +67,8 @@ pub(crate) unsafe fn append(
     bytes.reserve(len);
     match fill(bytes.spare_capacity_mut().as_mut_ptr().cast()) {
         0 => {
-            // SAFETY: there is room for them, and the caller says that they are written.
+            // SAFETY: reserve() made room for the bytes, and `fill` has written them, as the caller
+            // guarantees.
             unsafe { bytes.set_len(bytes.len() + len) };
             Ok(())
         }

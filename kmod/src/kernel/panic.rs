@@ -1,11 +1,11 @@
-//! A panic in Rust code is a panic of the kernel.
+//! The panic handler. A panic in Rust code is a panic of the kernel.
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 
 use kernel_sys as sys;
 
-/// Text cut to the size of the buffer, which ends with a NUL.
+/// A text truncated to the size of the buffer, which always ends with a NUL.
 struct Message {
     text: [u8; 256],
     len: usize,
@@ -28,8 +28,8 @@ impl Write for Message {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     let mut message = Message { text: [0; 256], len: 0 };
-    // What does not fit is cut off.
+    // A message that does not fit is truncated.
     let _ = write!(message, "{info}");
-    // SAFETY: the format asks for one string, which ends with a NUL.
+    // SAFETY: the format takes one string, which ends with a NUL.
     unsafe { sys::panic(c"ktrace_rs: %s".as_ptr(), message.text.as_ptr()) }
 }

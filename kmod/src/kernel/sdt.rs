@@ -1,4 +1,4 @@
-//! Probes of dtrace(1), as SDT(9) has them: what happens to records, for whoever watches.
+//! SDT(9) probes: the events of the engine, for dtrace(1).
 
 use kernel_sys as sys;
 use ktrace_engine::Event;
@@ -6,19 +6,20 @@ use ktrace_format::split_record;
 
 use super::vnode::TraceVnode;
 
-/// Finds out whether the kernel has probes (options KDTRACE_HOOKS). To be called at load.
+/// Determines whether the kernel has probes (options KDTRACE_HOOKS). Must be called at load.
 pub(crate) fn init() {
-    // SAFETY: nobody else is inside the module yet.
+    // SAFETY: no other thread is inside the module yet.
     unsafe { sys::ktrace_rs_sdt_init() };
 }
 
-/// Whether any probe of the kernel is enabled. Any context.
+/// Returns whether any probe of the kernel is enabled. Any context.
 fn is_watched() -> bool {
-    // SAFETY: the pointer is set at load, to a flag that stays; it is read as it is written, whole.
+    // SAFETY: the pointer is set at load, and refers to a flag that stays. The flag is read as it
+    // is written, as a whole.
     unsafe { sys::ktrace_rs_sdt_watched.read_volatile() }
 }
 
-/// Tells whoever watches. Any context.
+/// Fires the probe of an event, if any probe of the kernel is enabled. Any context.
 pub(crate) fn watch(event: Event<'_, TraceVnode>) {
     if is_watched() {
         tell(&event);
@@ -27,7 +28,7 @@ pub(crate) fn watch(event: Event<'_, TraceVnode>) {
 
 #[cold]
 fn tell(event: &Event<'_, TraceVnode>) {
-    // SAFETY: probes take any numbers, in any context; the vnodes are referenced.
+    // SAFETY: probes accept any numbers, in any context. The vnodes are referenced.
     unsafe {
         match *event {
             Event::Made { kind, len, may_sleep } => {

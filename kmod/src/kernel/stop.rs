@@ -1,4 +1,4 @@
-//! Stopping every CPU, and looking at what the threads were doing.
+//! Stopping all CPUs, and searching the stacks of the stopped threads.
 
 use alloc::vec::Vec;
 use core::ffi::c_void;
@@ -13,11 +13,11 @@ use crate::machine::{self, code_address, cpuid, saved_frame, saved_stack, stack_
 const WORD: usize = size_of::<usize>();
 const PAGE_SIZE: usize = sys::PAGE_SIZE as usize;
 
-/// A place for the stack pointer of each CPU.
+/// A slot for the stack pointer of each CPU.
 pub(crate) struct Stacks(Vec<AtomicUsize>);
 
 impl Stacks {
-    /// May sleep.
+    /// Allocates the slots. May sleep.
     pub(crate) fn new(_: MaySleep) -> Self {
         // SAFETY: mp_maxid does not change after boot.
         let cpus = usize::try_from(unsafe { sys::mp_maxid }).unwrap_or(0).saturating_add(1);
@@ -25,34 +25,36 @@ impl Stacks {
     }
 }
 
-/// All CPUs but this one spin in an interrupt, and nothing else runs.
+/// The state in which all other CPUs spin in an interrupt, and nothing else runs.
 pub(crate) struct Stopped<'a> {
-    /// Stack pointer of each CPU at the stop; 0 where there is none.
+    /// The stack pointer of each CPU at the stop, or 0 if there is no such CPU.
     stacks: &'a [AtomicUsize],
-    /// The thread that has stopped the others.
+    /// The thread that has stopped the other CPUs.
     caller: Thread<'static>,
 }
 
-/// What is on a thread's kernel stack that may be an address of code.
+/// The possible code addresses on a thread's kernel stack.
 pub(crate) enum Addresses {
-    /// The thread has not run yet.
+    /// No address. The thread has not run yet.
     None,
-    /// The thread waits, and its stack is swapped out.
+    /// Unreadable addresses. The thread waits, and its stack is swapped out.
     Unknown,
-    /// The thread waits, and was not interrupted: exactly the return addresses of its calls.
+    /// Exactly the return addresses of the thread's calls. The thread waits, and was not
+    /// interrupted.
     Returns(Frames),
-    /// The thread runs, or would if it had a CPU, and may have been interrupted anywhere:
-    /// all words of its stack, the saved registers of the interrupt among them.
+    /// All words of the thread's stack, with the saved registers of an interrupt among them. The
+    /// thread is running or runnable, and may have been interrupted anywhere.
     Words(Words),
 }
 
-/// Runs `work` while every other CPU is stopped. Every CPU serialises its instruction
-/// stream before it goes on.
+/// Runs `work` while all other CPUs are stopped. Each CPU serialises its instruction stream before
+/// it continues.
 ///
-/// `work` runs with interrupts off: it must not lock, sleep, allocate or free. It sees all that the other CPUs have
-/// done, and they what it has: smp_rendezvous(9) counts who has come, but orders nothing else.
+/// `work` runs with interrupts disabled: it must not lock, sleep, allocate or free. It sees all
+/// earlier stores of the other CPUs, and they see its stores. The fences here ensure that, because
+/// smp_rendezvous(9) only counts arrivals and orders nothing else.
 ///
-/// Neither sleeps nor allocates, so that locks may be held.
+/// The function neither sleeps nor allocates, so locks may be held.
 pub(crate) fn stop_machine<R>(stacks: &mut Stacks, work: impl FnOnce(&Stopped<'_>) -> R) -> R {
     struct Call<'a, F, R> {
         stopped: Stopped<'a>,
@@ -61,8 +63,8 @@ pub(crate) fn stop_machine<R>(stacks: &mut Stacks, work: impl FnOnce(&Stopped<'_
     }
 
     unsafe extern "C" fn note_stack<F, R>(arg: *mut c_void) {
-        // SAFETY: arg is the Call of stop_machine(), which waits for this; all CPUs only
-        // read it now, but for the atomics.
+        // SAFETY: arg is the Call of stop_machine(), which waits for this function. All CPUs only
+        // read it now, except for the atomics.
         let call = unsafe { &*arg.cast::<Call<'_, F, R>>() };
         if let Some(slot) = usize::try_from(cpuid()).ok().and_then(|cpu| call.stopped.stacks.get(cpu)) {
             slot.store(stack_pointer(), Ordering::Relaxed);
@@ -72,8 +74,8 @@ pub(crate) fn stop_machine<R>(stacks: &mut Stacks, work: impl FnOnce(&Stopped<'_
 
     unsafe extern "C" fn run<F: FnOnce(&Stopped<'_>) -> R, R>(arg: *mut c_void) {
         let call = arg.cast::<Call<'_, F, R>>();
-        // SAFETY: as above; only the caller's own CPU takes a mutable reference, while the
-        // others wait for it in the rendezvous.
+        // SAFETY: arg is valid, as above. Only the CPU of the caller takes a mutable reference. The
+        // others read `caller`, which nobody writes, and then wait in the rendezvous.
         unsafe {
             if *CurrentThread::get() != (*call).stopped.caller {
                 return;
@@ -93,8 +95,8 @@ pub(crate) fn stop_machine<R>(stacks: &mut Stacks, work: impl FnOnce(&Stopped<'_
     }
 
     fn start<F: FnOnce(&Stopped<'_>) -> R, R>(call: &mut Call<'_, F, R>) {
-        // SAFETY: the functions have the type that smp_rendezvous(9) asks for, and call stays
-        // until it returns.
+        // SAFETY: the functions have the type that smp_rendezvous(9) requires. call stays until it
+        // returns.
         unsafe {
             sys::smp_rendezvous(
                 Some(note_stack::<F, R>),
@@ -118,20 +120,20 @@ pub(crate) fn stop_machine<R>(stacks: &mut Stacks, work: impl FnOnce(&Stopped<'_
 }
 
 impl Stopped<'_> {
-    /// All processes.
+    /// Returns all processes.
     pub(crate) fn processes(&self) -> impl Iterator<Item = Proc<'_>> {
-        // SAFETY: nothing else runs. A CPU may have been stopped while it changed the list:
-        // queue(3) lists can be followed forward at any point of an insertion or a removal.
+        // SAFETY: nothing else runs. A CPU may have been stopped while it changed the list. A
+        // queue(3) list can be followed forward at any point of an insertion or a removal.
         unsafe { all_processes() }
     }
 
-    /// All threads but the one that has stopped the others: what these are searched for may be on its
-    /// stack because it is searched for.
+    /// Returns all threads except the one that has stopped the others. Its stack may contain the
+    /// very addresses that it searches for.
     pub(crate) fn threads(&self) -> impl Iterator<Item = StoppedThread<'_>> {
         self.processes().flat_map(move |p| {
-            // SAFETY: as for processes().
+            // SAFETY: nothing else runs, and the list can be followed, as in processes().
             let all = unsafe { threads(p) }.filter(|td| *td != self.caller);
-            // SAFETY: a thread on its process's list, while nothing else runs.
+            // SAFETY: the thread is on the list of its process, and nothing else runs.
             all.map(move |td| StoppedThread { stopped: self, td: unsafe { &*td.as_ptr() } })
         })
     }
@@ -144,21 +146,22 @@ pub(crate) struct StoppedThread<'a> {
 }
 
 impl StoppedThread<'_> {
-    /// Whether the thread is inside the tracer (`TDP_INKTRACE`).
+    /// Returns whether the thread is inside the tracer (`TDP_INKTRACE`).
     pub(crate) fn is_in_ktrace(&self) -> bool {
         self.td.td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0
     }
 
-    /// The addresses on its kernel stack, which is mapped from before the thread gets on its
-    /// process's list until after it is off it, unless the process is swapped out.
+    /// Returns the possible code addresses on the thread's kernel stack. The stack is mapped from
+    /// before the thread enters the list of its process until after it has left that list, unless
+    /// the process is swapped out.
     pub(crate) fn addresses(&self) -> Addresses {
-        // SAFETY: the process of a thread on its list.
+        // SAFETY: the thread is on the list of its process, so the process exists.
         let in_memory = unsafe { (*self.td.td_proc).p_flag }.cast_unsigned() & sys::P_INMEM != 0;
         match self.td.td_state {
             sys::TDS_INACTIVE => Addresses::None,
             _ if !in_memory => Addresses::Unknown,
             sys::TDS_INHIBITED => {
-                // SAFETY: the thread has been switched out, which wrote its pcb.
+                // SAFETY: the thread has been switched out, which filled its pcb.
                 let frame = saved_frame(unsafe { &*self.td.td_pcb });
                 Addresses::Returns(Frames { stack: self.stack(), frame })
             }
@@ -168,7 +171,8 @@ impl StoppedThread<'_> {
                 Addresses::Words(self.stack().words_from(pointer))
             }
             _ => {
-                // SAFETY: as for TDS_INHIBITED.
+                // SAFETY: the thread has been switched out, as above, or is new, and its creation
+                // filled its pcb.
                 let pointer = saved_stack(unsafe { &*self.td.td_pcb });
                 Addresses::Words(self.stack().words_from(pointer))
             }
@@ -177,7 +181,7 @@ impl StoppedThread<'_> {
 
     fn stack(&self) -> Stack {
         let base = self.td.td_kstack as usize;
-        // An int or a u_short.
+        // The field is an int or a u_short, depending on the release.
         let pages = usize::try_from(i64::from(self.td.td_kstack_pages)).unwrap_or(0);
         Stack { base, top: base.saturating_add(pages.saturating_mul(PAGE_SIZE)) }
     }
@@ -199,14 +203,15 @@ impl Stack {
         whole.then(|| unsafe { (address as *const usize).read_volatile() })
     }
 
-    /// The words in use, from the stack pointer; all of them if that is not on the stack.
+    /// Returns the words in use, from the stack pointer upwards. Returns all words if the pointer
+    /// is not on the stack.
     fn words_from(self, pointer: usize) -> Words {
         let inside = (self.base..self.top).contains(&pointer);
         Words { stack: self, next: if inside { pointer & !(WORD - 1) } else { self.base } }
     }
 }
 
-/// The words of a stack, upwards.
+/// An iterator over the words of a stack, upwards.
 pub(crate) struct Words {
     stack: Stack,
     next: usize,
@@ -222,7 +227,7 @@ impl Iterator for Words {
     }
 }
 
-/// The return addresses of a chain of frame pointers, which all kernel code keeps.
+/// An iterator over the return addresses of a chain of frame pointers, which all kernel code keeps.
 pub(crate) struct Frames {
     stack: Stack,
     frame: usize,
@@ -234,7 +239,7 @@ impl Iterator for Frames {
     fn next(&mut self) -> Option<usize> {
         let caller = self.stack.read(self.frame)?;
         let address = self.stack.read(self.frame.checked_add(WORD)?)?;
-        // The chain goes upwards, so it ends.
+        // Only a chain that goes upwards is followed, so it ends.
         self.frame = if caller > self.frame { caller } else { 0 };
         Some(code_address(address))
     }

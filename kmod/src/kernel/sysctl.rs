@@ -1,4 +1,4 @@
-//! sysctl(9): answers to a request, and the values of other variables.
+//! Answers to sysctl(9) requests, and the values of other variables.
 
 use core::ffi::{CStr, c_int};
 
@@ -8,56 +8,61 @@ use ktrace_engine::Errno;
 use super::context::MaySleep;
 use super::proc::CurrentThread;
 
-/// The answer to a request, given piece by piece.
+/// The answer to a request, written piece by piece.
 ///
 /// # Invariants
 ///
-/// The pointer is to a request whose handler runs, and whose buffer is wired.
+/// The pointer refers to a request whose handler is running and whose buffer is wired.
 pub(crate) struct Answer(*mut sys::sysctl_req);
 
 impl Answer {
-    /// Begins the answer, and wires the caller's buffer: later on no page of it has to be waited for. May sleep,
-    /// as long as it takes to read those pages.
+    /// Begins the answer and wires the caller's buffer, so that no later copy waits for a page. May
+    /// sleep while those pages are read in.
     ///
-    /// `EFAULT` where there is no such buffer. A buffer that is too large to be wired is like one of no size.
+    /// Returns `EFAULT` if the buffer does not exist. A buffer that is too large to be wired is
+    /// treated as one of size zero.
     ///
     /// # Safety
     ///
-    /// `req` is the request of a handler of sysctl(9), which outlives the answer.
+    /// `req` is the request of a running sysctl(9) handler, and outlives the answer.
     pub(crate) unsafe fn begin(_: MaySleep, req: *mut sys::sysctl_req) -> Result<Self, Errno> {
-        // SAFETY: the request is the handler's, which may sleep. Zero is no other limit than the buffer's size.
+        // SAFETY: the caller guarantees that the request is a handler's, and may sleep. A limit of
+        // zero means the size of the buffer.
         match unsafe { sys::sysctl_wire_old_buffer(req, 0) } {
             0 => Ok(Answer(req)),
             errno => Err(Errno(errno)),
         }
     }
 
-    /// Returns whether the caller has no buffer, and asks how large one has to be.
+    /// Returns whether the caller has passed no buffer, and only asks how large one must be.
     pub(crate) fn is_size_probe(&self) -> bool {
-        // SAFETY: invariant.
+        // SAFETY: the request exists (invariant).
         unsafe { (*self.0).oldptr.is_null() }
     }
 
-    /// Adds bytes; `ENOMEM` where the buffer has no room for all of them. Neither sleeps nor faults.
+    /// Adds bytes. Returns `ENOMEM` if the buffer has no room for all of them. Neither sleeps nor
+    /// faults.
     pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<(), Errno> {
-        // SAFETY: invariant; the kernel sets the function in each request, and it only reads the bytes.
+        // SAFETY: the request exists (invariant). The kernel sets oldfunc in each request, and
+        // oldfunc only reads the bytes.
         let error = unsafe {
             (*self.0).oldfunc.map_or(0, |oldfunc| oldfunc(self.0, bytes.as_ptr().cast(), bytes.len()))
         };
         if error == 0 { Ok(()) } else { Err(Errno(error)) }
     }
 
-    /// Says how large a buffer has to be.
+    /// Reports how large a buffer must be.
     pub(crate) fn set_size(&mut self, size: usize) {
-        // SAFETY: invariant; what the function adds to where there is no buffer.
+        // SAFETY: the request exists (invariant). oldidx is the length that oldfunc adds to if
+        // there is no buffer.
         unsafe { (*self.0).oldidx = size };
     }
 }
 
-/// The value of a variable that is an int; `None` where the current thread cannot read it. May sleep.
+/// Returns the value of an int variable, or `None` if the current thread cannot read it. May sleep.
 pub(crate) fn int(_: MaySleep, name: &CStr) -> Option<c_int> {
     let (mut value, mut len): (c_int, usize) = (0, size_of::<c_int>());
-    // SAFETY: the caller may sleep; the name is only read, and there is room for as many bytes as is said.
+    // SAFETY: the caller may sleep. The name is only read, and `value` has room for `len` bytes.
     let error = unsafe {
         sys::kernel_sysctlbyname(
             CurrentThread::get().as_ptr(),

@@ -1,4 +1,4 @@
-//! The kernel's text: finding functions in it, and writing detours into them.
+//! The kernel's text: looking up functions, and patching detours into them.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::MaybeUninit;
@@ -21,49 +21,49 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Looks a function of the kernel up. May sleep: takes the linker's lock.
+    /// Looks up a function of the kernel. Takes the linker's lock. May sleep.
     pub(crate) fn find(name: &CStr) -> Option<Function> {
         let address = find_symbol(name)?;
         let Symbol { size, .. } = Symbol::at(address)?;
         Some(Function { address, size })
     }
 
-    /// Where it begins.
+    /// Returns the address at which the function begins.
     pub(crate) fn address(&self) -> usize {
         self.address
     }
 
-    /// Where it ends.
+    /// Returns the address at which the function ends.
     pub(crate) fn end(&self) -> usize {
         self.address.saturating_add(self.size)
     }
 
-    /// Its bytes.
+    /// Returns the bytes of the function.
     fn code(&self) -> &[u8] {
-        // SAFETY: invariant; text of the kernel can be read.
+        // SAFETY: the code exists (invariant), and the kernel's text can be read.
         unsafe { core::slice::from_raw_parts(self.address as *const u8, self.size) }
     }
 
-    /// The function as a place for a detour.
+    /// Returns the function as a place for a detour.
     pub(crate) fn site<'a>(&'a self, backend: &'a Range<usize>, island: Option<usize>) -> Site<'a> {
         Site { code: self.code(), address: self.address, backend, island }
     }
 
-    /// Its first bytes, eight at most, for a message.
+    /// Returns the first bytes of the function, at most eight, for a message.
     pub(crate) fn opening(&self) -> &[u8] {
         self.code().get(..8).unwrap_or(self.code())
     }
 
-    /// The patch that writes a jump `offset` bytes behind the beginning of the function.
+    /// Returns the patch that writes a jump `offset` bytes behind the beginning of the function.
     pub(crate) fn jump(&self, offset: usize, new: Code) -> Option<Patch> {
         let address = self.address.checked_add(offset)?;
-        // A thread at its first instruction has not begun it.
+        // A thread at the first instruction of the jump has not begun it.
         let inside = address.checked_add(1)?..address.checked_add(new.bytes().len())?;
         let stock = Code::new(self.code().get(offset..)?, new.bytes().len())?;
         Some(Patch { address, stock, new, inside })
     }
 
-    /// The patch that writes code to an island in the function.
+    /// Returns the patch that writes code to an island in the function.
     pub(crate) fn island(&self, address: usize, new: Code) -> Option<Patch> {
         let patch = self.jump(address.checked_sub(self.address)?, new)?;
         let inside = address..patch.inside.end;
@@ -71,11 +71,12 @@ impl Function {
     }
 }
 
-/// Code of the module's in the kernel's text.
+/// A patch: code that the module writes into the kernel's text.
 ///
 /// # Invariants
 ///
-/// `address` is inside a function of the kernel, which has as many bytes from there as `stock` and `new`.
+/// `address` lies in a function of the kernel. From there on, the function has as many bytes as
+/// `stock` and `new`.
 #[derive(Clone, Debug)]
 pub(crate) struct Patch {
     address: usize,
@@ -85,29 +86,29 @@ pub(crate) struct Patch {
 }
 
 impl Patch {
-    /// The addresses at which a thread is about to run the rest of the code.
+    /// Returns the addresses at which a thread still has to run the rest of the new code.
     pub(crate) fn inside(&self) -> Range<usize> {
         self.inside.clone()
     }
 
-    /// Whether the kernel's text can be overwritten there. Any context.
+    /// Returns whether the kernel's text can be overwritten by the patch. Any context.
     pub(crate) fn is_writable(&self) -> bool {
         is_writable(self.address) && is_writable(self.inside.end.saturating_sub(1))
     }
 
-    /// Whether the module's code stands there. Any context.
+    /// Returns whether the module's code is in place. Any context.
     pub(crate) fn stands(&self) -> bool {
         self.has(&self.new)
     }
 
-    /// Whether the kernel's own code stands there. Any context.
+    /// Returns whether the kernel's own code is in place. Any context.
     pub(crate) fn is_stock(&self) -> bool {
         self.has(&self.stock)
     }
 
     fn has(&self, code: &Code) -> bool {
         (self.address..).zip(code.bytes()).all(|(address, byte)| {
-            // SAFETY: invariant; text of the kernel can be read.
+            // SAFETY: the code exists (invariant), and the kernel's text can be read.
             unsafe { (address as *const u8).read_volatile() == *byte }
         })
     }
@@ -116,10 +117,11 @@ impl Patch {
     ///
     /// # Safety
     ///
-    /// The place can be overwritten. No other CPU runs kernel code, no thread is to go on inside the place, and every
-    /// CPU serialises before it goes on.
+    /// The place can be overwritten. No other CPU runs kernel code, no thread resumes inside the
+    /// place, and each CPU serialises before it continues.
     pub(crate) unsafe fn write(&self) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees the conditions of write_text() on the place. `new` is code
+        // of a detour.
         unsafe { write_text(self.address, &self.new) };
     }
 
@@ -129,13 +131,14 @@ impl Patch {
     ///
     /// As for [`Patch::write`].
     pub(crate) unsafe fn restore(&self) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees the conditions of write_text() on the place. `stock` is the
+        // kernel's own code.
         unsafe { write_text(self.address, &self.stock) };
     }
 }
 
-/// Calls `visit` with the name and the address of each function of the kernel, static ones among them, until that returns
-/// an error. May sleep.
+/// Calls `visit` with the name and the address of each kernel function, including static ones,
+/// until it returns an error. Returns that error. May sleep.
 pub(crate) fn each_function<E>(
     _: MaySleep,
     visit: impl FnMut(&CStr, usize) -> Result<(), E>,
@@ -151,8 +154,8 @@ pub(crate) fn each_function<E>(
         values: *mut sys::linker_symval_t,
         call: *mut c_void,
     ) -> c_int {
-        // SAFETY: the linker hands on the Call of each_function(), which waits for this, and the values of a symbol, whose
-        // name is a string.
+        // SAFETY: the linker passes on the Call of each_function(), which waits for this function.
+        // It also passes the values of a symbol, whose name is a string.
         let (call, name, address) = unsafe {
             (&mut *call.cast::<Call<F, E>>(), CStr::from_ptr((*values).name), (*values).value as usize)
         };
@@ -161,7 +164,7 @@ pub(crate) fn each_function<E>(
     }
 
     fn run<E, F: FnMut(&CStr, usize) -> Result<(), E>>(call: &mut Call<F, E>) {
-        // SAFETY: the kernel's own file is there from boot to reboot, and its symbols do not change.
+        // SAFETY: the kernel's own file exists from boot to reboot, and its symbols do not change.
         unsafe {
             sys::linker_file_function_listall(
                 sys::linker_kernel_file,
@@ -176,22 +179,22 @@ pub(crate) fn each_function<E>(
     call.result
 }
 
-/// What the linker knows of a symbol of the kernel.
+/// The linker's knowledge of a kernel symbol.
 pub(crate) struct Symbol {
-    /// Its size in bytes.
+    /// Size in bytes.
     pub(crate) size: usize,
-    /// Only its own file names it.
+    /// Whether the symbol is static: only its own source file can name it.
     pub(crate) is_static: bool,
 }
 
 impl Symbol {
-    /// Looks up the symbol of an address; `None` if none begins there. Any context.
+    /// Looks up the symbol that begins at an address. Returns `None` if there is none. Any context.
     pub(crate) fn at(address: usize) -> Option<Symbol> {
         let mut symbol = core::ptr::null();
         let mut offset = 0;
         let mut values = MaybeUninit::<sys::linker_symval_t>::zeroed();
-        // SAFETY: out parameters of the right types; a symbol that was found stays, as the
-        // kernel's own file is never unloaded.
+        // SAFETY: the out parameters have the right types. A symbol that was found stays, because
+        // the kernel's own file is never unloaded.
         unsafe {
             if sys::linker_ddb_search_symbol(address as *mut c_char, &raw mut symbol, &raw mut offset) != 0
                 || offset != 0
@@ -205,10 +208,10 @@ impl Symbol {
     }
 }
 
-/// The address of a symbol of the kernel; static ones are found, too, unless debug.link_elf_leak_locals is off. May sleep:
-/// takes the linker's lock.
+/// Returns the address of a kernel symbol. Static symbols are found, too, unless
+/// debug.link_elf_leak_locals is off. Takes the linker's lock. May sleep.
 pub(crate) fn find_symbol(name: &CStr) -> Option<usize> {
-    // SAFETY: the kernel's own file is there from boot to reboot.
+    // SAFETY: the kernel's own file exists from boot to reboot.
     let address = unsafe { sys::linker_file_lookup_symbol(sys::linker_kernel_file, name.as_ptr(), 0) };
     (!address.is_null()).then_some(address as usize)
 }

@@ -1,4 +1,4 @@
-//! Vnodes that trace records are appended to.
+//! Trace files: vnodes that records are appended to.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -14,8 +14,8 @@ use super::proc::CurrentThread;
 
 const OPEN_FLAGS: u32 = sys::FREAD | sys::FWRITE;
 
-/// Most bytes that all file systems write at once: of more, one that sends them somewhere in several parts
-/// (NFS, FUSE) may say that it has failed and keep the first parts.
+/// The most bytes that every file system writes at once. A file system that sends a larger write in
+/// several parts (NFS, FUSE) may report a failure and keep the first parts.
 const WRITTEN_AT_ONCE: usize = 512;
 
 /// `RLIM_INFINITY`.
@@ -25,34 +25,35 @@ const ENOENT: c_int = sys::ENOENT.cast_signed();
 const EFBIG: Errno = Errno(sys::EFBIG.cast_signed());
 const EIO: Errno = Errno(sys::EIO.cast_signed());
 
-/// Files that were opened so far.
+/// Number of files opened so far.
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
-/// A regular file that was opened for tracing, with the credential that writes it, and the
-/// limit and the name that it had then.
+/// A regular file opened for tracing, with the credential that writes it. Its size limit and its
+/// name are those at the time of opening.
 ///
-/// Closed on drop, which may sleep.
+/// Dropping it closes the file. May sleep.
 pub(crate) struct TraceVnode {
     vp: *mut sys::vnode,
     cred: *mut sys::ucred,
     limit: i64,
     name: Arc<[u8]>,
     number: u64,
-    /// Size that the file is to be cut to before the next write, and most bytes that this may be: a signal has interrupted
-    /// a write, and then the cut. Guarded by the vnode's lock. A size of -1 is none.
+    /// The size to which the file must be cut before the next write, and the most bytes that this
+    /// may cut off. Set when a signal has interrupted a write, and then the cut as well. A size of
+    /// -1 means none. Protected by the vnode lock.
     torn: (AtomicI64, AtomicI64),
 }
 
-// SAFETY: vnodes and credentials are made to be shared by threads.
+// SAFETY: threads may share vnodes and credentials. All other fields are constant or atomic.
 unsafe impl Send for TraceVnode {}
 // SAFETY: as above.
 unsafe impl Sync for TraceVnode {}
 
 impl TraceVnode {
-    /// Opens a file of user space for tracing by `td`, with its
-    /// credential and its `RLIMIT_FSIZE`. May sleep.
+    /// Opens the file at a path in user space for tracing by `td`, with that thread's credential
+    /// and `RLIMIT_FSIZE`. May sleep.
     ///
-    /// `EACCES` for what is not a regular file, otherwise what vn_open(9) says; a symbolic
+    /// Returns `EACCES` if it is not a regular file, otherwise the errno of vn_open(9). A symbolic
     /// link is not followed.
     pub(crate) fn open(
         may_sleep: MaySleep,
@@ -61,14 +62,14 @@ impl TraceVnode {
     ) -> Result<Self, Errno> {
         let mut vp = core::ptr::null_mut();
         let flags = (OPEN_FLAGS | sys::O_NOFOLLOW).cast_signed();
-        // SAFETY: the caller may sleep; the path is an address of user space, which namei(9)
+        // SAFETY: the caller may sleep. The path is an address in user space, which namei(9)
         // checks.
         let error = unsafe { sys::ktrace_rs_vn_open(user_path, flags, &raw mut vp) };
         if error != 0 {
             return Err(Errno(error));
         }
-        // SAFETY: vn_open(9) returned the vnode locked and referenced; td is the current
-        // thread, whose credential and limits stay.
+        // SAFETY: vn_open(9) returned the vnode locked and referenced. td is the current thread,
+        // whose credential and limits stay.
         let mut file = unsafe {
             vn_unlock(vp);
             TraceVnode {
@@ -88,27 +89,27 @@ impl TraceVnode {
         Ok(file)
     }
 
-    /// Whether both are the same file.
+    /// Returns whether both are the same file.
     pub(crate) fn same_file(&self, other: &TraceVnode) -> bool {
         self.vp == other.vp
     }
 
-    /// Whether both write the same file with the same credential up to the same limit.
+    /// Returns whether both write the same file with the same credential up to the same limit.
     pub(crate) fn same_target(&self, other: &TraceVnode) -> bool {
         self.same_file(other) && self.cred == other.cred && self.limit == other.limit
     }
 
-    /// The vnode, with one more reference if `reference`.
+    /// Returns the vnode, with one more reference if `reference` is set.
     pub(crate) fn vnode(&self, reference: bool) -> *mut sys::vnode {
         if reference {
-            // SAFETY: the vnode is referenced already, as vrefact() asks for.
+            // SAFETY: the vnode is already referenced, as vrefact() requires.
             unsafe { sys::vrefact(self.vp) };
         }
         self.vp
     }
 
-    /// Returns the name that the file had when it was opened, from the root of the process that opened
-    /// it; empty where it had none. Does not wait for the vnode.
+    /// Returns the name that the file had when it was opened, from the root of the process that
+    /// opened it. The name is empty if it had none. Does not wait for the vnode.
     pub(crate) fn name(&self) -> &Arc<[u8]> {
         &self.name
     }
@@ -120,16 +121,16 @@ impl TraceVnode {
 
     /// Returns whether the current thread may see the user who opened the file (`cr_cansee`).
     pub(crate) fn can_be_seen(&self, td: CurrentThread) -> bool {
-        // SAFETY: self holds a reference to the one credential, and the current thread to the other.
+        // SAFETY: self holds a reference to its credential, and the current thread to its own.
         unsafe { sys::cr_cansee((*td.as_ptr()).td_ucred, self.cred) == 0 }
     }
 
-    /// Finds a name of the file, from the root of the current process; `None` where it has none. Waits
-    /// for the vnode where the name cache has forgotten it.
+    /// Finds a name of the file, from the root of the current process. Returns `None` if it has
+    /// none. Waits for the vnode if the name cache does not have the name.
     fn find_name(&self, _: MaySleep) -> Option<Arc<[u8]>> {
         let (mut name, mut buffer) = (core::ptr::null_mut(), core::ptr::null_mut());
-        // SAFETY: the caller may sleep; the vnode is referenced, and not locked by this thread; the name is
-        // a string in the buffer, which is ours to free.
+        // SAFETY: the caller may sleep. The vnode is referenced, and not locked by this thread. The
+        // name is a string in the buffer, which must be freed here.
         unsafe {
             if sys::vn_fullpath(self.vp, &raw mut name, &raw mut buffer) != 0 {
                 return None;
@@ -140,29 +141,32 @@ impl TraceVnode {
         }
     }
 
-    /// Returns a number of the file system, or zero if it is gone.
+    /// Returns a number that identifies the file system, or zero if it is gone.
     pub(crate) fn mount(&self) -> usize {
-        // SAFETY: the vnode is referenced. An unmount may change the pointer meanwhile; it is not followed.
+        // SAFETY: the vnode is referenced. An unmount may change the pointer meanwhile, but it is
+        // not dereferenced.
         unsafe { (&raw const (*self.vp).v_mount).read_volatile() }.addr()
     }
 
-    /// The credential, with one more reference.
+    /// Returns the credential, with one more reference.
     pub(crate) fn hold_cred(&self) -> Cred {
         // SAFETY: self holds a reference.
         Cred(unsafe { sys::crhold(self.cred) })
     }
 }
 
-/// What vn_start_write(9) returned, and the vnode if that is locked already. The current thread drops it.
+/// A vn_start_write(9) reference, and the vnode if it is already locked. The thread that took them
+/// drops the value.
 pub(crate) struct WriteLeave {
     mp: *mut sys::mount,
-    /// Null if the vnode is to be locked for each write.
+    /// The locked vnode, or null if each write locks it.
     locked: *mut sys::vnode,
 }
 
 impl Drop for WriteLeave {
     fn drop(&mut self) {
-        // SAFETY: from vn_start_write(9), by this thread, which has locked the vnode if there is one.
+        // SAFETY: mp is from vn_start_write(9), called by this thread, which has also locked the
+        // vnode if `locked` is set.
         unsafe {
             if !self.locked.is_null() {
                 vn_unlock(self.locked);
@@ -175,22 +179,25 @@ impl Drop for WriteLeave {
 impl Storage<MaySleep> for TraceVnode {
     type Leave = WriteLeave;
 
-    /// Waits, signal or not.
+    /// Takes a reference. Waits regardless of signals.
     fn start_write(&self, _: MaySleep) -> WriteLeave {
         let mut mp = core::ptr::null_mut();
-        // SAFETY: the caller may sleep; the vnode is referenced. Without V_PCATCH this succeeds.
+        // SAFETY: the caller may sleep. The vnode is referenced. Without V_PCATCH,
+        // vn_start_write(9) succeeds.
         unsafe { sys::vn_start_write(self.vp, &raw mut mp, sys::V_WAIT.cast_signed()) };
         WriteLeave { mp, locked: core::ptr::null_mut() }
     }
 
-    /// Also locks the vnode, or returns nothing: another process may have it locked for long, with one huge write(2).
+    /// Takes a reference and locks the vnode, or returns `None`. Another process may hold the vnode
+    /// lock for long, during one huge write(2).
     fn try_start_write(&self, _: MaySleep) -> Option<WriteLeave> {
         let mut mp = core::ptr::null_mut();
-        // SAFETY: as above.
+        // SAFETY: the caller may sleep. The vnode is referenced.
         let error = unsafe { sys::vn_start_write(self.vp, &raw mut mp, sys::V_NOWAIT.cast_signed()) };
-        // Without leave there is nothing to give back.
+        // Without a reference there is nothing to release.
         let mut leave = (error == 0).then(|| WriteLeave { mp, locked: core::ptr::null_mut() })?;
-        // SAFETY: the caller may sleep; the vnode is referenced, and not locked: nobody writes a file under its lock.
+        // SAFETY: the caller may sleep. The vnode is referenced, and not locked by this thread:
+        // nobody writes a trace file while it holds the vnode lock.
         leave.locked = unsafe { vn_try_lock(self.vp) }.then_some(self.vp)?;
         Some(leave)
     }
@@ -199,26 +206,27 @@ impl Storage<MaySleep> for TraceVnode {
         if leave.locked == self.vp {
             return self.append_locked(bytes);
         }
-        // SAFETY: whoever has leave may sleep; the vnode is referenced.
+        // SAFETY: a thread with a vn_start_write(9) reference may sleep. The vnode is referenced,
+        // and this thread has not locked it.
         unsafe { vn_lock(self.vp) };
         let result = self.append_locked(bytes);
-        // SAFETY: taken above.
+        // SAFETY: the lock was taken above.
         unsafe { vn_unlock(self.vp) };
         result
     }
 }
 
 impl TraceVnode {
-    /// Appends all of `bytes`, or leaves the file as it was. The vnode is locked.
+    /// Appends all of `bytes`, or leaves the file as it was. The vnode must be locked.
     fn append_locked(&self, bytes: &[u8]) -> Result<(), Errno> {
         self.mend()?;
-        // A file system may write what fits below the limit, and not say that the rest is
-        // missing: look first.
+        // A file system may write the part that fits below the limit, and not report that the rest
+        // is missing. So check first.
         let past_limit =
             |size: i64| size.checked_add_unsigned(bytes.len() as u64).is_none_or(|end| end > self.limit);
         let before = match self.limit {
             UNLIMITED if bytes.len() <= WRITTEN_AT_ONCE => None,
-            // The write says what is wrong.
+            // If the size is unknown, the write reports the error.
             UNLIMITED => self.size().ok(),
             _ => Some(self.size()?),
         };
@@ -229,8 +237,8 @@ impl TraceVnode {
         while !rest.is_empty() {
             let (moved, result) = self.write(rest);
             if moved == 0 || result.is_err() {
-                // Some file systems write a part although IO_UNIT asks for all or nothing:
-                // take that back. Where that fails, too, the first reason is the one to tell.
+                // Some file systems write a part although IO_UNIT requires all or nothing. Cut that
+                // part off. If this fails, too, return the first error.
                 let written = bytes.len().saturating_sub(rest.len());
                 let back = self.take_back(written, before.map(|size| (size, moved)));
                 if let (Err(errno), Some(before)) = (back, before)
@@ -247,15 +255,14 @@ impl TraceVnode {
         Ok(())
     }
 
-    /// Appends as much of `bytes` as the file system takes, and returns how much it says that was. If that
-    /// fails it may be more than is in the file.
+    /// Appends as much of `bytes` as the file system accepts, and returns the length that it
+    /// reports. After an error, the file may contain less than that.
     fn write(&self, bytes: &[u8]) -> (usize, Result<(), Errno>) {
         let Ok(len) = c_int::try_from(bytes.len()) else { return (0, Err(EFBIG)) };
         let td = CurrentThread::get().as_ptr();
         let mut resid = 0;
-        // SAFETY: td is the current thread, and TDP_INKTRACE has the file system look at
-        // td_ktr_io_lim; the bytes are only read; vnode and credential are referenced, and the
-        // vnode is locked.
+        // SAFETY: td is the current thread. TDP_INKTRACE makes the file system check td_ktr_io_lim.
+        // The bytes are only read. Vnode and credential are referenced, and the vnode is locked.
         let error = unsafe {
             (*td).td_ktr_io_lim = self.limit;
             sys::vn_rdwr(
@@ -275,9 +282,13 @@ impl TraceVnode {
         (bytes.len().saturating_sub(usize::try_from(resid).unwrap_or(0)), check(error))
     }
 
-    /// Cuts off the file what this append has put there: `written` bytes, and of what failed then, if the size
-    /// before is known, no more than was moved, and no more than there is. (Others may have written to it on
-    /// another machine.) The vnode is locked.
+    /// Cuts off the bytes that a failed append has put into the file. The vnode must be locked.
+    ///
+    /// These are `written` bytes, and those of the last write, which failed. `failed` is the size
+    /// before the append, if that is known, and the length that the last write reported. The cut is
+    /// no longer than the reported lengths, and no longer than the file has grown, because another
+    /// machine may have written to it. If the size before is unknown, only `written` bytes are cut
+    /// off.
     fn take_back(&self, written: usize, failed: Option<(i64, usize)>) -> Result<(), Errno> {
         let moved = failed.map_or(0, |(_, moved)| moved);
         let most = i64::try_from(written.saturating_add(moved)).unwrap_or(i64::MAX);
@@ -295,7 +306,8 @@ impl TraceVnode {
         }
     }
 
-    /// Cuts off what an interrupted write has left, unless others have written behind it. The vnode is locked.
+    /// Cuts off the bytes that an interrupted write has left, unless others have written behind
+    /// them. The vnode must be locked.
     fn mend(&self) -> Result<(), Errno> {
         let before = self.torn.0.load(Ordering::Relaxed);
         if before < 0 {
@@ -310,7 +322,7 @@ impl TraceVnode {
         Ok(())
     }
 
-    /// Size of the file in bytes. The vnode is locked.
+    /// Returns the size of the file in bytes. The vnode must be locked.
     fn size(&self) -> Result<i64, Errno> {
         let mut size = 0;
         // SAFETY: vnode and credential are referenced, and the vnode is locked.
@@ -319,30 +331,30 @@ impl TraceVnode {
     }
 }
 
-/// What vn_lock(9) is in a module: exclusively, and also if the vnode is dead.
+/// Locks a vnode exclusively, even if it is dead, as vn_lock(9) does in a module.
 ///
 /// # Safety
 ///
 /// The vnode is referenced, and not locked by the current thread, which may sleep.
 unsafe fn vn_lock(vp: *mut sys::vnode) {
     let flags = (sys::LK_EXCLUSIVE | sys::LK_RETRY).cast_signed();
-    // SAFETY: the caller's. With LK_RETRY this succeeds.
+    // SAFETY: the caller guarantees the above. With LK_RETRY, _vn_lock() succeeds.
     unsafe { sys::_vn_lock(vp, flags, FILE.as_ptr(), line!().cast_signed()) };
 }
 
-/// As [`vn_lock`], but returns false if another thread has the vnode locked.
+/// Locks a vnode as [`vn_lock`] does, but returns false if another thread holds the lock.
 ///
 /// # Safety
 ///
 /// As for [`vn_lock`].
 unsafe fn vn_try_lock(vp: *mut sys::vnode) -> bool {
     let flags = (sys::LK_EXCLUSIVE | sys::LK_NOWAIT).cast_signed();
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees the conditions of vn_lock().
     match unsafe { sys::_vn_lock(vp, flags, FILE.as_ptr(), line!().cast_signed()) } {
         0 => true,
         ENOENT => {
-            // It is dead: nobody has it for long.
-            // SAFETY: the caller's.
+            // The vnode is dead: nobody holds its lock for long.
+            // SAFETY: as above. The failed attempt has locked nothing.
             unsafe { vn_lock(vp) };
             true
         }
@@ -350,14 +362,14 @@ unsafe fn vn_try_lock(vp: *mut sys::vnode) -> bool {
     }
 }
 
-/// Unlocks a vnode. VOP_UNLOCK(9) comes from a header that only a kernel build generates: takes one more
-/// reference, and drops it together with the lock.
+/// Unlocks a vnode. VOP_UNLOCK(9) is in a header that only a kernel build generates. So this takes
+/// one more reference, which vput(9) drops together with the lock.
 ///
 /// # Safety
 ///
 /// The vnode is referenced, and locked by the current thread.
 unsafe fn vn_unlock(vp: *mut sys::vnode) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that the vnode is referenced, and locked by the current thread.
     unsafe {
         sys::vrefact(vp);
         sys::vput(vp);
@@ -369,17 +381,18 @@ fn check(error: c_int) -> Result<(), Errno> {
 }
 
 impl Drop for TraceVnode {
-    /// Closes the file; a kernel process leaves that to [`close_left`], as it may hang.
+    /// Closes the file. A kernel process leaves that to [`close_left`], because a close may hang.
     fn drop(&mut self) {
         let opened = Opened { vp: self.vp, cred: self.cred };
         if !CurrentThread::get().proc().is_kernel() {
-            // SAFETY: open() took these references, and nobody else has them any more.
+            // SAFETY: open() took these references, and nobody else has them any more. Dropping may
+            // sleep.
             return unsafe { opened.close() };
         }
         let left = Box::into_raw(Box::new(LeftOpen { opened, next: core::ptr::null_mut() }));
         let mut next = LEFT_OPEN.load(Ordering::Relaxed);
         loop {
-            // SAFETY: nobody else has it before it is in the list.
+            // SAFETY: no other thread has the element before it is in the list.
             unsafe { (*left).next = next };
             match LEFT_OPEN.compare_exchange_weak(next, left, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -389,7 +402,7 @@ impl Drop for TraceVnode {
     }
 }
 
-/// What is to be closed.
+/// The references of an open file, to be closed.
 struct Opened {
     vp: *mut sys::vnode,
     cred: *mut sys::ucred,
@@ -400,10 +413,12 @@ impl Opened {
     ///
     /// # Safety
     ///
-    /// The references are those of [`TraceVnode::open`], and nobody uses them any more; the current thread may sleep.
+    /// The references are those of [`TraceVnode::open`], and nobody uses them any more. The current
+    /// thread may sleep.
     unsafe fn close(self) {
         let inside = InKtrace::enter();
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the references may be dropped, and may sleep. td is
+        // the current thread.
         unsafe {
             let td = CurrentThread::get().as_ptr();
             sys::vn_close(self.vp, OPEN_FLAGS.cast_signed(), self.cred, td);
@@ -413,27 +428,27 @@ impl Opened {
     }
 }
 
-/// A file that a kernel process has left to be closed.
+/// An element of the list of files that kernel processes have left to be closed.
 struct LeftOpen {
     opened: Opened,
     next: *mut LeftOpen,
 }
 
-/// The last of these; null if there is none.
+/// The newest element of the list, or null if the list is empty.
 static LEFT_OPEN: AtomicPtr<LeftOpen> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Whether there are files that kernel processes have left to be closed.
+/// Returns whether kernel processes have left files to be closed.
 pub(crate) fn is_left_open() -> bool {
     !LEFT_OPEN.load(Ordering::Acquire).is_null()
 }
 
-/// Closes the files that kernel processes have left. May sleep, and hang.
+/// Closes the files that kernel processes have left. May sleep, and may hang.
 pub(crate) fn close_left(_: MaySleep) {
     let mut left = LEFT_OPEN.swap(core::ptr::null_mut(), Ordering::Acquire);
     while !left.is_null() {
-        // SAFETY: the list was taken over as a whole; drop() made its parts of boxes.
+        // SAFETY: the whole list was taken over. Its elements are from Box::into_raw() in drop().
         let LeftOpen { opened, next } = *unsafe { Box::from_raw(left) };
-        // SAFETY: drop() has left its references, and the caller may sleep.
+        // SAFETY: drop() has left the references of open(), and the caller may sleep.
         unsafe { opened.close() };
         left = next;
     }
@@ -443,7 +458,7 @@ pub(crate) fn close_left(_: MaySleep) {
 pub(crate) struct Cred(*mut sys::ucred);
 
 impl Cred {
-    /// Whether it has the privilege (priv(9)).
+    /// Returns whether the credential has the privilege (priv(9)).
     pub(crate) fn has_privilege(&self, privilege: u32) -> bool {
         // SAFETY: the credential is referenced.
         unsafe { sys::priv_check_cred(self.0, privilege.cast_signed()) == 0 }
@@ -452,7 +467,7 @@ impl Cred {
 
 impl Drop for Cred {
     fn drop(&mut self) {
-        // SAFETY: the reference is ours.
+        // SAFETY: self owns the reference.
         unsafe { sys::crfree(self.0) };
     }
 }

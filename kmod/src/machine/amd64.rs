@@ -1,7 +1,7 @@
-//! amd64.
+//! Code for amd64.
 //!
-//! `%gs` points to the `struct pcpu` of the CPU that runs (machine/pcpu.h). Arguments are in registers that the
-//! entries leave alone; `%r11` is nobody's between two functions.
+//! `%gs` points to the `struct pcpu` of the current CPU (machine/pcpu.h). The entries do not change
+//! the argument registers. They use `%r11`, which carries no value into or out of a function.
 
 use core::arch::asm;
 use core::ffi::CStr;
@@ -16,25 +16,27 @@ use super::{Code, Detour, Site, Unfit};
 /// Most bytes of a detour: `jmp rel32`.
 pub(crate) const DETOUR_MAX: usize = JUMP_LEN;
 
-/// Most bytes at an island: a jump reaches all entries, and needs none.
+/// Most bytes of an island. A jump reaches all entries, so there are none.
 pub(crate) const ISLAND_MAX: usize = 0;
 
 const JUMP_LEN: usize = 5;
 
-/// Modules whose probes may stand where a jump does, so that they must be loaded later. kinst of dtrace(1) writes to any
-/// instruction, whenever it is told to; fbt to the first of a frame and to returns, which a jump leaves alone.
+/// Modules whose probes may collide with a jump, so that they must be loaded after this module.
+///
+/// kinst of dtrace(1) patches any instruction, at any time. fbt patches the first instruction of a
+/// frame, and return instructions. A jump leaves these alone.
 pub(crate) const MEETS_PROBES_OF: [&CStr; 1] = [c"kinst"];
 
-/// `jmp rel32`, `jmp rel8`, `int3`.
+/// Opcodes of `jmp rel32`, `jmp rel8` and `int3`.
 const JUMP: u8 = 0xe9;
 const SHORT_JUMP: u8 = 0xeb;
 const BREAKPOINT: u8 = 0xcc;
 
-/// `push %rbp; mov %rsp,%rbp`. A jump stands behind the frame where there is room: fbt of dtrace(1) puts its
-/// probes on the first of these instructions, which stays as it is.
+/// `push %rbp; mov %rsp,%rbp`. If there is room, a jump stands behind these instructions. fbt of
+/// dtrace(1) puts its probe on the first of them, which stays as it is.
 const FRAME: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
 
-/// Returns the way from a function to `entry`.
+/// Returns the detour from a function to `entry`.
 pub(crate) fn detour(site: &Site<'_>, entry: usize) -> Result<Detour, Unfit> {
     let framed = site.code.len() >= FRAME.len() + JUMP_LEN && site.code.starts_with(&FRAME);
     let offset = if framed { FRAME.len() } else { 0 };
@@ -44,7 +46,8 @@ pub(crate) fn detour(site: &Site<'_>, entry: usize) -> Result<Detour, Unfit> {
     if site.code.len() < offset + JUMP_LEN {
         return Err(Unfit::TooShort);
     }
-    // A frame that stays has been made: the entry is to make none.
+    // A function that keeps these instructions has made its frame. The jump skips those of the
+    // entry.
     let from = site.address.wrapping_add(offset + JUMP_LEN);
     let distance = entry.wrapping_add(offset).wrapping_sub(from).cast_signed();
     let [a, b, c, d] = i32::try_from(distance).map_err(|_| Unfit::TooShort)?.to_le_bytes();
@@ -52,8 +55,8 @@ pub(crate) fn detour(site: &Site<'_>, entry: usize) -> Result<Detour, Unfit> {
     Ok(Detour { offset, jump, island: None })
 }
 
-/// Returns whether another tool has written to the first `len` bytes of a function: there is a breakpoint, or a jump out of
-/// the backend.
+/// Returns whether another tool has patched the first `len` bytes of a function. They then contain
+/// a breakpoint, or a jump out of the backend.
 fn is_patched(site: &Site<'_>, len: usize) -> bool {
     let mut at = 0;
     while at < len
@@ -61,7 +64,7 @@ fn is_patched(site: &Site<'_>, len: usize) -> bool {
         && let Some(first) = code.first()
     {
         let Some(instruction) = instruction_len(code) else {
-            // What cannot be read may hide a breakpoint.
+            // An instruction that cannot be decoded may hide a breakpoint.
             return code.iter().take(len - at).any(|byte| *byte == BREAKPOINT);
         };
         let target = match code {
@@ -79,19 +82,20 @@ fn is_patched(site: &Site<'_>, len: usize) -> bool {
     false
 }
 
-/// Whether the kernel's text can be overwritten at `address`. It can.
+/// Returns whether the kernel's text can be overwritten at `address`. On amd64 it always can.
 pub(crate) fn is_writable(_: usize) -> bool {
     true
 }
 
-/// Overwrites text of the kernel.
+/// Overwrites kernel text.
 ///
 /// # Safety
 ///
-/// No other CPU runs kernel code, no thread is to go on inside these bytes, and every
-/// CPU calls [`serialise`] before it goes on. `code` is a detour, or the kernel's own.
+/// No other CPU runs kernel code, no thread resumes inside these bytes, and each CPU calls
+/// [`serialise`] before it continues. `code` is a detour, or the kernel's own.
 pub(crate) unsafe fn write_text(address: usize, code: &Code) {
-    // SAFETY: the caller's; the text is mapped, and writable while WP is off.
+    // SAFETY: the caller guarantees that no thread runs these bytes. The text is mapped, and
+    // writable while WP is off.
     unsafe {
         let wp = sys::disable_wp();
         for (place, byte) in (address..).zip(code.bytes()) {
@@ -101,17 +105,19 @@ pub(crate) unsafe fn write_text(address: usize, code: &Code) {
     }
 }
 
-/// Has the CPU forget what it has read of code that was overwritten.
+/// Makes the CPU discard instructions that it has fetched from overwritten code.
 pub(crate) fn serialise() {
     core::arch::x86_64::__cpuid(0);
 }
 
-/// Offsets in an entry of the instructions at which its thread is not counted: the first to the one that counts in,
-/// the first after the one that counts out to the last.
+/// Offsets in an entry at which its thread is not counted. One range reaches from the first
+/// instruction to the increment of the counter, the other from the instruction after the decrement
+/// to the last one.
 pub(crate) const UNCOUNTED: [RangeInclusive<usize>; 2] = [0..=11, 31..=32];
 
-/// An entry to `$body`. The sizes of its instructions are those that [`UNCOUNTED`] says, and a function that keeps its
-/// frame comes in behind the first two, which the assembler checks.
+/// Defines an entry that calls `$body`. The assembler checks that the instructions are where
+/// [`UNCOUNTED`] says. It also checks that the first two are as long as `FRAME`: a function that
+/// keeps its frame enters behind them.
 macro_rules! entry_code {
     ($name:ident => $body:path) => {
         #[unsafe(naked)]
@@ -148,10 +154,11 @@ macro_rules! entry_code {
 }
 pub(crate) use entry_code;
 
-/// The thread that runs (`curthread`).
+/// Returns the current thread (`curthread`).
 pub(crate) fn curthread() -> *mut sys::thread {
     let td;
-    // SAFETY: only reads. Wherever a thread goes on, it finds itself there: the compiler may ask once.
+    // SAFETY: the instruction only reads. A thread finds itself there on every CPU, so the compiler
+    // may reuse the value (`pure`).
     unsafe {
         asm!(
             "mov {td}, gs:[{at}]",
@@ -163,10 +170,10 @@ pub(crate) fn curthread() -> *mut sys::thread {
     td
 }
 
-/// The number of the CPU (`PCPU_GET(cpuid)`), which may be another right after.
+/// Returns the number of the current CPU (`PCPU_GET(cpuid)`). The thread may migrate right after.
 pub(crate) fn cpuid() -> u32 {
     let cpu;
-    // SAFETY: only reads.
+    // SAFETY: the instruction only reads.
     unsafe {
         asm!(
             "mov {cpu:e}, gs:[{at}]",
@@ -178,49 +185,52 @@ pub(crate) fn cpuid() -> u32 {
     cpu
 }
 
-/// Adds to a counter of counter(9), with one instruction that nothing comes between.
+/// Adds to a counter of counter(9), with one instruction that cannot be interrupted.
 ///
 /// # Safety
 ///
 /// The counter exists.
 pub(crate) unsafe fn counter_u64_add(counter: sys::counter_u64_t, n: i64) {
-    // SAFETY: the caller's; each CPU has its part as far from the counter's address as `%gs` says.
+    // SAFETY: the counter exists, as the caller guarantees. Each CPU's part lies at the counter's
+    // address, relative to `%gs`.
     unsafe {
         asm!("add qword ptr gs:[{counter}], {n}", counter = in(reg) counter, n = in(reg) n, options(nostack))
     };
 }
 
-/// Where the stack of the caller is.
+/// Returns the caller's stack pointer.
 pub(crate) fn stack_pointer() -> usize {
     let pointer;
-    // SAFETY: only reads a register.
+    // SAFETY: the instruction only reads a register.
     unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
     pointer
 }
 
-/// Frame pointer of a thread that was switched from.
+/// Returns the frame pointer of a thread that was switched out.
 pub(crate) fn saved_frame(pcb: &sys::pcb) -> usize {
     pcb.pcb_rbp as usize
 }
 
-/// Stack pointer of a thread that was switched from.
+/// Returns the stack pointer of a thread that was switched out.
 pub(crate) fn saved_stack(pcb: &sys::pcb) -> usize {
     pcb.pcb_rsp as usize
 }
 
-/// The address of code that a word on a stack is, if it is one.
+/// Converts a word on a stack to the code address that it may be.
 pub(crate) fn code_address(word: usize) -> usize {
     word
 }
 
-/// For the tests of the switch: waits until `parked` is zero, with `word` on the stack; `arrived` is one from then on.
+/// Waits until `parked` is zero, with `word` on the stack, for the tests of load and unload. Sets
+/// `arrived` to one when `word` is on the stack.
 ///
 /// # Safety
 ///
-/// The pointers are to bytes that others read and write whole.
+/// The pointers refer to bytes that others read and write as a whole.
 #[cfg(feature = "test-park")]
 pub(crate) unsafe fn park(word: usize, arrived: *mut bool, parked: *mut bool) {
-    // SAFETY: one word is pushed and popped; nothing else is written but a flag.
+    // SAFETY: one word is pushed and popped. Only a flag is written otherwise, which the caller
+    // guarantees to be valid.
     unsafe {
         asm!(
             "push {word}",

@@ -1,13 +1,14 @@
 //! Lengths of amd64 instructions (Intel SDM volume 2, appendix A: the opcode maps in 64-bit mode).
 //!
-//! The instructions of the kernel's C code are general-purpose ones: VEX, EVEX and 3DNow! are not here.
+//! The kernel's C code consists of general-purpose instructions. VEX, EVEX and 3DNow! are not
+//! decoded.
 
-/// What follows an opcode.
+/// The operands of an opcode.
 #[derive(Clone, Copy)]
 struct Operands {
-    /// A ModR/M byte, with what that asks for.
+    /// Whether a ModR/M byte follows, with the SIB byte and the displacement that it requires.
     modrm: bool,
-    /// Bytes of an immediate operand.
+    /// Bytes of the immediate operand.
     immediate: usize,
 }
 
@@ -21,8 +22,8 @@ struct Prefixes {
     wide: bool,
 }
 
-/// Returns the length of the instruction at the front of `code`; `None` if it is cut off, or none that the kernel's
-/// compiler makes.
+/// Returns the length of the instruction at the front of `code`. Returns `None` if it is truncated,
+/// or not one that the kernel's compiler makes.
 pub(crate) fn instruction_len(code: &[u8]) -> Option<usize> {
     let mut at = 0;
     let mut prefixes = Prefixes { operand: false, address: false, wide: false };
@@ -46,7 +47,7 @@ pub(crate) fn instruction_len(code: &[u8]) -> Option<usize> {
         (0x0f, [0x3a, _, rest @ ..]) => (3, Operands { modrm: true, immediate: 1 }, rest),
         (0x0f, [second, rest @ ..]) => (2, two_bytes(*second)?, rest),
         (0xf6 | 0xf7, [modrm, ..]) => {
-            // Only test has an immediate operand.
+            // In this group, only `test` has an immediate operand.
             let immediate = if modrm >> 3 & 7 > 1 { 0 } else { immediate(opcode & 1 == 1, &prefixes) };
             (1, Operands { modrm: true, immediate }, rest)
         }
@@ -57,7 +58,8 @@ pub(crate) fn instruction_len(code: &[u8]) -> Option<usize> {
     (len <= code.len()).then_some(len)
 }
 
-/// Returns the bytes of an immediate operand: one, or those of an operand, at most four.
+/// Returns the length of an immediate operand: one byte, or if `full`, that of the other operand,
+/// at most four.
 fn immediate(full: bool, prefixes: &Prefixes) -> usize {
     match (full, prefixes.operand && !prefixes.wide) {
         (false, _) => 1,
@@ -66,7 +68,7 @@ fn immediate(full: bool, prefixes: &Prefixes) -> usize {
     }
 }
 
-/// Returns the length of a ModR/M byte, a SIB byte and a displacement.
+/// Returns the length of a ModR/M byte with its SIB byte and displacement.
 fn modrm_len(code: &[u8]) -> Option<usize> {
     let modrm = *code.first()?;
     let (mode, register) = (modrm >> 6, modrm & 7);
@@ -83,7 +85,7 @@ fn modrm_len(code: &[u8]) -> Option<usize> {
     Some(1 + usize::from(sib) + displacement)
 }
 
-/// Returns what follows an opcode of one byte.
+/// Returns the operands of a one-byte opcode.
 fn one_byte(opcode: u8, prefixes: &Prefixes) -> Option<Operands> {
     let full = immediate(true, prefixes);
     let (modrm, immediate) = match opcode {
@@ -112,7 +114,7 @@ fn one_byte(opcode: u8, prefixes: &Prefixes) -> Option<Operands> {
     Some(Operands { modrm, immediate })
 }
 
-/// Returns what follows an opcode of two bytes, by the second.
+/// Returns the operands of a two-byte opcode, by its second byte.
 fn two_bytes(second: u8) -> Option<Operands> {
     let (modrm, immediate) = match second {
         0x80..=0x8f => (false, 4),

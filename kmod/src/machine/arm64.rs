@@ -1,7 +1,8 @@
-//! arm64.
+//! Code for arm64.
 //!
-//! `x18` points to the `struct pcpu` of the CPU that runs (machine/pcpu.h), and no compiled code uses it otherwise.
-//! Arguments are in `x0` to `x7`; `x9` to `x17` are nobody's between two functions.
+//! `x18` points to the `struct pcpu` of the current CPU (machine/pcpu.h), and compiled code does
+//! not use it otherwise. Arguments are in `x0` to `x7`. The entries use `x15` to `x17`: `x9` to
+//! `x17` carry no value into or out of a function.
 
 use core::arch::asm;
 use core::ffi::CStr;
@@ -13,14 +14,17 @@ use kernel_sys as sys;
 
 use super::{Code, Detour, Site, Unfit};
 
-/// Most bytes of a detour: six instructions. There are no numbers among them that fbt could take for instructions.
+/// Most bytes of a detour: six instructions. It contains no data that fbt could take for
+/// instructions.
 pub(crate) const DETOUR_MAX: usize = 24;
 
-/// Most bytes at an island: five instructions.
+/// Most bytes of an island: five instructions.
 pub(crate) const ISLAND_MAX: usize = 20;
 
-/// Modules whose probes may stand where a jump does, so that they must be loaded later. Where fbt of dtrace(1) looks for the
-/// first instruction of a frame, and for returns, it finds none in a jump; kinst is told where.
+/// Modules whose probes may collide with a jump, so that they must be loaded after this module.
+///
+/// fbt of dtrace(1) searches for the first instruction of a frame and for return instructions, and
+/// finds none in a jump. kinst is told which instruction to patch.
 pub(crate) const MEETS_PROBES_OF: [&CStr; 2] = [c"fbt", c"kinst"];
 
 /// `bti c`.
@@ -33,17 +37,19 @@ const MOVZ: u32 = 0xd280_0010;
 const MOVN: u32 = 0x9280_0010;
 const MOVK_16: u32 = 0xf2a0_0010;
 const MOVK_32: u32 = 0xf2c0_0010;
-/// `br x16`, which may go to a `bti c`.
+/// `br x16`, which may branch to a `bti c`.
 const BR_X16: u32 = 0xd61f_0200;
 /// `b`.
 const B: u32 = 0x1400_0000;
 
-/// Returns the way from a function to `entry`.
+/// Returns the detour from a function to `entry`.
 ///
-/// An instruction that branches through pointers may land on stays, `bti c` or `paciasp`. So does the first instruction of
-/// the frame, on which fbt of dtrace(1) has its probe, where there is room. The jump undoes both before it goes to
-/// the entry, as if the function had just been called. A function that is too short for that branches to an island, which
-/// does it: a branch of one instruction does not reach the module, which may be more than 128 MB away.
+/// The instruction where indirect calls may land, `bti c` or `paciasp`, stays. If there is room, so
+/// does the first instruction of the frame, on which fbt of dtrace(1) has its probe. The jump
+/// undoes both before it branches to the entry, as if the function had just been called.
+///
+/// A function that is too short for a jump branches to an island, which contains the jump. A single
+/// branch does not reach the module, which may be more than 128 MB away.
 pub(crate) fn detour(site: &Site<'_>, entry: usize) -> Result<Detour, Unfit> {
     let words = || words(site.code);
     let first = words().next().ok_or(Unfit::TooShort)?;
@@ -69,10 +75,10 @@ pub(crate) fn detour(site: &Site<'_>, entry: usize) -> Result<Detour, Unfit> {
     if is_patched(site, end) { Err(Unfit::Patched) } else { Ok(detour) }
 }
 
-/// Returns code that undoes what a function has done, and goes to `entry`.
+/// Returns code that undoes the instructions that stay in a function, and branches to `entry`.
 fn assemble(undo: &[Option<u32>], entry: usize) -> Option<Code> {
     let part = |shift: u32| (entry >> shift) as u32 & 0xffff;
-    // The upper bits of an address are all alike.
+    // The upper 16 bits of an address are all equal.
     let low = if part(48) == 0 { MOVZ | part(0) << 5 } else { MOVN | (part(0) ^ 0xffff) << 5 };
     let go = [low, MOVK_16 | part(16) << 5, MOVK_32 | part(32) << 5, BR_X16];
     let mut bytes = [0; DETOUR_MAX];
@@ -84,7 +90,7 @@ fn assemble(undo: &[Option<u32>], entry: usize) -> Option<Code> {
     Code::new(&bytes, len)
 }
 
-/// Returns a branch of one instruction; `None` where that does not reach.
+/// Returns a branch of one instruction, or `None` if it does not reach.
 fn branch(from: usize, to: usize) -> Option<Code> {
     const REACH: isize = 1 << 27;
     let distance = to.wrapping_sub(from).cast_signed();
@@ -93,16 +99,16 @@ fn branch(from: usize, to: usize) -> Option<Code> {
     reaches.then(|| Code::new(&word.to_le_bytes(), 4)).flatten()
 }
 
-/// The instructions of some code.
+/// Returns the instructions of `code`.
 fn words(code: &[u8]) -> impl Iterator<Item = u32> {
     code.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word))
 }
 
-/// Returns whether another tool has written to the first `len` instructions of a function: there is a breakpoint, a branch out
-/// of the backend, or a jump of this module's kind.
+/// Returns whether another tool has patched the first `len` instructions of a function. They then
+/// contain a breakpoint, a branch out of the backend, or a jump of this module's kind.
 fn is_patched(site: &Site<'_>, len: usize) -> bool {
     let leaves = |(at, word): (usize, u32)| {
-        // A number of 26 bits, with a sign, of instructions.
+        // The distance is a signed number of instructions, of 26 bits.
         let distance = (word << 6).cast_signed() >> 4;
         let target = site.address.wrapping_add(4 * at).wrapping_add_signed(distance as isize);
         is_branch(word) && !site.backend.contains(&target)
@@ -114,76 +120,80 @@ fn is_patched(site: &Site<'_>, len: usize) -> bool {
         || pairs.any(|(word, next)| far(word) && next == BR_X16)
 }
 
-/// What undoes the first instruction of a frame, `stp xa, xb, [sp, #-n]!` or `sub sp, sp, #n`:
-/// `ldp xa, xb, [sp], #n` or `add sp, sp, #n`.
+/// Returns the instruction that undoes the first one of a frame. That is `ldp xa, xb, [sp], #n` for
+/// `stp xa, xb, [sp, #-n]!`, and `add sp, sp, #n` for `sub sp, sp, #n`.
 fn undone(frame: u32) -> Option<u32> {
     if frame & 0xff80_03ff == 0xd100_03ff {
         return Some(frame & !(1 << 30));
     }
-    // The offset is a number of seven bits, of which the lowest has no opposite.
+    // The offset is a signed number of seven bits. The lowest one has no positive counterpart.
     let offset = frame >> 15 & 0x7f;
     let pushes = frame & 0xffc0_03e0 == 0xa980_03e0 && offset > 0x40;
     pushes.then_some(0xa8c0_03e0 | (0x80 - offset) << 15 | frame & 0x7c1f)
 }
 
-/// `b`.
+/// Returns whether an instruction is `b`.
 fn is_branch(instruction: u32) -> bool {
     instruction & 0xfc00_0000 == B
 }
 
-/// `brk`.
+/// Returns whether an instruction is `brk`.
 fn is_breakpoint(instruction: u32) -> bool {
     instruction & 0xffe0_001f == 0xd420_0000
 }
 
-/// Whether the kernel's text can be overwritten at `address`: it is mapped to be read only, and may have no other
-/// address. Any context.
+/// Returns whether the kernel's text can be overwritten at `address`. The text may be mapped
+/// read-only and have no writable address. Any context.
 pub(crate) fn is_writable(address: usize) -> bool {
     writable_address(address).is_some()
 }
 
-/// Another address of a byte of text, by which it can be written.
+/// Returns an address through which a byte of text can be written, if it has one.
 fn writable_address(address: usize) -> Option<usize> {
     let mut writable = 0_usize;
-    // The releases have other types for it, of the same size.
-    // SAFETY: it only looks at how the address is mapped.
+    // The releases have different types for this pointer, of the same size.
+    // SAFETY: the function only checks how the address is mapped.
     let found = unsafe { sys::arm64_get_writable_addr(address as _, (&raw mut writable).cast()) };
     found.then_some(writable)
 }
 
-/// Overwrites text of the kernel.
+/// Overwrites kernel text.
 ///
 /// # Safety
 ///
-/// No other CPU runs kernel code, no thread is to go on inside these bytes, and every CPU calls
-/// [`serialise`] before it goes on. `code` is a detour, or the kernel's own. [`is_writable`] has said so of the first and
-/// the last byte.
+/// No other CPU runs kernel code, no thread resumes inside these bytes, and each CPU calls
+/// [`serialise`] before it continues. `code` is a detour, or the kernel's own. [`is_writable`] has
+/// returned true for the first and the last byte.
 pub(crate) unsafe fn write_text(address: usize, code: &Code) {
     for (place, word) in (address..).step_by(4).zip(words(code.bytes())) {
-        // It may lie in two pages, which are next to each other here only.
+        // The code may lie in two pages, whose writable addresses need not be adjacent.
         let Some(writable) = writable_address(place) else { unreachable!("is_writable() has said so") };
-        // SAFETY: the caller's; an instruction is aligned.
+        // SAFETY: the caller guarantees that no thread runs these bytes. The address is writable,
+        // and an instruction is aligned.
         unsafe { (writable as *mut u32).write_volatile(word) };
     }
-    // SAFETY: set when the kernel had seen how its caches work. It cleans and invalidates on all CPUs.
+    // SAFETY: the pointer was set when the kernel determined how its caches work. The function
+    // cleans and invalidates on all CPUs.
     if let Some(sync) = unsafe { sys::arm64_icache_sync_range } {
-        // SAFETY: text that is mapped.
+        // SAFETY: the range is kernel text, which is mapped.
         unsafe { sync(address as _, code.bytes().len() as _) };
     }
 }
 
-/// Has the CPU forget what it has read of code that was overwritten.
+/// Makes the CPU discard instructions that it has fetched from overwritten code.
 pub(crate) fn serialise() {
-    // SAFETY: only waits.
+    // SAFETY: the instruction only waits.
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }
 
-/// Offsets in an entry of the instructions at which its thread is not counted, or may not be: the first to the one
-/// after the store that counts in, the first after the one that counts out to the last.
+/// Offsets in an entry at which its thread is not counted, or may not be. One range reaches from
+/// the first instruction to the one after the store that counts in. The other reaches from the one
+/// after the store that counts out to the last one.
 pub(crate) const UNCOUNTED: [RangeInclusive<usize>; 2] = [0..=40, 76..=84];
 
-/// An entry to `$body`. Its instructions are where [`UNCOUNTED`] says, which the assembler checks. A thread that
-/// goes on at another CPU counts for the one that it was on, which does no harm: it is the sum that tells.
+/// Defines an entry that calls `$body`. The assembler checks that the instructions are where
+/// [`UNCOUNTED`] says. A thread that migrates is counted on the CPU that it was on. This does no
+/// harm, because only the sum matters.
 macro_rules! entry_code {
     ($name:ident => $body:path) => {
         #[unsafe(naked)]
@@ -235,10 +245,11 @@ macro_rules! entry_code {
 }
 pub(crate) use entry_code;
 
-/// The thread that runs (`curthread`).
+/// Returns the current thread (`curthread`).
 pub(crate) fn curthread() -> *mut sys::thread {
     let td;
-    // SAFETY: only reads. Wherever a thread goes on, it finds itself there: the compiler may ask once.
+    // SAFETY: the instruction only reads. A thread finds itself there on every CPU, so the compiler
+    // may reuse the value (`pure`).
     unsafe {
         asm!(
             "ldr {td}, [x18, {at}]",
@@ -250,10 +261,10 @@ pub(crate) fn curthread() -> *mut sys::thread {
     td
 }
 
-/// The number of the CPU (`PCPU_GET(cpuid)`), which may be another right after.
+/// Returns the number of the current CPU (`PCPU_GET(cpuid)`). The thread may migrate right after.
 pub(crate) fn cpuid() -> u32 {
     let cpu;
-    // SAFETY: only reads.
+    // SAFETY: the instruction only reads.
     unsafe {
         asm!(
             "ldr {cpu:w}, [x18, {at}]",
@@ -265,14 +276,15 @@ pub(crate) fn cpuid() -> u32 {
     cpu
 }
 
-/// Adds to a counter of counter(9): to the part of the CPU that it was on when it began.
+/// Adds to a counter of counter(9), in the part of the CPU on which the function began.
 ///
 /// # Safety
 ///
 /// The counter exists.
 pub(crate) unsafe fn counter_u64_add(counter: sys::counter_u64_t, n: i64) {
     let offset: usize;
-    // SAFETY: the caller's; each CPU has its part as far from the counter's address as its `struct pcpu` says.
+    // SAFETY: the counter exists, as the caller guarantees. Each CPU's part lies at the offset from
+    // the counter's address that its `struct pcpu` contains.
     unsafe {
         asm!(
             "ldr {offset}, [x18, {at}]",
@@ -284,41 +296,43 @@ pub(crate) unsafe fn counter_u64_add(counter: sys::counter_u64_t, n: i64) {
     }
 }
 
-/// Where the stack of the caller is.
+/// Returns the caller's stack pointer.
 pub(crate) fn stack_pointer() -> usize {
     let pointer;
-    // SAFETY: only reads a register.
+    // SAFETY: the instruction only reads a register.
     unsafe { asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
     pointer
 }
 
-/// Frame pointer of a thread that was switched from.
+/// Returns the frame pointer of a thread that was switched out.
 pub(crate) fn saved_frame(pcb: &sys::pcb) -> usize {
     const FP: usize = sys::PCB_FP as usize;
     pcb.pcb_x[FP] as usize
 }
 
-/// Stack pointer of a thread that was switched from.
+/// Returns the stack pointer of a thread that was switched out.
 pub(crate) fn saved_stack(pcb: &sys::pcb) -> usize {
     pcb.pcb_sp as usize
 }
 
-/// The address of code that a word on a stack is, if it is one: without its signature, which is where all addresses of
-/// the kernel have ones.
+/// Converts a word on a stack to the code address that it may be. Replaces a signature by ones,
+/// which all addresses of the kernel have in these bits.
 pub(crate) fn code_address(word: usize) -> usize {
     const SIGNATURE: usize = 0xffff << 48;
     const IS_KERNEL: usize = 1 << 55;
     if word & IS_KERNEL == 0 { word } else { word | SIGNATURE }
 }
 
-/// For the tests of the switch: waits until `parked` is zero, with `word` on the stack; `arrived` is one from then on.
+/// Waits until `parked` is zero, with `word` on the stack, for the tests of load and unload. Sets
+/// `arrived` to one when `word` is on the stack.
 ///
 /// # Safety
 ///
-/// The pointers are to bytes that others read and write whole.
+/// The pointers refer to bytes that others read and write as a whole.
 #[cfg(feature = "test-park")]
 pub(crate) unsafe fn park(word: usize, arrived: *mut bool, parked: *mut bool) {
-    // SAFETY: one word is pushed and popped; nothing else is written but a flag.
+    // SAFETY: one word is pushed and popped. Only a flag is written otherwise, which the caller
+    // guarantees to be valid.
     unsafe {
         asm!(
             "str {word}, [sp, #-16]!",

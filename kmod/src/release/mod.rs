@@ -1,5 +1,5 @@
-//! What the releases of FreeBSD that the module is built for differ in: one file for each, with
-//! its C half beside it. All else is the same source for all of them.
+//! Release-specific code, one file for each release of FreeBSD, with its C half beside it. All
+//! other source is shared.
 
 #[cfg(not(freebsd = "15"))]
 mod freebsd14;
