@@ -1,5 +1,6 @@
-//! Writes the assertions of the kernel structures' layouts, and compiles the shims, with the compiler and the flags
-//! that `make` found.
+//! Writes the layout assertions of the kernel structures, and compiles the shims.
+//!
+//! It uses the compiler and the flags that `make` found.
 
 use std::env;
 use std::fs;
@@ -15,7 +16,7 @@ fn main() {
     println!("cargo::rerun-if-env-changed=KERNEL_CC");
     let cflags = env::var("KERNEL_CFLAGS")
         .expect("KERNEL_CFLAGS: not set; build the module with make, which finds the headers");
-    // As kmod/src/release has them.
+    // The releases in kmod/src/release.
     println!("cargo::rustc-check-cfg=cfg(freebsd, values(\"14\", \"15\"))");
     println!("cargo::rerun-if-env-changed=OSRELDATE");
     let date: u32 =

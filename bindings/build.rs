@@ -1,12 +1,12 @@
-//! Runs bindgen over the kernel headers that `KERNEL_CFLAGS` points at.
+//! Runs bindgen on the kernel headers in `KERNEL_CFLAGS`.
 
 use std::env;
 use std::path::PathBuf;
 
-/// Functions that the module calls, and those that it replaces: the bindings of
-/// the latter give the replacements their signatures.
+/// Functions that the module calls or replaces. The bindings of replaced functions give the
+/// replacements their signatures.
 const FUNCTIONS: &[&str] = &[
-    // sys/ktrace.h and sys/sysproto.h: the interface that is taken over.
+    // sys/ktrace.h and sys/sysproto.h: the interface that the module takes over.
     "ktr[a-z_]*",
     "exterr_to_ue",
     "sys_ktrace",

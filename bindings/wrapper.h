@@ -1,7 +1,7 @@
 /*-
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The kernel headers that the module reads, in the order style(9) asks for.
+ * The kernel headers that the module uses, in the order that style(9) requires.
  */
 
 #include <sys/param.h>
@@ -41,5 +41,5 @@
 #include "../kmod/src/release/release.h"
 #include "shims.h"
 
-/* The release of the headers, which may come from the command line. */
+/* The release of the headers, which may be set on the command line. */
 enum { KTRACE_RS_TARGET = __FreeBSD_version };

@@ -1,8 +1,10 @@
-//! Raw bindings to the FreeBSD kernel, made by bindgen from the kernel headers
-//! of the target release at build time; nothing here is written by hand.
+//! Raw bindings to the FreeBSD kernel.
 //!
-//! The names, shapes and contexts are those of the headers named in
-//! `wrapper.h`, documented in section 9 of the FreeBSD manual.
+//! bindgen makes them at build time from the kernel headers of the target release. None is written
+//! by hand.
+//!
+//! Names, types and contexts are those of the headers named in `wrapper.h`, documented in section 9
+//! of the FreeBSD manual.
 #![no_std]
 #![expect(
     missing_docs,

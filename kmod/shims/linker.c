@@ -12,8 +12,8 @@
 #include "shims.h"
 
 /*
- * A c_linker_sym_t is an Elf_Sym: link_elf.c has no other symbols.  A symbol
- * whose size is not the linker's is not taken for static.
+ * A c_linker_sym_t is an Elf_Sym, since link_elf.c has no other symbols.  A
+ * symbol whose size differs from the linker's is not considered static.
  */
 bool
 ktrace_rs_is_static(c_linker_sym_t symbol, const linker_symval_t *values)

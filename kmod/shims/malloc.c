@@ -10,9 +10,9 @@
 #include "shims.h"
 
 /*
- * MALLOC_DEFINE() would have malloc_init() called before the module can say
- * that it is for another release, where the version of a type is another one,
- * and the kernel panics.
+ * MALLOC_DEFINE() would call malloc_init() before the module can check that it
+ * is for this release.  On another release, the version of a type differs, and
+ * the kernel panics.
  */
 static struct malloc_type M_KTRACE_RS[1] = {{
     .ks_version = M_VERSION,
@@ -25,7 +25,10 @@ ktrace_rs_free(void *memory)
 	free(memory, M_KTRACE_RS);
 }
 
-/* The copy of a uio that a trace point gives away (sys/uio.h: cloneuio()). */
+/*
+ * Frees the copy of a uio that a trace point gives away (sys/uio.h:
+ * cloneuio()).
+ */
 void
 ktrace_rs_free_iov(void *uio)
 {

@@ -3,9 +3,9 @@
  *
  * sys/module.h
  *
- * DECLARE_MODULE() would have the linker refuse a kernel that is older than
- * the headers, or of another major release, with a message that does not say
- * so.  The module asks for any kernel here and checks the release itself
+ * DECLARE_MODULE() would make the linker refuse a kernel older than the
+ * headers, or of another major release, with a message that does not say so.
+ * The module therefore accepts any kernel here, and checks the release itself
  * before it does anything else.
  */
 
@@ -28,8 +28,8 @@ MODULE_VERSION(KTRACE_RS_NAME, 1);
 MODULE_METADATA(
     _md_ktrace_rs, MDT_MODULE, &ktrace_rs_module, __XSTRING(KTRACE_RS_NAME));
 /*
- * Where loader(8) has loaded it: when init(8) has its number, which the helper
- * must not take, and before it runs.
+ * If loader(8) has loaded the module, it initialises after init(8) has its
+ * process id, which the helper must not take, and before init(8) runs.
  */
 SYSINIT(ktrace_rs, SI_SUB_SYSCALLS, SI_ORDER_ANY, module_register_init,
     &ktrace_rs_module);

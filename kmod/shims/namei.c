@@ -12,7 +12,7 @@
 
 #include "shims.h"
 
-/* On success *vpp is locked and referenced. */
+/* Opens a file.  On success *vpp is locked and referenced. */
 int
 ktrace_rs_vn_open(const char *user_path, int flags, struct vnode **vpp)
 {

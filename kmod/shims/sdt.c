@@ -3,8 +3,8 @@
  *
  * sys/sdt.h
  *
- * A kernel without options KDTRACE_HOOKS has none of the names that a probe
- * refers to: they are weak here, and then nobody watches.
+ * A kernel without options KDTRACE_HOOKS lacks the names that a probe refers
+ * to.  They are weak here, and without them no probe is watched.
  */
 
 #ifndef KDTRACE_HOOKS

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: BSD-2-Clause
  *
  * Macros and inline functions of the kernel headers as functions that Rust can
- * call; one file for each header, and no logic.  Contexts are those of the
- * macro that a function wraps.
+ * call.  There is one file for each header, without logic.  A function has the
+ * context of the macro that it wraps.
  */
 
 #ifndef KTRACE_RS_SHIMS_H

@@ -1,10 +1,10 @@
 //! The way from a function of the kernel to its replacement in this module.
 //!
-//! A redirected function jumps to an entry. An entry counts the thread in, calls the
-//! replacement with the registers as they are, and counts it out again. So the module
-//! knows when a thread is inside it; but for a thread that was interrupted in the entry's
-//! few instructions before or after it is counted, which [`uncounted`] tells by their
-//! addresses. What an entry is made of is the [machine](crate::machine)'s.
+//! A redirected function jumps to an entry. The entry counts the thread in, calls the replacement
+//! with unchanged registers, and counts the thread out again. The module therefore knows when a
+//! thread is inside it. The count misses a thread that was interrupted in the few instructions of
+//! an entry before or after it is counted. [`uncounted`] finds such a thread by its address. The
+//! code of an entry belongs to the [machine](crate::machine).
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -16,18 +16,18 @@ use crate::kernel::event::OnExit;
 use crate::machine::{UNCOUNTED, counter_u64_add, entry_code};
 use crate::{life, points, release, syscalls};
 
-/// The counter of threads inside the module (counter(9)); set before any entry is used.
+/// The counter(9) of threads inside the module; set before any entry is used.
 pub(crate) static INSIDE: AtomicPtr<u64> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Has the entries count with `counter`, which must live until they are not used any more.
+/// Makes the entries count with `counter`, which must live as long as they are used.
 pub(crate) fn count_with(counter: &CpuCounter) {
     INSIDE.store(counter.as_ptr(), Ordering::Release);
 }
 
-/// Runs `work` with the thread counted as one inside the module, as the entries do.
+/// Runs `work` with the thread counted as inside the module, like the entries.
 pub(crate) fn counted<R>(work: impl FnOnce() -> R) -> R {
     let counter = INSIDE.load(Ordering::Acquire);
-    // SAFETY: count_with() was called before any thread comes here.
+    // SAFETY: count_with() was called before any thread runs this.
     unsafe { counter_u64_add(counter, 1) };
     let result = work();
     // SAFETY: as above; the counter lives until the count is zero.
@@ -35,25 +35,26 @@ pub(crate) fn counted<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// A function of the kernel that is redirected.
+/// A redirected function of the kernel.
 pub(crate) struct Entry {
-    /// Its name.
+    /// The function's name.
     pub(crate) stock: &'static CStr,
-    /// What it jumps to.
+    /// The entry that the function jumps to.
     pub(crate) code: unsafe extern "C" fn(),
-    /// Some kernels of the release lack it.
+    /// True if some kernels of the release lack the function.
     pub(crate) is_optional: bool,
 }
 
 impl Entry {
-    /// Its name, as text.
+    /// Returns the function's name as text.
     pub(crate) fn name(&self) -> &'static str {
         self.stock.to_str().unwrap_or_default()
     }
 }
 
-/// A table of entries, `ENTRIES`; some kernels lack what is marked `optional`. That a replacement has the signature of the stock function, as
-/// the headers declare it, is checked by the compiler.
+/// A table of entries, `ENTRIES`. Some kernels lack the functions that are marked `optional`. The
+/// compiler checks that a replacement has the signature of the stock function, as declared in the
+/// headers.
 macro_rules! entries {
     ($($stock:ident / $code:ident => $body:path $(, $optional:ident)?;)*) => {
         $(
@@ -83,11 +84,11 @@ pub(crate) use entries;
 /// The entries for all functions that this release of the kernel has.
 pub(crate) fn all_entries() -> impl Iterator<Item = &'static Entry> {
     let entries = ENTRIES.iter().chain(&release::ENTRIES);
-    // For the test of a kernel that has one function more.
+    // For the test of a kernel that has one function more than the module knows.
     entries.filter(|entry| !cfg!(feature = "test-missing-entry") || entry.stock != c"ktrsysctl")
 }
 
-// Those that all releases have.
+// The functions that all releases have.
 entries! {
     ktr_get_tracevp / enter_get_tracevp => life::ktr_get_tracevp;
     ktr_io_params_free / enter_io_params_free => life::ktr_io_params_free;
@@ -129,8 +130,8 @@ pub(crate) const EXIT_HANDLER: OnExit =
     unsafe { core::mem::transmute::<unsafe extern "C" fn(), _>(enter_exit as unsafe extern "C" fn()) };
 const _: [OnExit; 1] = [life::process_exit];
 
-/// Returns a test whether an address is in an entry where its thread is not counted. Most addresses are in no entry, which
-/// takes one look.
+/// Returns a test for addresses in an entry at which the thread is not counted. One comparison
+/// rejects most addresses, which are in no entry.
 pub(crate) fn uncounted() -> impl Fn(usize) -> bool {
     let handlers = [enter_ast as *const () as usize, enter_exit as *const () as usize];
     let codes = move || all_entries().map(|entry| entry.code as usize).chain(handlers);

@@ -1,9 +1,10 @@
-//! The helper: writes for processes that cannot do it themselves.
+//! The helper, which writes for processes that cannot write themselves.
 //!
-//! Whoever makes a record writes it, at the latest when it returns to user mode. A process that
-//! stays in the kernel does not get there: asleep, its last records would reach the file when it
-//! wakes up; busy, its queue could become full. The helper writes for these; and for those whose write a signal has
-//! interrupted (NFS with `intr`, FUSE), as it gets none itself. It writes for nobody else.
+//! Each thread writes its own records, at the latest when it returns to user mode. A thread that
+//! stays in the kernel does not get there. If it sleeps, its last records would reach the file only
+//! when it wakes up. If it is busy, the queue of its process could become full. The helper writes
+//! for such processes. It also writes for threads whose write was interrupted by a signal (NFS with
+//! `intr`, FUSE), because it receives no signals itself. It writes for no other processes.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -22,19 +23,19 @@ use crate::module;
 use crate::platform::{Kernel, Trace};
 use crate::points::write_failed;
 
-/// Helpers. Each begins to help when the one before it hangs in a write: while as many file systems hang as there are
-/// helpers, the others wait.
+/// Number of helpers. Each begins to help when the one before it hangs in a write. While as many
+/// file systems hang as there are helpers, all other file systems wait.
 const HELPERS: usize = 3;
 
-/// What a helper does.
+/// The state of a helper.
 struct State {
-    /// Its worker; null where there is none.
+    /// The helper's worker; null if it has none.
     worker: AtomicPtr<Worker>,
-    /// Beginnings and ends of writes: while it is in one, this is odd.
+    /// The number of beginnings and ends of writes: odd during a write.
     writes: AtomicU32,
-    /// What the next helper has seen of that.
+    /// The value of `writes` that the next helper has seen.
     seen: AtomicU32,
-    /// The file system that it writes to; zero while it does not.
+    /// The file system that the helper writes to; zero if it is not writing.
     mount: AtomicUsize,
 }
 
@@ -49,7 +50,7 @@ impl State {
     }
 
     fn worker(&self) -> Option<&Worker> {
-        // SAFETY: the worker stays until no thread is inside the module.
+        // SAFETY: the worker exists until no thread is inside the module.
         unsafe { self.worker.load(Ordering::Acquire).as_ref() }
     }
 
@@ -67,7 +68,7 @@ impl State {
         self.writes.load(Ordering::Acquire) % 2 == 1
     }
 
-    /// Whether it is in the same write as when this was asked last.
+    /// Returns whether the helper is still in the same write as at the previous call.
     fn hangs(&self) -> bool {
         let writes = self.writes.load(Ordering::Acquire);
         writes % 2 == 1 && self.seen.swap(writes, Ordering::Relaxed) == writes
@@ -76,18 +77,20 @@ impl State {
 
 static STATES: [State; HELPERS] = [const { State::new() }; HELPERS];
 
-/// The state of who closes the files of which a helper had the last reference: that may hang, too.
+/// The state of the closer. It closes files whose last reference a helper had, because a close may
+/// hang, too.
 static CLOSER: State = State::new();
 
 /// The helpers, from load to unload.
 ///
-/// Dropping it waits until they are gone. May sleep. No other thread may be inside the module.
+/// Dropping this waits until their processes are gone. May sleep. No other thread may be inside the
+/// module.
 pub(crate) struct Helper {
-    // In the order in which they are waited for.
+    // In the order in which drop waits for them.
     _workers: Vec<Running>,
 }
 
-/// A worker that others may wake.
+/// A worker that other threads may wake.
 struct Running {
     state: &'static State,
     _worker: Box<Worker>,
@@ -113,8 +116,8 @@ impl Drop for Running {
 }
 
 impl Helper {
-    /// Starts the helpers, which have nothing to do until [`module::engine`] returns something. An
-    /// errno of kproc_create(9) if that fails. May sleep.
+    /// Starts the helpers, which have nothing to do until [`module::with_engine_to_the_end`] finds
+    /// an engine. Returns the errno if kproc_create(9) fails. May sleep.
     pub(crate) fn start(may_sleep: MaySleep) -> Result<Helper, Errno> {
         let [first, second, third] = &STATES;
         let workers: [(&State, &CStr, Work); HELPERS + 1] = [
@@ -128,10 +131,10 @@ impl Helper {
     }
 }
 
-/// Has a helper look for something to do: a process begins to be traced, or a queue fills up
-/// faster than its process empties it. Default mutexes may be held.
+/// Wakes a helper: a process begins to be traced, or a queue fills up faster than its process
+/// empties it. Default mutexes may be held.
 pub(crate) fn wake() {
-    // One of them may be traced, and goes to sleep with its mutex held.
+    // A helper may be traced itself, and its context switch may call this with its own mutex held.
     if STATES.iter().chain([&CLOSER]).any(State::is_current) {
         return;
     }
@@ -143,7 +146,7 @@ pub(crate) fn wake() {
     }
 }
 
-/// Milliseconds since the oldest record was made that is not written yet; zero if all are. May
+/// Returns the age of the oldest unwritten record in milliseconds; zero if all are written. May
 /// sleep.
 pub(crate) fn oldest(may_sleep: MaySleep) -> u64 {
     let oldest = module::with_engine(|_| {
@@ -152,15 +155,16 @@ pub(crate) fn oldest(may_sleep: MaySleep) -> u64 {
     oldest.flatten().map_or(0, |oldest| Kernel::now().since(oldest) / 1_000_000)
 }
 
-/// The looks so far; zero is none.
+/// The number of checks so far; zero before the first.
 static LOOKS: AtomicU32 = AtomicU32::new(0);
 
-/// A helper is in a write, which may hang: the next one is awake until it is over, and no other writes to that file
-/// system meanwhile.
+/// A write of a helper, which may hang. Until it ends, the next helper is awake, and no other
+/// helper writes to the same file system.
 struct Writing(&'static State);
 
 impl Writing {
-    /// Begins a write of helper `n` to a file system; `None` if another one is in such a write.
+    /// Begins a write of helper `n` to a file system. Returns `None` if another helper is in such a
+    /// write.
     fn begin(n: usize, mount: usize) -> Option<Self> {
         let state = STATES.get(n)?;
         let is_taken = |other: &State| {
@@ -192,14 +196,15 @@ fn wake_closer() {
     }
 }
 
-/// Closes the files that helpers have left.
+/// Closes the files that helpers have left open.
 fn close(may_sleep: MaySleep) -> Option<u32> {
     counted(|| close_left(may_sleep));
     None
 }
 
-/// Has helper `N` write whatever is overdue, unless the one before it does; returns when to look again. While nobody is
-/// traced, and nothing waits, that is seldom: whoever begins to trace wakes it.
+/// Writes overdue records as helper `N`; a standby does so only if the helper before it hangs.
+/// Returns the time until the next check. While no process is traced and no record waits, checks
+/// are rare: a thread that begins to trace wakes the helper.
 fn work<const N: usize>(may_sleep: MaySleep) -> Option<u32> {
     module::with_engine_to_the_end(|engine| {
         let _inside = InKtrace::enter()?;
@@ -213,8 +218,8 @@ fn work<const N: usize>(may_sleep: MaySleep) -> Option<u32> {
         }
         write_failed(may_sleep, engine.help_left(may_sleep, |file| Writing::begin(N, file.mount())));
         wake_closer();
-        // Something is overdue when it is found twice; a fifth of the latency is for sleeps that take
-        // longer, and for the write.
+        // A record is overdue when two checks have found it. The remaining fifth of the latency is
+        // for sleeps that take longer, and for the write.
         Some(if engine.stats.procs.fetch() == 0 && engine.stats.queued.fetch() == 0 {
             LATENCY_MAX
         } else {
@@ -224,7 +229,7 @@ fn work<const N: usize>(may_sleep: MaySleep) -> Option<u32> {
     .flatten()
 }
 
-/// Writes for those that do not get to it.
+/// Writes the overdue records of all traces. May sleep.
 fn write_overdue(may_sleep: MaySleep, n: usize) {
     let look = LOOKS.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
     for Traced { room, trace } in traced(may_sleep) {
@@ -240,16 +245,18 @@ fn write_overdue(may_sleep: MaySleep, n: usize) {
     }
 }
 
-/// A process that is traced, or was.
+/// A process that is traced, or was traced before.
 struct Traced {
     room: usize,
     trace: Arc<Trace>,
 }
 
-/// All of them, for [`module::with_engine`]. No process is locked any more, so that one may take one's time to look at them.
+/// Returns all processes with a trace. For use in [`module::with_engine`] and
+/// [`module::with_engine_to_the_end`]. No process is locked any more, so the caller may take its
+/// time.
 fn traced(may_sleep: MaySleep) -> Vec<Traced> {
     gather_traced(may_sleep, |p, give| {
-        // A reference that is not kept is not the last one: the process has another.
+        // If this reference is dropped here, it is not the last one: the process holds another.
         if let Some(trace) = p.clone_trace() {
             give(Traced { room: p.proc().queue_room(), trace });
         }

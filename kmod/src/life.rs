@@ -1,4 +1,4 @@
-//! A traced process's life: fork, exec, return to user mode, exit.
+//! The life of a traced process: fork, exec, return to user mode, exit.
 
 use alloc::sync::Arc;
 use core::ffi::{c_int, c_void};
@@ -13,13 +13,14 @@ use crate::module;
 use crate::platform::{File, Trace};
 use crate::points::{enqueue, write_failed};
 
-/// A child is born. May sleep; nothing is locked, and the child does not run yet.
+/// Passes an inherited trace on to a new child. May sleep; nothing is locked, and the child does
+/// not run yet.
 ///
 /// # Safety
 ///
 /// `p1` is the current process, `p2` its child.
 pub(crate) unsafe extern "C" fn ktrprocfork(p1: *mut sys::proc_, p2: *mut sys::proc_) {
-    // SAFETY: the caller's.
+    // SAFETY: `p1` is the current process, `p2` its child (see # Safety).
     let (parent, child) = unsafe { (Proc::from_raw(p1), Proc::from_raw(p2)) };
     if parent.traceflag() & sys::KTRFAC_INHERIT == 0 {
         return;
@@ -29,7 +30,7 @@ pub(crate) unsafe extern "C" fn ktrprocfork(p1: *mut sys::proc_, p2: *mut sys::p
     let may_sleep = unsafe { MaySleep::new() };
     let mut trace = Some(Arc::new(Trace::new(engine, may_sleep)));
     let file = {
-        // In the order in which fork(2) itself takes both.
+        // Child before parent, as fork(2) itself locks them.
         let child = child.lock();
         let parent = parent.lock();
         let flags = parent.proc().traceflag();
@@ -46,20 +47,20 @@ pub(crate) unsafe extern "C" fn ktrprocfork(p1: *mut sys::proc_, p2: *mut sys::p
         }
         file
     };
-    // What was not used may be the last reference: nothing is locked here.
+    // An unused trace, or this file, may be the last reference: nothing is locked here.
     drop(file);
     drop(trace);
     procctor(child);
 }
 
-/// The process has another program now: what it has traced so far is written before that runs.
-/// May sleep.
+/// Queues the `KTR_PROCCTOR` record of a process that has executed a new program. The records so
+/// far are written before the program runs. May sleep.
 ///
 /// # Safety
 ///
 /// `p` is the current process.
 pub(crate) unsafe extern "C" fn ktrprocctor(p: *mut sys::proc_) {
-    // SAFETY: the caller's.
+    // SAFETY: `p` is the current process (see # Safety).
     let p = unsafe { Proc::from_raw(p) };
     procctor(p);
     let Some(inside) = InKtrace::enter() else { return };
@@ -69,7 +70,8 @@ pub(crate) unsafe extern "C" fn ktrprocctor(p: *mut sys::proc_) {
     }
 }
 
-/// A process begins to be traced, or has another program now.
+/// Queues the `KTR_PROCCTOR` record of a process that is newly traced or has executed a new
+/// program.
 fn procctor(p: Proc<'_>) {
     if p.traceflag() & sys::KTRFAC_MASK == 0 {
         return;
@@ -79,8 +81,8 @@ fn procctor(p: Proc<'_>) {
     queue_procctor(&locked);
 }
 
-/// Queues the `KTR_PROCCTOR` record of a process, for its first thread to drain. The current
-/// thread is inside the tracer.
+/// Queues the `KTR_PROCCTOR` record of a process, for its first thread to drain. The current thread
+/// is inside the tracer.
 pub(crate) fn queue_procctor(p: &ProcLocked<'_>) {
     if p.proc().traceflag() & Kind::ProcCtor.facility() == 0 {
         return;
@@ -90,15 +92,16 @@ pub(crate) fn queue_procctor(p: &ProcLocked<'_>) {
     enqueue(trace, thread, None, &payload);
 }
 
-/// The process executes a set-id program: ends tracing, unless whoever began it is
-/// privileged to go on. The process is locked, so what is queued is written, and the file
-/// closed, on the return to user mode. Returns null: there is nothing for the caller to free.
+/// Ends tracing of a process that executes a set-id program, unless the user who began it is
+/// privileged to continue. The process is locked. Queued records are therefore written, and the
+/// file is closed, on the return to user mode. Returns null, because the caller has nothing to
+/// free.
 ///
 /// # Safety
 ///
 /// `p` is the current process, locked.
 pub(crate) unsafe extern "C" fn ktrprocexec(p: *mut sys::proc_) -> *mut sys::ktr_io_params {
-    // SAFETY: the caller's.
+    // SAFETY: `p` is the current process, and locked (see # Safety).
     let locked = unsafe { ProcLocked::borrowed(Proc::from_raw(p)) };
     if let Some(trace) = locked.trace() {
         let cred = trace.with_file(|file| file.map(|file| file.storage().hold_cred()));
@@ -110,23 +113,23 @@ pub(crate) unsafe extern "C" fn ktrprocexec(p: *mut sys::proc_) -> *mut sys::ktr
     core::ptr::null_mut()
 }
 
-/// Frees what ktrprocexec() returned: null where that was [`ktrprocexec`]. Otherwise the
-/// process was on its way from the stock function, which had taken the trace off it, to the
-/// stock version of this one when that was replaced. May sleep.
+/// Frees the result of ktrprocexec(), which is null if it came from [`ktrprocexec`]. Otherwise the
+/// process was between two stock functions when they were replaced. The stock ktrprocexec() had
+/// taken the trace off the process, and the process then called this function. May sleep.
 ///
 /// # Safety
 ///
 /// `params` is null or the last reference to a `struct ktr_io_params` of the stock backend.
 pub(crate) unsafe extern "C" fn ktr_io_params_free(params: *mut sys::ktr_io_params) {
-    /// The first fields of the structure, which `kern_ktrace.c` keeps to itself.
+    /// The first fields of the structure, which is private to `kern_ktrace.c`.
     #[repr(C)]
     struct StockParams {
         vp: *mut sys::vnode,
         cr: *mut sys::ucred,
     }
 
-    // SAFETY: the caller's. The structure's own 32 bytes are of a malloc(9) type that only the
-    // stock backend knows; they stay allocated.
+    // SAFETY: `params` is null or the last reference (see # Safety). The structure's own 32 bytes
+    // stay allocated, because only the stock backend knows their malloc(9) type.
     unsafe {
         if let Some(params) = params.cast::<StockParams>().as_ref() {
             sys::vn_close(params.vp, sys::FWRITE.cast_signed(), params.cr, CurrentThread::get().as_ptr());
@@ -135,13 +138,13 @@ pub(crate) unsafe extern "C" fn ktr_io_params_free(params: *mut sys::ktr_io_para
     }
 }
 
-/// The vnode that a process is traced to, referenced if `reference`. The process is locked.
+/// Returns the vnode that a process is traced to, referenced if `reference`. The process is locked.
 ///
 /// # Safety
 ///
 /// `p` is locked.
 pub(crate) unsafe extern "C" fn ktr_get_tracevp(p: *mut sys::proc_, reference: bool) -> *mut sys::vnode {
-    // SAFETY: the caller's.
+    // SAFETY: `p` is locked (see # Safety).
     let locked = unsafe { ProcLocked::borrowed(Proc::from_raw(p)) };
     let vnode = locked
         .trace()
@@ -149,28 +152,29 @@ pub(crate) unsafe extern "C" fn ktr_get_tracevp(p: *mut sys::proc_, reference: b
     vnode.unwrap_or(core::ptr::null_mut())
 }
 
-/// The thread returns to user mode, and the stock handler found something to drain. May sleep.
+/// Drains the current process before the thread returns to user mode, because the stock handler
+/// found records to drain. May sleep.
 ///
 /// # Safety
 ///
 /// `td` is the current thread.
 pub(crate) unsafe extern "C" fn ktruserret(_: *mut sys::thread) {
-    // SAFETY: on the way to user mode threads may sleep.
+    // SAFETY: a thread may sleep on its way to user mode.
     drain_current(unsafe { MaySleep::new() });
 }
 
-/// The thread returns to user mode, and [`schedule_drain()`](crate::kernel::proc::Thread::schedule_drain) was called for it. May sleep.
+/// Drains the current process before the thread returns to user mode, after a call of
+/// [`schedule_drain()`](crate::kernel::proc::Thread::schedule_drain) for the thread. May sleep.
 ///
 /// # Safety
 ///
 /// `td` is the current thread.
 pub(crate) unsafe extern "C" fn ast_drain(_: *mut sys::thread, _: c_int) {
-    // SAFETY: on the way to user mode threads may sleep.
+    // SAFETY: a thread may sleep on its way to user mode.
     drain_current(unsafe { MaySleep::new() });
 }
 
-/// Writes what the current process has queued; and closes its file, if tracing ended where
-/// that could not be done.
+/// Drains the current process. Closes its file if tracing ended where that was not possible.
 fn drain_current(may_sleep: MaySleep) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace() else { return };
@@ -181,7 +185,7 @@ fn drain_current(may_sleep: MaySleep) {
     }
 }
 
-/// Takes the file off a process that is not traced any more.
+/// Takes the file off a process that is no longer traced.
 #[must_use = "the file is to be flushed, and dropped where sleeping is allowed"]
 fn end_if_cleared(p: Proc<'_>) -> Option<Arc<File>> {
     if p.traceflag() != 0 {
@@ -194,8 +198,8 @@ fn end_if_cleared(p: Proc<'_>) -> Option<Arc<File>> {
     locked.trace().and_then(|trace| trace.set_file(None))
 }
 
-/// The process exits, and has its files and its memory still, which may take long to go: writes what it has made so far. May
-/// sleep; the process has one thread left.
+/// Writes the records that an exiting process has made so far. The process still has its files and
+/// its memory, which may take long to free. May sleep; the process has one thread left.
 ///
 /// # Safety
 ///
@@ -209,7 +213,7 @@ pub(crate) unsafe extern "C" fn process_exit(_: *mut c_void, _: *mut sys::proc_)
     write_failed(may_sleep, trace.drain(may_sleep, inside.thread().proc().queue_room()));
 }
 
-/// The process exits: writes the last record and what is queued, and ends the trace. May
+/// Writes the last record and the queued records of an exiting process, and ends its trace. May
 /// sleep; the process has one thread left.
 ///
 /// # Safety
@@ -230,7 +234,7 @@ pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
     let (trace, file) = {
         let locked = p.lock();
         locked.set_traceflag(0);
-        // SAFETY: this is the process's last thread.
+        // SAFETY: this is the last thread of the process.
         let trace = unsafe { locked.detach() };
         let file = trace.as_ref().and_then(|trace| trace.set_file(None));
         (trace, file)

@@ -1,8 +1,8 @@
-//! What is traced now, as text: a line for each process, and for each trace file, as ps(1) would
-//! show them to whoever asks. For [`with_engine`](crate::module::with_engine).
+//! The lists of traced processes and trace files, as text with one line for each. They show the
+//! processes that ps(1) would show to the caller. For [`with_engine`](crate::module::with_engine).
 //!
-//! Nothing here has a reference to a trace file: the last one closes the file, which may have to wait
-//! for its vnode.
+//! No function here holds a reference to a trace file. Dropping the last one closes the file, which
+//! may have to wait for its vnode.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -19,18 +19,20 @@ use crate::kernel::sysctl::Answer;
 use crate::platform::{File, Trace};
 use crate::sysctls::letters_of;
 
-/// Most bytes of a line, or of the names of the columns, without the name of a file.
+/// Maximum length of a line, or of the column names, without the name of a file.
 const LINE_MAX: usize = 192;
 
-/// Lines for processes that come between the question how large a list is and that for the list.
+/// Spare lines for processes that appear between the query for a list's size and the query for the
+/// list.
 const LINES_SPARE: usize = 8;
 
-/// A process with a trace, which the current thread may see.
+/// A process with a trace, visible to the current thread.
 struct Seen {
     pid: i32,
     comm: [u8; MAXCOMLEN + 1],
     facilities: u32,
-    /// It may also be debugged, and so its trace file be named (procstat(1) asks for the same).
+    /// True if the current thread may also debug the process. Only then is its trace file named, as
+    /// in procstat(1).
     is_open: bool,
     trace: Arc<Trace>,
 }
@@ -43,7 +45,8 @@ struct SeenFile {
     is_open: bool,
 }
 
-/// Returns how many bytes either list has at most, if little changes. May sleep; allocates nothing.
+/// Returns the maximum length of either list in bytes, if little changes. May sleep; allocates
+/// nothing.
 pub(crate) fn room(may_sleep: MaySleep) -> usize {
     let td = CurrentThread::get();
     let mut room: usize = LINE_MAX * LINES_SPARE;
@@ -55,13 +58,13 @@ pub(crate) fn room(may_sleep: MaySleep) -> usize {
     room
 }
 
-/// Returns how long the name of a process's trace file is in a line.
+/// Returns the length that the name of a process's trace file has in a line.
 fn name_len(p: &ProcLocked, td: CurrentThread) -> usize {
     let len = |file: Option<&File>| file.map_or(0, |file| word_len(file.storage().name()));
     p.trace().filter(|_| p.can_debug(td)).map_or(0, |trace| trace.with_file(len))
 }
 
-/// The processes that are traced. May sleep.
+/// Prints the traced processes. May sleep.
 pub(crate) fn procs(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errno> {
     answer.add(b"\nPID COMMAND FACILITIES QUEUED DROPPED BYTES FILE")?;
     let mut line = String::new();
@@ -87,8 +90,9 @@ pub(crate) fn procs(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errn
     Ok(())
 }
 
-/// The files that they are traced to, in the order in which they were opened, but for those whose opener
-/// the current thread may not see: the numbers are of all processes that are traced to a file. May sleep.
+/// Prints the trace files of these processes, in the order in which the files were opened. Leaves
+/// out files whose opener the current thread may not see, because the numbers cover all processes
+/// that are traced to a file. May sleep.
 pub(crate) fn files(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errno> {
     answer.add(b"\nPROCS RECORDS COMMITS BYTES GATHERED FILE")?;
     let td = CurrentThread::get();
@@ -104,7 +108,7 @@ pub(crate) fn files(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errn
         };
         trace.progress(look)?.1
     };
-    // In boxes, as the sort has room for some of what it sorts on the stack.
+    // Boxed, because the sort keeps some elements on the stack.
     let mut files: Vec<Box<SeenFile>> =
         seen(may_sleep).into_iter().filter_map(file_of).map(Box::new).collect();
     files.sort_unstable_by_key(|file| file.number);
@@ -121,14 +125,14 @@ pub(crate) fn files(may_sleep: MaySleep, answer: &mut Answer) -> Result<(), Errn
     Ok(())
 }
 
-/// All processes with a trace that the current thread may see. They are not locked any more.
+/// Returns all processes with a trace that the current thread may see. They are no longer locked.
 fn seen(may_sleep: MaySleep) -> Vec<Seen> {
     let td = CurrentThread::get();
     gather_traced(may_sleep, |p, give| {
         if !p.can_see(td) {
             return;
         }
-        // A reference that is not kept is not the last one: the process has another.
+        // If this reference is dropped here, it is not the last one: the process holds another.
         if let Some(trace) = p.clone_trace() {
             let (pid, facilities) = (p.proc().pid(), p.proc().traceflag());
             give(Seen { pid, comm: p.comm(), facilities, is_open: p.can_debug(td), trace });
@@ -136,7 +140,7 @@ fn seen(may_sleep: MaySleep) -> Vec<Seen> {
     })
 }
 
-/// Adds the name of a file, or a dash where it has none that may be told.
+/// Adds the name of a file, or a dash if it has no name or the name may not be shown.
 fn path(line: &mut String, name: &[u8], is_open: bool) {
     if is_open && !name.is_empty() {
         word(line, name);
@@ -145,8 +149,8 @@ fn path(line: &mut String, name: &[u8], is_open: bool) {
     }
 }
 
-/// Adds bytes as one word: what would end it, or is not printed, is a backslash and three octal
-/// digits, as vis(3) has them.
+/// Adds bytes as one word. A byte that would end the word, or is not printable, becomes a backslash
+/// and three octal digits, as in vis(3). So does a backslash.
 fn word(line: &mut String, bytes: &[u8]) {
     for byte in bytes {
         if is_plain(*byte) {

@@ -25,7 +25,7 @@ use crate::settings;
 use crate::sysctls::Sysctls;
 use crate::takeover::{Pids, TakeOver};
 
-/// The module's version, as `kern.ktrace_rs.version` has it.
+/// The module's version, shown in `kern.ktrace_rs.version`.
 const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
     Ok(version) => version,
     Err(_) => panic!("a version has no NUL"),
@@ -41,16 +41,18 @@ const EBUSY: Errno = Errno(sys::EBUSY.cast_signed());
 const ENOEXEC: Errno = Errno(sys::ENOEXEC.cast_signed());
 const EOPNOTSUPP: Errno = Errno(sys::EOPNOTSUPP.cast_signed());
 
-/// The loaded module; null before it is loaded and after.
+/// The loaded module; null before it is loaded and after it is unloaded.
 static LOADED: AtomicPtr<Loaded> = AtomicPtr::new(core::ptr::null_mut());
 
-/// What all traces share; null where no new trace may begin.
+/// The state that all traces share; null before the module has taken over, and once the stock
+/// backend is back.
 static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(core::ptr::null_mut());
 
-/// The module is about to leave: no process passes its trace on to a child.
+/// True while the module is being unloaded: no process passes its trace on to a child.
 static LEAVING: AtomicBool = AtomicBool::new(false);
 
-/// What all traces share; `None` while the module is leaving.
+/// Returns the state that all traces share, or `None` if no new trace may begin: before the module
+/// has taken over, and from the beginning of an unload.
 pub(crate) fn engine() -> Option<Arc<Engine>> {
     if is_leaving() {
         return None;
@@ -59,40 +61,41 @@ pub(crate) fn engine() -> Option<Arc<Engine>> {
     if engine.is_null() {
         return None;
     }
-    // SAFETY: the pointer is to the engine of the loaded module, which stays until no thread
-    // is inside it any more.
+    // SAFETY: the pointer is to the engine of the loaded module, which exists until no thread is
+    // inside the module.
     unsafe {
         Arc::increment_strong_count(engine);
         Some(Arc::from_raw(engine))
     }
 }
 
-/// Runs `work`, which looks at what hangs on processes, with the thread counted as one inside the module;
-/// `None`, and it is not run, where that may be the stock backend's: before this one has taken over, and from
-/// when it is about to leave.
+/// Runs `work`, which reads `p_ktrioparms` of processes, with the thread counted as inside the
+/// module. Returns `None`, without running it, if that field may belong to the stock backend:
+/// before the module has taken over, and from the beginning of an unload.
 pub(crate) fn with_engine<R>(work: impl FnOnce(&Engine) -> R) -> Option<R> {
     counted(|| engine().map(|engine| work(&engine)))
 }
 
-/// As [`with_engine`], but until the stock backend is back: for those who write what is left.
+/// Runs `work` like [`with_engine`], but until the stock backend is back: for threads that write
+/// the remaining records.
 pub(crate) fn with_engine_to_the_end<R>(work: impl FnOnce(&Engine) -> R) -> Option<R> {
     counted(|| {
-        // SAFETY: the engine of the loaded module, which stays until no thread is inside it any more.
+        // SAFETY: the engine of the loaded module exists until no thread is inside the module.
         unsafe { ENGINE.load(Ordering::Acquire).as_ref() }.map(work)
     })
 }
 
-/// Has the engine found by nobody any more, as the stock backend is back.
+/// Hides the engine from all threads, because the stock backend is back.
 pub(crate) fn forget_engine() {
     ENGINE.store(core::ptr::null_mut(), Ordering::Release);
 }
 
-/// Whether the module is about to leave.
+/// Returns whether the module is being unloaded.
 pub(crate) fn is_leaving() -> bool {
     LEAVING.load(Ordering::Acquire)
 }
 
-/// The handler of module(9): called one event at a time; may sleep.
+/// Handles an event of module(9). The linker delivers one event at a time. May sleep.
 ///
 /// # Safety
 ///
@@ -114,7 +117,7 @@ unsafe extern "C" fn ktrace_rs_modevent(_: *mut sys::module, what: c_int, _: *mu
     }
 }
 
-/// Everything that there is while the module is loaded, in the order in which it goes.
+/// The state of the loaded module, in the order in which it is dropped.
 struct Loaded {
     take_over: TakeOver,
     ast_handler: Option<AstHandler>,
@@ -152,7 +155,7 @@ fn take_over(may_sleep: MaySleep) -> Result<(), Errno> {
     take_over.install(may_sleep)?;
     #[cfg(feature = "test-park")]
     parked.report("load");
-    // Only now: it takes what hangs on a process for a trace of this backend.
+    // Only now: the handler takes `p_ktrioparms` of a process for a trace of this backend.
     let ast_handler = Some(AstHandler::register());
     let exit_handler = Some(register_exit_handler(may_sleep));
     ENGINE.store(Arc::as_ptr(&engine).cast_mut(), Ordering::Release);
@@ -173,10 +176,10 @@ fn take_over(may_sleep: MaySleep) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Refuses a kernel of another major release, whose structures and types of malloc(9) are others, and one from before
-/// [`OLDEST`].
+/// Refuses a kernel of another major release, whose structures and malloc(9) types differ, and one
+/// older than [`OLDEST`].
 fn check_release() -> Result<(), Errno> {
-    // SAFETY: the kernel's own version, which does not change.
+    // SAFETY: the version of the running kernel does not change.
     let running = unsafe { sys::osreldate }.cast_unsigned();
     if running / MAJOR != TARGET / MAJOR {
         log::print(format_args!(
@@ -199,12 +202,13 @@ fn check_release() -> Result<(), Errno> {
     Ok(())
 }
 
-/// The release that the module was built for, as `kern.ktrace_rs.target` has it.
+/// Returns the release that the module was built for, shown in `kern.ktrace_rs.target`.
 fn target_release() -> CString {
     CString::new(format!("{}.{}", TARGET / MAJOR, TARGET % MAJOR / 1000)).unwrap_or_default()
 }
 
-/// Asked before an unload that is not forced: `EBUSY` while processes are traced.
+/// Returns `EBUSY` while processes are traced. The kernel asks this before an unload that is not
+/// forced.
 fn quiesce(may_sleep: MaySleep) -> Result<(), Errno> {
     let mut pids = Pids::default();
     {
@@ -223,20 +227,20 @@ fn quiesce(may_sleep: MaySleep) -> Result<(), Errno> {
 fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
     let loaded = LOADED.load(Ordering::Acquire);
     if loaded.is_null() {
-        // It was never loaded: MOD_LOAD failed.
+        // MOD_LOAD failed: the module was never loaded.
         return Ok(());
     }
-    // SAFETY: the pointer is from load(), and the linker has one event handled at a time.
+    // SAFETY: the pointer is from Box::into_raw(), and the linker delivers one event at a time.
     let mut loaded = unsafe { Box::from_raw(loaded) };
     LEAVING.store(true, Ordering::Release);
-    // No new thread comes in that way; then wait for those that are inside.
+    // No new thread enters through the handlers. remove() then waits for the threads inside.
     loaded.ast_handler = None;
     loaded.exit_handler = None;
     match loaded.take_over.remove(may_sleep, &loaded.inside, &loaded.engine) {
         Ok(traces) => {
             #[cfg(feature = "test-park")]
             loaded.parked.report("unload");
-            // Nobody else has these; all that they had was written.
+            // No other references to these traces exist, and all of their records are written.
             drop(traces);
             LOADED.store(core::ptr::null_mut(), Ordering::Release);
             drop(loaded);
@@ -256,18 +260,20 @@ fn unload(may_sleep: MaySleep) -> Result<(), Errno> {
 }
 
 fn register_exit_handler(may_sleep: MaySleep) -> ExitHandler {
-    // SAFETY: the module is freed when TakeOver::remove() has found that nobody may call it, and no thread is inside.
+    // SAFETY: the module is freed when TakeOver::remove() has found that no thread may call the
+    // handler, and no thread is inside.
     unsafe { ExitHandler::register(may_sleep, EXIT_HANDLER) }
 }
 
 /// The handler for `TDA_MOD1` of ast(9), while it is registered.
 ///
-/// Dropping it does not wait for threads that run it: they are counted.
+/// Dropping this does not wait for threads that run the handler: the entries count them.
 struct AstHandler;
 
 impl AstHandler {
     fn register() -> Self {
-        // SAFETY: the handler has the type asked for, and is deregistered before it goes.
+        // SAFETY: the handler has the required type, and is deregistered before the module is
+        // freed.
         unsafe {
             sys::ast_register(
                 sys::TDA_MOD1.cast_signed(),
@@ -282,7 +288,7 @@ impl AstHandler {
 
 impl Drop for AstHandler {
     fn drop(&mut self) {
-        // SAFETY: registered by register().
+        // SAFETY: register() has registered the handler.
         unsafe { sys::ast_deregister(sys::TDA_MOD1.cast_signed()) };
     }
 }

@@ -1,5 +1,5 @@
-//! For the tests of the switch only: while the module is loaded and unloaded, a kernel process is
-//! inside a function that is redirected.
+//! A kernel process for the tests of the switch only. It is inside a redirected function while the
+//! module is loaded and unloaded.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -13,26 +13,26 @@ use crate::kernel::text::find_symbol;
 use crate::machine;
 use crate::takeover::pause;
 
-/// How many attempts to switch must find the process parked.
+/// Number of attempts to switch that must find the process parked.
 const WHILE_PARKED: u32 = 20;
-/// Calls until the process lets others run.
+/// Number of calls before the process lets others run.
 const CALLS: u32 = 1000;
 /// `PRI_USER` of sys/priority.h.
 const PRI_USER: i32 = -2;
 
-/// Where the function is: it does nothing with a null argument.
+/// The address of the function, which does nothing with a null argument.
 static FUNCTION: AtomicUsize = AtomicUsize::new(0);
-/// The process is parked, or has been.
+/// True once the process is parked, also afterwards.
 static ARRIVED: AtomicBool = AtomicBool::new(false);
-/// The process does not move.
+/// True while the process must stay parked.
 static PARKED: AtomicBool = AtomicBool::new(false);
-/// It is to end.
+/// True if the process must end.
 static STOP: AtomicBool = AtomicBool::new(false);
-/// Attempts that found a thread inside, since the last report.
+/// Number of attempts that found a thread inside, since the last report.
 static REFUSALS: AtomicU32 = AtomicU32::new(0);
 
-/// The process: first parked, with an address inside the function on its stack, as if it had
-/// been interrupted there; then it calls the function again and again.
+/// The process. It is first parked with an address inside the function on its stack, as if it had
+/// been interrupted there. After that it calls the function again and again.
 pub(crate) struct Parked {
     _worker: Worker,
 }
@@ -52,7 +52,7 @@ impl Parked {
         Ok(Parked { _worker: worker })
     }
 
-    /// Prints how many attempts `what` took.
+    /// Prints how often `what` was refused.
     pub(crate) fn report(&self, what: &str) {
         let missed = PARKED.swap(false, Ordering::SeqCst);
         let refusals = REFUSALS.swap(0, Ordering::Relaxed);
@@ -70,7 +70,7 @@ impl Drop for Parked {
     }
 }
 
-/// An attempt found a thread inside.
+/// Counts an attempt that found a thread inside. Ends the parking after [`WHILE_PARKED`] of them.
 pub(crate) fn note_refusal() {
     if REFUSALS.fetch_add(1, Ordering::Relaxed) + 1 >= WHILE_PARKED {
         PARKED.store(false, Ordering::SeqCst);
@@ -79,13 +79,13 @@ pub(crate) fn note_refusal() {
 
 fn run(_: MaySleep) -> Option<u32> {
     let function = FUNCTION.load(Ordering::Relaxed);
-    // SAFETY: flags that are read and written whole.
+    // SAFETY: the flags are read and written whole.
     unsafe { machine::park(function.wrapping_add(2), ARRIVED.as_ptr(), PARKED.as_ptr()) };
-    // SAFETY: the function's address and type.
+    // SAFETY: the address is that of ktr_io_params_free(), which has this type.
     let free: unsafe extern "C" fn(*mut sys::ktr_io_params) = unsafe { core::mem::transmute(function) };
     while !STOP.load(Ordering::Relaxed) {
         for _ in 0..CALLS {
-            // SAFETY: there is nothing to free.
+            // SAFETY: a null argument leaves nothing to free.
             unsafe { free(core::ptr::null_mut()) };
         }
         // SAFETY: nothing is locked.

@@ -18,9 +18,9 @@ pub(crate) struct Kernel;
 pub(crate) type Trace = ProcTrace<Kernel>;
 /// An open trace file.
 pub(crate) type File = TraceFile<Kernel>;
-/// Processes whose records could not be written.
+/// The processes whose records could not be written.
 pub(crate) type Failures = ktrace_engine::Failures<Kernel>;
-/// What all traces share.
+/// The state that all traces share.
 pub(crate) type Engine = ktrace_engine::Engine<Kernel>;
 
 impl Platform for Kernel {
@@ -32,13 +32,14 @@ impl Platform for Kernel {
 
     fn now() -> Timespec {
         let mut now = sys::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: nanotime(9) fills in what it is given.
+        // SAFETY: nanotime(9) fills in the structure.
         unsafe { sys::nanotime(&raw mut now) };
         Timespec { sec: now.tv_sec, nsec: now.tv_nsec }
     }
 
     fn ticks() -> u64 {
-        // SAFETY: set when the first CPU starts; reads the time stamp counter.
+        // SAFETY: cpu_ticks is set when the first CPU starts; the function reads the time stamp
+        // counter.
         unsafe { sys::cpu_ticks.map_or(0, |ticks| ticks()) }
     }
 

@@ -1,9 +1,9 @@
-//! The trace points: what the kernel calls when something happens in a traced process.
+//! The trace points: functions that the kernel calls for events in a traced process.
 //!
-//! All records go to the stream of the process's file. A point that may sleep also writes that, if
-//! the policy wants it ([`synchronous`]); one that may not leaves it to the return to user mode
-//! ([`asynchronous`]). A thread that is inside the tracer makes no records. Who calls, and with
-//! which locks held, stands in `sys/ktrace.h` and with each function.
+//! All records go to the stream of the process's file. A point that may sleep ([`synchronous`])
+//! also writes the stream, if the policy wants it. A point that may not sleep ([`asynchronous`])
+//! leaves that to the return to user mode. A thread that is inside the tracer makes no records. The
+//! callers and the locks that they hold are described in `sys/ktrace.h` and with each function.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -24,25 +24,26 @@ use crate::kernel::proc::{CurrentThread, ProcLocked, Thread};
 use crate::platform::{Failures, Trace};
 use crate::settings::{filesize_limit_signal, genio_size};
 
-/// Most bytes of one system call's data that a record holds, whatever
-/// `kern.ktrace.genio_size` says.
+/// Maximum length of one system call's data in a record, whatever the value of
+/// `kern.ktrace.genio_size`.
 const GENIO_MAX: usize = 16 * 1024 * 1024;
 
 const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
 
-/// Length of a sysctl's name that is asked for.
+/// Length of the buffer for the name of a sysctl.
 const MIB_NAME_LEN: usize = 128;
 
-/// System call entry. May sleep.
+/// Records a system call's entry. May sleep.
 ///
 /// # Safety
 ///
-/// `args` are `narg` registers.
+/// `args` points to `narg` registers.
 pub(crate) unsafe extern "C" fn ktrsyscall(code: c_int, narg: c_int, args: *mut sys::syscallarg_t) {
     let narg = usize::try_from(narg).unwrap_or(0);
     let registers: &[u64] = match narg {
         0 => &[],
-        // SAFETY: the caller's; syscallarg_t is a 64-bit register.
+        // SAFETY: `args` points to `narg` registers (see # Safety); syscallarg_t is a 64-bit
+        // register.
         _ => unsafe { core::slice::from_raw_parts(args.cast(), narg) },
     };
     // SAFETY: nothing is locked on the way into a system call.
@@ -50,7 +51,7 @@ pub(crate) unsafe extern "C" fn ktrsyscall(code: c_int, narg: c_int, args: *mut 
     synchronous(may_sleep, &Payload::Syscall(Syscall { code: code as i16, args: registers.into() }));
 }
 
-/// System call return. May sleep.
+/// Records a system call's return. May sleep.
 pub(crate) unsafe extern "C" fn ktrsysret(code: c_int, error: c_int, retval: sys::register_t) {
     let retval = if error == 0 { retval.cast_unsigned() } else { 0 };
     // SAFETY: nothing is locked on the way out of a system call.
@@ -58,22 +59,22 @@ pub(crate) unsafe extern "C" fn ktrsysret(code: c_int, error: c_int, retval: sys
     synchronous(may_sleep, &Payload::Sysret(Sysret { code: code as i16, error, retval }));
 }
 
-/// A path that is looked up. May sleep.
+/// Records a path that is looked up. May sleep.
 ///
 /// # Safety
 ///
 /// `path` is a string.
 pub(crate) unsafe extern "C" fn ktrnamei(path: *const c_char) {
-    // SAFETY: the caller's; a path is looked up where sleeping is allowed.
+    // SAFETY: `path` is a string (see # Safety); a path is looked up where sleeping is allowed.
     let (path, may_sleep) = unsafe { (CStr::from_ptr(path), MaySleep::new()) };
     synchronous(may_sleep, &Payload::Namei(path.to_bytes()));
 }
 
-/// A sysctl(3) that is used. May sleep.
+/// Records the use of a sysctl(3). May sleep.
 ///
 /// # Safety
 ///
-/// `name` are `namelen` numbers.
+/// `name` points to `namelen` numbers.
 pub(crate) unsafe extern "C" fn ktrsysctl(name: *mut c_int, namelen: sys::u_int) {
     if CurrentThread::get().is_in_ktrace() {
         return;
@@ -84,11 +85,12 @@ pub(crate) unsafe extern "C" fn ktrsysctl(name: *mut c_int, namelen: sys::u_int)
     question.copy_from_slice(&[0, 1]);
     let namelen = usize::try_from(namelen).unwrap_or(0);
     let Some(rest) = rest.get_mut(..namelen) else { return };
-    // SAFETY: the caller's.
+    // SAFETY: `name` points to `namelen` numbers (see # Safety).
     rest.copy_from_slice(unsafe { core::slice::from_raw_parts(name, namelen) });
     let mut text = vec![0_u8; MIB_NAME_LEN];
     let mut len = MIB_NAME_LEN;
-    // SAFETY: the name has namelen + 2 numbers, the text has len bytes, nothing is set.
+    // SAFETY: the name has namelen + 2 numbers, the text has room for len bytes, and no value is
+    // set.
     let error = unsafe {
         sys::kernel_sysctl(
             CurrentThread::get().as_ptr(),
@@ -102,60 +104,62 @@ pub(crate) unsafe extern "C" fn ktrsysctl(name: *mut c_int, namelen: sys::u_int)
             0,
         )
     };
-    // SAFETY: sysctl(3) calls this with nothing locked that forbids to sleep.
+    // SAFETY: sysctl(3) calls this with no lock held that forbids sleeping.
     let may_sleep = unsafe { MaySleep::new() };
     if let (0, Some(text)) = (error, text.get(..len)) {
         synchronous(may_sleep, &Payload::Sysctl(text));
     }
 }
 
-/// The data of a read or a write. May sleep; frees `uio`.
+/// Records the data of a read or a write. May sleep; frees `uio`.
 ///
 /// # Safety
 ///
-/// `uio` is a copy of what the system call was given, from cloneuio(9).
+/// `uio` is a copy, from cloneuio(9), of the uio that the system call was given.
 pub(crate) unsafe extern "C" fn ktrgenio(fd: c_int, rw: sys::uio_rw, uio: *mut sys::uio, error: c_int) {
-    // SAFETY: reads and writes call this when they are done, with nothing locked.
+    // SAFETY: reads and writes call this at their end, with nothing locked.
     let may_sleep = unsafe { MaySleep::new() };
     let wanted = error == 0 || (rw == sys::UIO_WRITE && error != sys::EFAULT.cast_signed());
     let record = if wanted && !CurrentThread::get().is_in_ktrace() {
-        // SAFETY: the caller's.
+        // SAFETY: `uio` is a copy from cloneuio(9) (see # Safety).
         unsafe { genio_record(may_sleep, fd, rw, &mut *uio) }
     } else {
         None
     };
-    // SAFETY: the copy is ours to free.
+    // SAFETY: the copy belongs to this function, which frees it once.
     unsafe { sys::ktrace_rs_free_iov(uio.cast()) };
     if let Some(mut record) = record {
         encoded(may_sleep, Kind::Genio, &mut record);
     }
 }
 
-/// Room for the header, and the payload, with the data that `uio` tells of.
+/// Returns the record of a read or a write, with the data that `uio` describes and room for the
+/// header. Returns `None` if the data cannot be copied. May sleep.
 fn genio_record(may_sleep: MaySleep, fd: c_int, rw: sys::uio_rw, uio: &mut sys::uio) -> Option<Vec<u8>> {
     uio.uio_offset = 0;
     uio.uio_rw = sys::UIO_WRITE;
     let len = usize::try_from(uio.uio_resid).ok()?.min(genio_size()).min(GENIO_MAX);
     let n = c_int::try_from(len).ok()?;
     let payload = Payload::Genio(Genio { fd, rw, data: &[] });
-    // SAFETY: uiomove(9) writes all of the bytes, which are no more than the uio has, or says why not. (It does not of
-    // UIO_NOCOPY, which no caller of cloneuio(9) has.)
+    // SAFETY: uiomove(9) writes all of the bytes, or returns an errno. They are no more than the
+    // uio has. With UIO_NOCOPY it writes nothing, but no caller of cloneuio(9) passes that.
     unsafe { prepared(may_sleep, &payload, len, |data| sys::uiomove(data.cast(), n, uio)) }.ok()
 }
 
-/// A structure that goes through a system call. May sleep.
+/// Records a structure that is passed through a system call. May sleep.
 ///
 /// # Safety
 ///
-/// `name` is a string, and `data` is null or `datalen` bytes of the kernel.
+/// `name` is a string, and `data` is null or points to `datalen` bytes of kernel memory.
 pub(crate) unsafe extern "C" fn ktrstruct(name: *const c_char, data: *const c_void, datalen: usize) {
-    // SAFETY: the caller's; system calls call this where they may sleep.
+    // SAFETY: `name` and `data` are as # Safety requires; system calls call this where they may
+    // sleep.
     let (name, data, may_sleep) =
         unsafe { (CStr::from_ptr(name), kernel_bytes(data, datalen), MaySleep::new()) };
     synchronous(may_sleep, &Payload::Struct(Struct { name: name.to_bytes(), data }));
 }
 
-/// As [`ktrstruct`], if there was no error.
+/// Records a structure like [`ktrstruct`], if there was no error. May sleep.
 ///
 /// # Safety
 ///
@@ -167,17 +171,17 @@ pub(crate) unsafe extern "C" fn ktrstruct_error(
     error: c_int,
 ) {
     if error == 0 {
-        // SAFETY: the caller's.
+        // SAFETY: `name` and `data` are as ktrstruct() requires (see # Safety).
         unsafe { ktrstruct(name, data, datalen) };
     }
 }
 
-/// An array of structures that goes through a system call. May sleep.
+/// Records an array of structures that is passed through a system call. May sleep.
 ///
 /// # Safety
 ///
-/// `name` is a string; `data` is null or `num_items` structures of `struct_size` bytes, of
-/// the kernel or, as `seg` says, at an address of user space, which is checked.
+/// `name` is a string. `data` is null or points to `num_items` structures of `struct_size` bytes.
+/// They are in kernel memory or, depending on `seg`, at an address of user space, which is checked.
 pub(crate) unsafe extern "C" fn ktrstructarray(
     name: *const c_char,
     seg: sys::uio_seg,
@@ -188,10 +192,10 @@ pub(crate) unsafe extern "C" fn ktrstructarray(
     if CurrentThread::get().is_in_ktrace() {
         return;
     }
-    // SAFETY: the caller's; system calls call this where they may sleep.
+    // SAFETY: `name` is a string (see # Safety); system calls call this where they may sleep.
     let (name, may_sleep) = unsafe { (CStr::from_ptr(name), MaySleep::new()) };
     let Ok(num_items) = usize::try_from(num_items) else { return };
-    // At least one item, and otherwise as many as kern.ktrace.genio_size has room for.
+    // As many items as kern.ktrace.genio_size has room for, but at least one.
     let most = genio_size().checked_div(struct_size).unwrap_or(0).max(1);
     let len = if data.is_null() { 0 } else { num_items.min(most).saturating_mul(struct_size).min(GENIO_MAX) };
     let payload = Payload::StructArray(StructArray {
@@ -204,40 +208,41 @@ pub(crate) unsafe extern "C" fn ktrstructarray(
             // SAFETY: copyin(9) checks the address of user space, and writes len bytes.
             return unsafe { sys::copyin(data, room.cast(), len) };
         }
-        // SAFETY: the caller's; len is at most num_items * struct_size, and there is room for it.
+        // SAFETY: `data` has num_items * struct_size bytes (see # Safety). len is not larger, and
+        // `room` has len bytes.
         unsafe { room.copy_from_nonoverlapping(kernel_bytes(data, len).as_ptr(), len) };
         0
     };
-    // SAFETY: both ways write len bytes.
+    // SAFETY: `fill` writes len bytes in both branches if it returns zero.
     if let Ok(mut record) = unsafe { prepared(may_sleep, &payload, len, fill) } {
         encoded(may_sleep, Kind::StructArray, &mut record);
     }
 }
 
-/// A signal that is delivered. The process and its signal actions are locked.
+/// Records the delivery of a signal. The process and its signal actions are locked.
 ///
 /// # Safety
 ///
-/// `mask` is the mask of the current thread.
+/// `mask` points to the mask of the current thread.
 pub(crate) unsafe extern "C" fn ktrpsig(
     sig: c_int,
     action: sys::sig_t,
     mask: *mut sys::sigset_t,
     code: c_int,
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: `mask` is valid (see # Safety).
     let mask = unsafe { (*mask).__bits };
     let action = action.map_or(0, |handler| handler as usize as u64);
     asynchronous(&Payload::Psig(Psig { signo: sig, action, code, mask }));
 }
 
-/// A context switch. Default mutexes may be held.
+/// Records a context switch. Default mutexes may be held.
 ///
 /// # Safety
 ///
 /// `wmesg` is null or a string.
 pub(crate) unsafe extern "C" fn ktrcsw(out: c_int, user: c_int, wmesg: *const c_char) {
-    // SAFETY: the caller's.
+    // SAFETY: `wmesg` is null or a string (see # Safety).
     let wmesg = unsafe { wait_message(wmesg) };
     asynchronous(&Payload::Csw(Csw { out: out != 0, user: user != 0, wmesg }));
 }
@@ -248,37 +253,37 @@ pub(crate) unsafe extern "C" fn ktrcsw(out: c_int, user: c_int, wmesg: *const c_
 ///
 /// `wmesg` is null or a string that lives as long as the result is used.
 pub(crate) unsafe fn wait_message<'a>(wmesg: *const c_char) -> &'a [u8] {
-    // SAFETY: the caller's.
+    // SAFETY: `wmesg` is null or a string (see # Safety).
     if wmesg.is_null() { &[] } else { unsafe { CStr::from_ptr(wmesg) }.to_bytes() }
 }
 
-/// A page fault. Vnodes may be locked.
+/// Records the beginning of a page fault. Vnodes may be locked.
 pub(crate) unsafe extern "C" fn ktrfault(vaddr: sys::vm_offset_t, fault_type: c_int) {
     fault(&Payload::Fault(Fault { vaddr, fault_type }));
 }
 
-/// The end of a page fault. As [`ktrfault`].
+/// Records the end of a page fault. Vnodes may be locked.
 pub(crate) unsafe extern "C" fn ktrfaultend(result: c_int) {
     fault(&Payload::FaultEnd(FaultEnd { result }));
 }
 
-/// Adds a record of a page fault, unless that is one of execve(2).
+/// Adds a record of a page fault, unless the fault is within execve(2).
 ///
-/// Such a fault is in the address space of the new program, which may be set-id: the user who traces
-/// the old one must not learn where it lies. No other record that is made in execve(2) has an address
-/// of it. These hold paths, wait messages and errors; `KTR_ARGS` and `KTR_ENVS` are made before, of what
-/// the old program has passed.
+/// Such a fault is in the address space of the new program, which may be set-id. The user who
+/// traces the old program must not learn the new program's addresses. No other record made in
+/// execve(2) contains one: these records hold paths, wait messages and errors. `KTR_ARGS` and
+/// `KTR_ENVS` are made before, from the strings that the old program has passed.
 fn fault(payload: &Payload<'_>) {
     if !CurrentThread::get().proc().is_in_exec() {
         asynchronous(payload);
     }
 }
 
-/// A capsicum(4) check that failed. Locks may be held; where the check was about a path, it may sleep.
+/// Records a failed capsicum(4) check. Locks may be held. May sleep if the check was about a path.
 ///
 /// # Safety
 ///
-/// `data` is null or what `cap_type` says.
+/// `data` is null or points to the member of `union ktr_cap_data` that `cap_type` selects.
 pub(crate) unsafe extern "C" fn ktrcapfail(cap_type: sys::ktr_cap_violation, data: *const c_void) {
     let thread = CurrentThread::get();
     let (code, flags) = thread.syscall();
@@ -289,25 +294,27 @@ pub(crate) unsafe extern "C" fn ktrcapfail(cap_type: sys::ktr_cap_violation, dat
     let data = if data.is_null() {
         CapData::None
     } else if cap_type == sys::CAPFAIL_NAMEI {
-        // Of an exec it is pageable, and is not touched once a lock is taken.
-        // SAFETY: the caller's.
+        // The path of an exec(2) is pageable, and must not be read once a lock is taken: it is
+        // copied.
+        // SAFETY: `data` is a path for this `cap_type` (see # Safety).
         path = unsafe { CStr::from_ptr(data.cast()) }.to_bytes().to_vec();
         CapData::Path(&path)
     } else {
-        // SAFETY: the caller's.
+        // SAFETY: `data` points to the member that `cap_type` selects (see # Safety).
         unsafe { cap_data(cap_type, data) }
     };
     let svflags = thread.proc().sv_flags();
     asynchronous(&Payload::CapFail(CapFail { cap_type, code: code as i16, svflags, data }));
 }
 
-/// Returns what a check was about that was not about a path.
+/// Returns the data of a check that was not about a path.
 ///
 /// # Safety
 ///
-/// `data` is what `cap_type` says (`union ktr_cap_data`).
+/// `data` points to the member of `union ktr_cap_data` that `cap_type` selects.
 unsafe fn cap_data<'a>(cap_type: sys::ktr_cap_violation, data: *const c_void) -> CapData<'a> {
-    // SAFETY: the caller's, in each case; an address is as long as its sa_len says.
+    // SAFETY: in each case, `data` points to the member that `cap_type` selects (see # Safety). An
+    // address is as long as its sa_len says.
     unsafe {
         match cap_type {
             sys::CAPFAIL_NOTCAPABLE | sys::CAPFAIL_INCREASE => {
@@ -328,12 +335,12 @@ unsafe fn cap_data<'a>(cap_type: sys::ktr_cap_violation, data: *const c_void) ->
 
 /// # Safety
 ///
-/// `data` is null or `len` bytes of the kernel.
+/// `data` is null or points to `len` bytes of kernel memory.
 pub(crate) unsafe fn kernel_bytes<'a>(data: *const c_void, len: usize) -> &'a [u8] {
     if data.is_null() || len == 0 {
         return &[];
     }
-    // SAFETY: the caller's.
+    // SAFETY: `data` points to `len` bytes of kernel memory (see # Safety).
     unsafe { core::slice::from_raw_parts(data.cast(), len) }
 }
 
@@ -342,14 +349,14 @@ pub(crate) fn asynchronous(payload: &Payload<'_>) {
     asynchronous_at(None, payload);
 }
 
-/// Adds a record as [`asynchronous`], for which the kernel may have noted a time.
+/// Adds a record like [`asynchronous`], with the time that the kernel has noted for it, if any.
 pub(crate) fn asynchronous_at(noted: Option<Timespec>, payload: &Payload<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace_of(payload.kind()) else { return };
     enqueue(trace, *inside.thread(), noted, payload);
 }
 
-/// Adds a record of a thread, and sees to it that it is written. May not sleep.
+/// Adds a record of a thread, and requests the drain that it needs. May not sleep.
 pub(crate) fn enqueue(trace: &Trace, thread: Thread<'_>, noted: Option<Timespec>, payload: &Payload<'_>) {
     match trace.enqueue(&thread.origin(), noted, payload) {
         Pending::Nothing => {}
@@ -367,17 +374,17 @@ pub(crate) fn synchronous(may_sleep: MaySleep, payload: &Payload<'_>) {
     commit(may_sleep, Synchronous::payload(payload));
 }
 
-/// As [`synchronous`], for a record that is encoded already, but for its header.
+/// Commits a record like [`synchronous`]. The record is already encoded, except for its header.
 pub(crate) fn encoded(may_sleep: MaySleep, kind: Kind, record: &mut [u8]) {
     commit(may_sleep, Synchronous::encoded(kind, record));
 }
 
-/// A record with `len` bytes of data behind `payload`, which `fill` writes to where it is told, or
-/// returns an errno. May sleep.
+/// Returns a record of `payload` and `len` bytes of data, with room for the header. `fill` writes
+/// the data to its argument, or returns an errno. May sleep.
 ///
 /// # Safety
 ///
-/// As for [`append`].
+/// The same as for [`append`].
 pub(crate) unsafe fn prepared(
     may_sleep: MaySleep,
     payload: &Payload<'_>,
@@ -388,7 +395,7 @@ pub(crate) unsafe fn prepared(
     let mut record = Vec::with_capacity(before.checked_add(len).ok_or(EINVAL)?);
     record.resize(before, 0);
     record.get_mut(HEADER_LEN..).and_then(|body| payload.encode(body)).ok_or(EINVAL)?;
-    // SAFETY: the caller's.
+    // SAFETY: `fill` is as append() requires (see # Safety).
     unsafe { append(may_sleep, &mut record, len, fill) }?;
     Ok(record)
 }
@@ -397,11 +404,12 @@ fn commit(may_sleep: MaySleep, record: Synchronous<'_>) {
     let Some(inside) = InKtrace::enter() else { return };
     let Some(trace) = inside.trace_of(record.kind()) else { return };
     let thread = inside.thread();
-    // Points that may sleep are in system calls: the record of the call's end writes what is before it.
+    // Points that may sleep are in system calls. The record of the call's return writes earlier
+    // records.
     let sysret_writes = thread.proc().traceflag() & Kind::Sysret.facility() != 0;
     let (pending, failures) = trace.commit(may_sleep, thread.proc().queue_room(), &thread.origin(), record);
     if thread.is_about_to_stop() {
-        // There may be no other record for a long time.
+        // The next record may come a long time later.
         trace.want_flush();
         thread.schedule_drain();
     } else if pending != Pending::Nothing && !sysret_writes {
@@ -412,14 +420,14 @@ fn commit(may_sleep: MaySleep, record: Synchronous<'_>) {
     }
 }
 
-/// Ends the tracing of processes whose records could not be written, unless it goes to another file
-/// by now, and says so. May sleep.
+/// Ends the tracing of processes whose records could not be written, and logs it. A process that is
+/// traced to another file by now stays traced. May sleep.
 pub(crate) fn write_failed(may_sleep: MaySleep, failures: Failures) {
     for failed in failures {
         let WriteFailed { pid, errno: Errno(errno), again, .. } = failed;
         let locked = ProcLocked::find(may_sleep, pid);
         let trace = locked.as_ref().and_then(ProcLocked::trace);
-        // A process that has exited was traced to it at last.
+        // A process that has exited was traced to that file until it exited.
         let abandoned = trace.map(|trace| trace.abandon(&failed));
         if abandoned == Some(Abandoned::Before) || abandoned.is_none() && again {
             continue;

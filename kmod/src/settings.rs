@@ -1,12 +1,12 @@
-//! The settings of the stock backend that are honoured here (`sysctl kern.ktrace`).
+//! The settings of the stock backend that the module honours (`sysctl kern.ktrace`).
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::kernel::text::find_symbol;
 
-/// A variable of the kernel, found by its name: a kernel without ktrace has none of them, and
-/// a module that named them could not be linked.
+/// A variable of the kernel, looked up by name. A kernel without ktrace has no such variable, and a
+/// module that referenced it could not be linked.
 struct Setting {
     name: &'static CStr,
     address: AtomicPtr<u32>,
@@ -18,17 +18,17 @@ static GENIO_SIZE: Setting = Setting::named(c"ktr_geniosize");
 /// `kern.ktrace.filesize_limit_signal`
 static FILESIZE_LIMIT_SIGNAL: Setting = Setting::named(c"ktr_filesize_limit_signal");
 
-/// Looks the settings up; false if the kernel has no ktrace. May sleep.
+/// Looks up the settings. Returns false if the kernel has no ktrace. May sleep.
 pub(crate) fn find() -> bool {
     GENIO_SIZE.find() && FILESIZE_LIMIT_SIGNAL.find()
 }
 
-/// Most bytes of data in a record.
+/// Returns the maximum length of a record's data in bytes.
 pub(crate) fn genio_size() -> usize {
     GENIO_SIZE.value() as usize
 }
 
-/// Whether a process whose trace file reached its size limit gets SIGXFSZ.
+/// Returns whether a process gets SIGXFSZ when its trace file has reached the size limit.
 pub(crate) fn filesize_limit_signal() -> bool {
     FILESIZE_LIMIT_SIGNAL.value() != 0
 }
@@ -49,7 +49,7 @@ impl Setting {
         if address.is_null() {
             return 0;
         }
-        // SAFETY: the address of an int or u_int that the kernel keeps for ever.
+        // SAFETY: the address is that of an int or u_int that the kernel never frees.
         let value = unsafe { AtomicU32::from_ptr(address) };
         value.load(Ordering::Relaxed)
     }

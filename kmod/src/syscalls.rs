@@ -22,13 +22,13 @@ const EINVAL: Errno = Errno(sys::EINVAL.cast_signed());
 const EPERM: Errno = Errno(sys::EPERM.cast_signed());
 const ESRCH: Errno = Errno(sys::ESRCH.cast_signed());
 
-/// ktrace(2). May sleep.
+/// Implements ktrace(2). May sleep.
 ///
 /// # Safety
 ///
-/// `td` is the current thread, `uap` its arguments.
+/// `td` is the current thread, `uap` points to its arguments.
 pub(crate) unsafe extern "C" fn sys_ktrace(_: *mut sys::thread, uap: *mut sys::ktrace_args) -> c_int {
-    // SAFETY: the caller's; a system call may sleep.
+    // SAFETY: `uap` points to the arguments (see # Safety); a system call may sleep.
     let (uap, may_sleep) = unsafe { (&*uap, MaySleep::new()) };
     match ktrace(may_sleep, CurrentThread::get(), uap) {
         Ok(()) => 0,
@@ -45,7 +45,7 @@ fn ktrace(may_sleep: MaySleep, td: CurrentThread, uap: &sys::ktrace_args) -> Res
         return Err(EINVAL);
     }
     let engine = module::engine().ok_or(EBUSY)?;
-    // Dropped last, when nothing is locked.
+    // Dropped last, with nothing locked.
     let file = match ops {
         sys::KTROP_CLEAR => None,
         _ => Some(Arc::new(File::new(may_sleep, engine, TraceVnode::open(may_sleep, td, uap.fname)?))),
@@ -60,15 +60,15 @@ fn ktrace(may_sleep: MaySleep, td: CurrentThread, uap: &sys::ktrace_args) -> Res
             helper::wake();
             result
         }
-        // Any other number clears, too, but asks for a file.
+        // KTROP_CLEAR. Any other number clears as well, but requires a file.
         _ => change.by_id(uap.pid, descend, None),
     };
     change.finish();
     result
 }
 
-/// Stops all tracing, and leaves the files to the helper, which writes and closes them: the module is about to leave.
-/// Gives each file to `give` before. May sleep, but waits for no file.
+/// Stops all tracing before an unload, and leaves the files to the helper, which writes and closes
+/// them. Calls `give` with each file first. May sleep, but waits for no file.
 pub(crate) fn stop_all_tracing(may_sleep: MaySleep, engine: &Engine, mut give: impl FnMut(&Arc<File>)) {
     let Some(inside) = InKtrace::enter() else { return };
     let mut change =
@@ -84,29 +84,31 @@ pub(crate) fn stop_all_tracing(may_sleep: MaySleep, engine: &Engine, mut give: i
     }
 }
 
-/// A trace that ended or goes elsewhere now.
+/// A trace that has ended, or goes to another file now.
 struct Ended {
-    /// Room that its queue needs, as things are now.
+    /// The room that its queue needs at present, in bytes.
     room: usize,
     trace: Arc<Trace>,
-    /// The file that it left.
+    /// The file that it went to before.
     file: Arc<File>,
 }
 
-/// One change to the tracing of some processes, by a thread that is inside the tracer.
+/// A change to the tracing of some processes, by a thread that is inside the tracer.
 struct Change {
     td: CurrentThread,
     facs: u32,
     may_sleep: MaySleep,
-    /// A trace for a process that has none yet: allocated before the process is locked.
+    /// A trace for a process that has none yet, allocated before the process is locked.
     spare: Option<Arc<Trace>>,
-    /// What they have queued is written, and their files closed, when nothing is locked any more.
+    /// The ended traces. Their queued records are written, and their files closed, once nothing is
+    /// locked.
     ended: Vec<Ended>,
 }
 
 impl Change {
-    /// The trace file that others trace to already with the same credential and limit, or else
-    /// `file`. The reference may become the last one: it must be dropped when nothing is locked.
+    /// Returns the trace file that other processes already trace to with the same credential and
+    /// limit, or else `file`. The reference may become the last one: it must be dropped with
+    /// nothing locked.
     fn shared(&mut self, file: &Arc<File>) -> Arc<File> {
         let mut shared = None;
         self.for_all(|_, p| {
@@ -120,7 +122,8 @@ impl Change {
         shared.unwrap_or_else(|| Arc::clone(file))
     }
 
-    /// By pid, or by process group if `pid` is negative; clears without a file.
+    /// Changes the process `pid`, or a process group if `pid` is negative. Without a file, clears
+    /// facilities.
     fn by_id(&mut self, pid: i32, descend: bool, file: Option<&Arc<File>>) -> Result<(), Errno> {
         let tree = ProcTree::lock(self.may_sleep);
         let mut changed = false;
@@ -153,7 +156,7 @@ impl Change {
         tree.family(top).fold(false, |changed, p| self.one(p, file) | changed)
     }
 
-    /// Changes one process; false if the caller may not.
+    /// Changes one process. Returns false if the caller may not.
     fn one(&mut self, p: Proc<'_>, file: Option<&Arc<File>>) -> bool {
         self.prepare(file.is_some());
         let locked = p.lock();
@@ -161,7 +164,7 @@ impl Change {
             return false;
         }
         if locked.is_exiting() {
-            // Nothing to do, and no error either.
+            // An exiting process needs no change, and is no error.
             return true;
         }
         match file {
@@ -174,7 +177,8 @@ impl Change {
                 } else {
                     locked.set_traceflag(flags);
                     if before & !flags & Kind::Sysret.facility() != 0 {
-                        // Under `return` that record would have written those of the call before it.
+                        // Under the policy `return`, the record of the call's return would have
+                        // written the call's records.
                         locked.threads().for_each(|thread| thread.schedule_drain());
                     }
                 }
@@ -186,7 +190,7 @@ impl Change {
         true
     }
 
-    /// Allocates what may be needed while a process is locked.
+    /// Allocates memory that may be needed while a process is locked.
     fn prepare(&mut self, may_begin: bool) {
         self.ended.reserve(1);
         if may_begin
@@ -204,11 +208,11 @@ impl Change {
             p.attach(spare);
         }
         let Some(trace) = p.clone_trace() else { return };
-        // A file that a set-id exec left is not traced to any more.
+        // After a set-id exec the trace may still have its file, but the process is not traced.
         let traced = p.proc().traceflag() != 0;
         let same =
             traced && trace.with_file(|old| old.is_some_and(|old| old.storage().same_file(file.storage())));
-        // A reference that is not kept is not the last one: the process has another.
+        // If this reference is dropped here, it is not the last one: the process holds another.
         if !same && let Some(old) = trace.set_file(Some(Arc::clone(file))) {
             self.ended.push(Ended { room: p.proc().queue_room(), trace, file: old });
         }
@@ -219,7 +223,7 @@ impl Change {
     /// Ends the tracing of one process.
     fn end(&mut self, p: &ProcLocked<'_>) {
         p.set_traceflag(0);
-        // A reference that is not kept is not the last one: the process has another.
+        // If this reference is dropped here, it is not the last one: the process holds another.
         if let Some(trace) = p.clone_trace()
             && let Some(old) = trace.set_file(None)
         {
@@ -227,7 +231,7 @@ impl Change {
         }
     }
 
-    /// Ends all tracing to a file; `EPERM` if some of it may not be ended.
+    /// Ends all tracing to a file. Returns `EPERM` if the caller may not end some of it.
     fn clear_file(&mut self, file: &Arc<File>) -> Result<(), Errno> {
         let mut result = Ok(());
         self.for_all(|change, p| {
@@ -245,8 +249,9 @@ impl Change {
         result
     }
 
-    /// Does something with each process; several times, where what has ended needs more room. Nothing is
-    /// allocated under the lock: who has to free memory may need the list.
+    /// Calls `work` with each process. Repeats the walk if it runs out of room for ended traces.
+    /// Nothing is allocated under `allproc_lock`, because a thread that frees memory may need the
+    /// list.
     fn for_all(&mut self, mut work: impl FnMut(&mut Self, &ProcLocked<'_>)) {
         loop {
             self.ended.reserve(1);
@@ -266,16 +271,16 @@ impl Change {
         }
     }
 
-    /// Whether the caller may change the tracing of a process: nobody but root where root
-    /// set it, and otherwise whoever may debug it.
+    /// Returns whether the caller may change the tracing of a process. The caller must be allowed
+    /// to debug the process and, if root has set its tracing, have root's privilege.
     fn may_change(&self, p: &ProcLocked<'_>) -> bool {
         let by_root = p.proc().traceflag() & sys::KTRFAC_ROOT != 0;
         (!by_root || self.td.has_privilege(sys::PRIV_KTRACE)) && p.can_debug(self.td)
     }
 
-    /// Writes what the ended traces have queued, and closes their files. Nothing is locked.
+    /// Writes the queued records of the ended traces, and closes their files. Nothing is locked.
     ///
-    /// While this thread hangs with one of several files, the helper writes the others.
+    /// If there are several files, the helper writes the others while this thread hangs with one.
     fn finish(self) {
         let engine = module::engine().filter(|_| self.ended.len() > 1);
         if let Some(engine) = &engine {
@@ -290,13 +295,13 @@ impl Change {
     }
 }
 
-/// utrace(2). May sleep.
+/// Implements utrace(2). May sleep.
 ///
 /// # Safety
 ///
-/// `td` is the current thread, `uap` its arguments.
+/// `td` is the current thread, `uap` points to its arguments.
 pub(crate) unsafe extern "C" fn sys_utrace(_: *mut sys::thread, uap: *mut sys::utrace_args) -> c_int {
-    // SAFETY: the caller's; a system call may sleep.
+    // SAFETY: `uap` points to the arguments (see # Safety); a system call may sleep.
     let (uap, may_sleep) = unsafe { (&*uap, MaySleep::new()) };
     if CurrentThread::get().proc().traceflag() & Kind::User.facility() == 0 {
         return 0;
@@ -305,10 +310,10 @@ pub(crate) unsafe extern "C" fn sys_utrace(_: *mut sys::thread, uap: *mut sys::u
         return EINVAL.0;
     }
     let fill = |data: *mut u8| {
-        // SAFETY: copyin(9) checks the address of user space, and there is room for len bytes.
+        // SAFETY: copyin(9) checks the address of user space, and `data` has room for len bytes.
         unsafe { sys::copyin(uap.addr, data.cast(), uap.len) }
     };
-    // SAFETY: copyin(9) writes all of the bytes, or says why not.
+    // SAFETY: copyin(9) writes all of the bytes, or returns an errno.
     match unsafe { prepared(may_sleep, &Payload::User(&[]), uap.len, fill) } {
         Ok(mut record) => {
             encoded(may_sleep, Kind::User, &mut record);

@@ -31,17 +31,17 @@ const READ_ONLY: u32 = sys::CTLFLAG_RD | sys::CTLFLAG_MPSAFE;
 type Handler =
     unsafe extern "C" fn(*mut sys::sysctl_oid, *mut c_void, sys::intmax_t, *mut sys::sysctl_req) -> c_int;
 
-/// The tree, from load to unload.
+/// The sysctl tree, from load to unload.
 ///
-/// Dropping it waits for whoever is reading it. May sleep.
+/// Dropping this waits for threads that are reading the tree. May sleep.
 pub(crate) struct Sysctls {
     context: Box<UnsafeCell<sys::sysctl_ctx_list>>,
-    /// What the nodes point to.
+    /// Text that a node points to.
     target: CString,
     _engine: Arc<Engine>,
 }
 
-/// A setting of `kern.ktrace_rs`, loader tunable too.
+/// A setting of `kern.ktrace_rs`, also a loader tunable.
 struct Setting {
     name: &'static CStr,
     description: &'static CStr,
@@ -76,7 +76,7 @@ static SETTINGS: [Setting; 4] = [
     },
 ];
 
-/// A setting of `kern.ktrace_rs` that is a word.
+/// A setting of `kern.ktrace_rs` whose value is a word.
 struct Word {
     name: &'static CStr,
     description: &'static CStr,
@@ -84,7 +84,7 @@ struct Word {
     set: fn(&Settings, &[u8]) -> Result<(), Errno>,
 }
 
-/// Most bytes of a word, with the NUL behind it.
+/// Maximum length of a word in bytes, including the NUL.
 const WORD_LEN: usize = 32;
 
 static WORDS: [Word; 2] = [
@@ -115,7 +115,7 @@ static WORDS: [Word; 2] = [
     },
 ];
 
-/// The letters that ktrace(1) has for trace points in all releases.
+/// The letters of ktrace(1) for trace points that all releases have.
 static LETTERS: [(u8, u32); 10] = [
     (b'c', sys::KTRFAC_SYSCALL | sys::KTRFAC_SYSRET),
     (b'f', sys::KTRFAC_FAULT | sys::KTRFAC_FAULTEND),
@@ -133,18 +133,18 @@ fn letters() -> impl Iterator<Item = &'static (u8, u32)> {
     LETTERS.iter().chain(&release::LETTERS)
 }
 
-/// The letters of trace points (`KTRFAC_…`).
+/// Returns the letters of trace points (`KTRFAC_…`).
 pub(crate) fn letters_of(facilities: u32) -> impl Iterator<Item = u8> {
     letters().filter(move |(_, of_letter)| facilities & of_letter != 0).map(|(letter, _)| *letter)
 }
 
-/// As many bytes as there is room for in front of a NUL.
+/// Copies as many bytes as fit before a NUL.
 fn copy(bytes: impl Iterator<Item = u8>, out: &mut [u8]) {
     let room = out.len().saturating_sub(1);
     out.iter_mut().take(room).zip(bytes).for_each(|(to, from)| *to = from);
 }
 
-/// What is traced now, a line for each.
+/// A list of traced processes or trace files, with a line for each.
 struct List {
     name: &'static CStr,
     description: &'static CStr,
@@ -156,7 +156,7 @@ static LISTS: [List; 2] = [
     List { name: c"files", description: c"Trace files that are written", print: listing::files },
 ];
 
-/// A value of `kern.ktrace_rs.stats`, and its number for the handler.
+/// A value of `kern.ktrace_rs.stats`. Its index in [`VALUES`] is its number for the handler.
 struct Value {
     name: &'static CStr,
     description: &'static CStr,
@@ -201,7 +201,7 @@ static VALUES: [Value; 13] = [
     Value {
         name: c"waited",
         description: c"Microseconds that writes to trace files took",
-        // SAFETY: any number of ticks will do.
+        // SAFETY: cputick2usec() accepts any number of ticks.
         read: |engine, _| unsafe { sys::cputick2usec(engine.stats.waited.fetch()) },
     },
     Value {
@@ -212,7 +212,8 @@ static VALUES: [Value; 13] = [
     Value {
         name: c"queued",
         description: c"Bytes that are not written yet",
-        // Bytes may be counted out before they are counted in.
+        // The sum may be negative for a moment, because bytes may be subtracted before they are
+        // added.
         read: |engine, _| u64::try_from(engine.stats.queued.fetch().cast_signed()).unwrap_or(0),
     },
     Value {
@@ -238,8 +239,8 @@ static VALUES: [Value; 13] = [
 ];
 
 impl Sysctls {
-    /// Registers the tree, and sets what loader tunables say. `EEXIST` if the kernel has a name of it already, which is
-    /// printed. May sleep.
+    /// Registers the tree, and applies loader tunables. If the kernel already has one of the names,
+    /// prints it and returns `EEXIST`. May sleep.
     pub(crate) fn register(
         engine: &Arc<Engine>,
         version: &'static CStr,
@@ -247,11 +248,11 @@ impl Sysctls {
     ) -> Result<Self, Errno> {
         // SAFETY: all zero is a context that sysctl_ctx_init(9) accepts.
         let context = Box::new(UnsafeCell::new(unsafe { MaybeUninit::zeroed().assume_init() }));
-        // SAFETY: the context stays where it is until it is freed.
+        // SAFETY: the context does not move until it is freed.
         unsafe { sys::sysctl_ctx_init(context.get()) };
         let tree = Sysctls { context, target, _engine: Arc::clone(engine) };
         let engine: *const Engine = Arc::as_ptr(engine);
-        // SAFETY: a node that the kernel keeps for ever.
+        // SAFETY: the kernel never frees this node.
         let kern = unsafe { &raw mut sys::sysctl___kern.oid_children };
         let root = tree.node(kern, c"ktrace_rs", c"ktrace(4) backend")?;
         tree.text(root, c"version", c"Version of the module", version)?;
@@ -285,7 +286,7 @@ impl Sysctls {
                 root,
                 list.name,
                 list.description,
-                // Not for sysctl -a: a list may be long.
+                // Hidden from sysctl -a, because a list may be long.
                 sys::CTLTYPE_STRING | READ_ONLY | sys::CTLFLAG_SKIP,
                 engine.cast_mut().cast(),
                 number as sys::intmax_t,
@@ -316,7 +317,8 @@ impl Sysctls {
     ) -> Result<*mut sys::sysctl_oid_list, Errno> {
         let kind = sys::CTLTYPE_NODE | READ_ONLY;
         let oid = self.add(parent, name, description, kind, core::ptr::null_mut(), 0, None, c"N")?;
-        // SAFETY: sysctl_add_oid(9) has returned the new node, which stays until the tree is freed.
+        // SAFETY: sysctl_add_oid(9) has returned the new node, which exists until the tree is
+        // freed.
         Ok(unsafe { &raw mut (*oid).oid_children })
     }
 
@@ -381,8 +383,8 @@ impl Sysctls {
         handler: Option<Handler>,
         format: &CStr,
     ) -> Result<*mut sys::sysctl_oid, Errno> {
-        // SAFETY: the parent is a node of the tree or the kernel's; name and description are
-        // copied; the format is static; what the handler is given stays until the tree is freed.
+        // SAFETY: the parent is a node of the tree or the kernel's. Name and description are
+        // copied, and the format is static. The handler's arguments exist until the tree is freed.
         let oid = unsafe {
             sys::sysctl_add_oid(
                 self.context.get(),
@@ -411,12 +413,12 @@ impl Sysctls {
 
 impl Drop for Sysctls {
     fn drop(&mut self) {
-        // SAFETY: the context was initialised by register(); nobody else has it.
+        // SAFETY: register() has initialised the context, and no other code has it.
         unsafe { sys::sysctl_ctx_free(self.context.get()) };
     }
 }
 
-/// A setting of [`SETTINGS`]: `EINVAL` for a value out of range.
+/// Reads or changes a setting of [`SETTINGS`]. Returns `EINVAL` for a value out of range.
 ///
 /// # Safety
 ///
@@ -432,7 +434,7 @@ unsafe extern "C" fn set(
     // SAFETY: the engine outlives the tree.
     let settings = unsafe { &(*arg1.cast::<Engine>()).settings };
     let mut value = (setting.get)(settings);
-    // SAFETY: handles the u_int that it is given.
+    // SAFETY: sysctl_handle_int() reads and writes the u_int `value` only.
     let error = unsafe { sys::sysctl_handle_int(oid, (&raw mut value).cast(), 0, req) };
     // SAFETY: the request is valid while the handler runs.
     if error != 0 || unsafe { (*req).newptr.is_null() } {
@@ -447,7 +449,7 @@ unsafe extern "C" fn set(
     }
 }
 
-/// A setting of [`WORDS`]: `EINVAL` for a word that is none.
+/// Reads or changes a setting of [`WORDS`]. Returns `EINVAL` for an unknown word.
 ///
 /// # Safety
 ///
@@ -464,7 +466,8 @@ unsafe extern "C" fn set_word(
     let settings = unsafe { &(*arg1.cast::<Engine>()).settings };
     let mut text = [0_u8; WORD_LEN];
     (word.get)(settings, &mut text);
-    // SAFETY: handles a string of at most so many bytes.
+    // SAFETY: sysctl_handle_string() handles a string of at most WORD_LEN bytes, the size of
+    // `text`.
     let error =
         unsafe { sys::sysctl_handle_string(oid, text.as_mut_ptr().cast(), WORD_LEN as sys::intmax_t, req) };
     // SAFETY: the request is valid while the handler runs.
@@ -478,7 +481,7 @@ unsafe extern "C" fn set_word(
     }
 }
 
-/// A list of [`LISTS`].
+/// Prints a list of [`LISTS`].
 ///
 /// # Safety
 ///
@@ -493,8 +496,8 @@ unsafe extern "C" fn print_list(
     let Some(list) = list else { return ENOENT.0 };
     // SAFETY: a handler of sysctl(9) may sleep.
     let may_sleep = unsafe { MaySleep::new() };
-    // SAFETY: the request is the handler's. Its buffer is wired before the thread is counted as one inside the
-    // module, where it must not wait for the caller's pages.
+    // SAFETY: the request is the handler's. Its buffer is wired before the thread is counted as
+    // inside the module, where it must not wait for the caller's pages.
     let answer = unsafe { Answer::begin(may_sleep, req) };
     match answer.and_then(|answer| hand_out(list, may_sleep, answer)) {
         Ok(()) => 0,
@@ -502,7 +505,7 @@ unsafe extern "C" fn print_list(
     }
 }
 
-/// Hands out a list, line by line, or says how large a buffer it wants. May sleep.
+/// Prints a list line by line, or sets the size of the buffer that it needs. May sleep.
 fn hand_out(list: &List, may_sleep: MaySleep, mut answer: Answer) -> Result<(), Errno> {
     if answer.is_size_probe() {
         answer.set_size(module::with_engine(|_| listing::room(may_sleep)).unwrap_or(1));
@@ -512,7 +515,7 @@ fn hand_out(list: &List, may_sleep: MaySleep, mut answer: Answer) -> Result<(), 
     answer.add(b"\0")
 }
 
-/// A value of [`VALUES`].
+/// Reads a value of [`VALUES`].
 ///
 /// # Safety
 ///
@@ -529,7 +532,7 @@ unsafe extern "C" fn stat(
     reply(may_sleep, oid, req, || value.map_or(0, |value| (value.read)(engine, may_sleep)))
 }
 
-/// Records of one type: written, or `DROPPED`.
+/// Reads the number of written records of one type, or of dropped ones if `DROPPED`.
 ///
 /// # Safety
 ///
@@ -547,7 +550,8 @@ unsafe extern "C" fn stat_of_type<const DROPPED: bool>(
     reply(may_sleep, oid, req, || kind.map_or(0, |kind| counters.get(kind).fetch()))
 }
 
-/// Hands out a statistic; `EPERM` to a caller who may not see everyone that it is of. May sleep.
+/// Returns a statistic to the caller of sysctl(3), or `EPERM` if that thread may not see all
+/// processes that the statistic covers. May sleep.
 fn reply(
     may_sleep: MaySleep,
     oid: *mut sys::sysctl_oid,
@@ -558,20 +562,21 @@ fn reply(
         return EPERM.0;
     }
     let mut value = read();
-    // SAFETY: called by handlers, with what they were given; hands out the value.
+    // SAFETY: handlers call this with their own arguments; sysctl_handle_64() hands out `value`.
     unsafe { sys::sysctl_handle_64(oid, (&raw mut value).cast(), 0, req) }
 }
 
-/// What hides processes from some, and the privilege to see them nevertheless.
+/// Settings that hide processes, and the privileges to see them nevertheless.
 static HIDING: [(&CStr, u32); 3] = [
     (c"security.bsd.see_other_uids", sys::PRIV_SEEOTHERUIDS),
     (c"security.bsd.see_other_gids", sys::PRIV_SEEOTHERGIDS),
     (c"security.bsd.see_jail_proc", sys::PRIV_SEEJAILPROC),
 ];
 
-/// Whether the current thread may see the processes of all users and jails. May sleep.
+/// Returns whether the current thread may see the processes of all users and jails. May sleep.
 ///
-/// init(8) is in no jail, and hidden by whatever else mac(4) hides processes with.
+/// init(8) is checked as well. It is in no jail, and a mac(4) policy that hides processes hides it,
+/// too.
 fn may_see_all(may_sleep: MaySleep) -> bool {
     const INIT: i32 = 1;
     let td = CurrentThread::get();

@@ -1,8 +1,8 @@
-//! Redirecting the stock backend's functions to this module, and giving them back.
+//! Redirection of the stock backend's functions to this module, and their restoration.
 //!
-//! Both happen with every CPU stopped, all functions at once or none: the kernel never
-//! runs with a mix of both backends. The switch waits for a moment when no thread is
-//! inside the backend that is left.
+//! Each switch happens with every CPU stopped, and changes all functions or none. The kernel
+//! therefore never runs with a mix of both backends. A switch waits until no thread is inside the
+//! backend that is being replaced.
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -29,32 +29,34 @@ use crate::module::forget_engine;
 use crate::platform::{Engine, File, Trace};
 use crate::syscalls::stop_all_tracing;
 
-/// How often a switch is tried, and the pause between, in units of 2^-32 s: ten
-/// milliseconds, so that all takes some seconds at the most.
+/// The number of attempts to switch, and the pause between two. The pause is ten milliseconds, in
+/// units of 2^-32 s, so that all attempts take a few seconds at most.
 const TRIES: u32 = 500;
 const PAUSE: i64 = (1 << 32) / 100;
 
-/// Most pids that a message names.
+/// Maximum number of pids that a message names.
 const PIDS: usize = 16;
 
-/// Bytes at the beginning of a function that its own jump may take: behind an instruction to land on, and the first of the
-/// frame.
+/// Bytes at the beginning of a function that its own jump may take. The jump may stand behind a
+/// landing instruction and the first instruction of the frame.
 const ISLANDS: usize = DETOUR_MAX + 8;
 
 const EBUSY: Errno = Errno(sys::EBUSY.cast_signed());
 const EOPNOTSUPP: Errno = Errno(sys::EOPNOTSUPP.cast_signed());
 
-/// Global functions that belong to no ktrace backend although their names or addresses may look so: `ktr(9)` has one.
+/// Global functions that belong to no ktrace backend, although their names or addresses suggest it.
+/// ktr(9) has one.
 const HARMLESS: [&CStr; 1] = [c"ktr_tracepoint"];
 
-/// A function of the backend, and what replaces it.
+/// A function of the backend, and its replacement.
 struct Target {
     entry: &'static Entry,
     function: Function,
 }
 
 impl Target {
-    /// Looks the functions of the backend up that this kernel has; prints which one is missing.
+    /// Looks up the functions of the backend that this kernel has. Prints the name of a missing
+    /// one.
     #[inline(never)]
     fn find_all() -> Result<Vec<Target>, Errno> {
         let found = |entry: &'static Entry| {
@@ -71,7 +73,8 @@ impl Target {
         all_entries().filter_map(found).collect()
     }
 
-    /// Plans the detour, with its island in `host` from `islands` on, which moves past it; prints why there is none.
+    /// Plans the detour, with its island in `host` at `islands`, which is advanced past it. Prints
+    /// the reason if no detour is possible.
     #[inline(never)]
     fn patch(
         &self,
@@ -119,18 +122,18 @@ impl Target {
     }
 }
 
-/// Prints the name of a global function of the backend that is not among `targets`, if there is one: the module would
-/// replace a part of the backend only. May sleep.
+/// Refuses a backend with a global function that is not among `targets`, and prints its name: the
+/// module would replace only a part of that backend. May sleep.
 ///
-/// `kern_ktrace.c` is compiled to one stretch of text. All its functions that others call are within `backend`, or
-/// begin with `ktr`, as those of sys/ktrace.h do.
+/// `kern_ktrace.c` is compiled to one stretch of text. A function that other files call is within
+/// `backend`, or its name begins with `ktr`, like those of sys/ktrace.h.
 #[inline(never)]
 fn refuse_unknown(may_sleep: MaySleep, targets: &[Target], backend: &Range<usize>) -> Result<(), Errno> {
     each_function(may_sleep, |name, address| {
         let belongs = name.to_bytes().starts_with(b"ktr") || backend.contains(&address);
         let is_known =
             || HARMLESS.contains(&name) || targets.iter().any(|target| target.function.address() == address);
-        // Nobody calls a static function but the backend itself.
+        // Only the backend itself calls its static functions.
         if !belongs || is_known() || Symbol::at(address).is_some_and(|symbol| symbol.is_static) {
             return Ok(());
         }
@@ -142,7 +145,8 @@ fn refuse_unknown(may_sleep: MaySleep, targets: &[Target], backend: &Range<usize
     })
 }
 
-/// Prints which system call or handler of ast(9) is not the backend's, if there is one. May sleep.
+/// Refuses a kernel in which a system call or a handler of ast(9) is not the backend's, and prints
+/// its name. May sleep.
 #[inline(never)]
 fn refuse_replaced(may_sleep: MaySleep, targets: &[Target]) -> Result<(), Errno> {
     let refuse = |what: &str| {
@@ -171,19 +175,20 @@ fn refuse_replaced(may_sleep: MaySleep, targets: &[Target]) -> Result<(), Errno>
 
 /// The stock functions and their redirections.
 pub(crate) struct TakeOver {
-    /// The functions of the stock backend, which lie side by side with the static ones among them.
+    /// The functions of the stock backend, which are adjacent, with static ones among them.
     backend: Range<usize>,
-    /// Where the redirected functions begin.
+    /// The addresses of the redirected functions.
     begins: Vec<usize>,
     patches: Vec<Patch>,
 }
 
 impl TakeOver {
-    /// Looks the stock functions up; or prints what is wrong with them, and returns
+    /// Looks up the stock functions. If they are unsuitable, prints the reason and returns
     ///
-    /// - `EOPNOTSUPP` if the kernel has none (options KTRACE), has one that the module does not know, or one that cannot
-    ///   be overwritten;
-    /// - `EBUSY` if something else redirects them already, or may have probes in what a jump would overwrite.
+    /// - `EOPNOTSUPP` if the kernel has none (options KTRACE), has one that the module does not
+    ///   know, or one that cannot be overwritten;
+    /// - `EBUSY` if another tool or module redirects them already, handles `TDA_MOD1` of ast(9), or
+    ///   may have probes in the bytes that a jump would overwrite.
     ///
     /// May sleep.
     #[inline(never)]
@@ -201,7 +206,8 @@ impl TakeOver {
         let start = functions().map(Function::address).min().unwrap_or(0);
         let backend = start..functions().map(Function::end).max().unwrap_or(0);
         refuse_unknown(may_sleep, &targets, &backend)?;
-        // Of a redirected function all but the beginning is dead: that of the longest one has room for islands.
+        // All code of a redirected function behind its beginning is dead. The longest one has room
+        // for islands.
         let Some(host) = functions().max_by_key(|function| function.end() - function.address()) else {
             return Err(EOPNOTSUPP);
         };
@@ -215,8 +221,8 @@ impl TakeOver {
         Ok(TakeOver { backend, begins, patches })
     }
 
-    /// Replaces the stock backend; or changes nothing, prints why, and returns `EBUSY` if a
-    /// process is traced, or threads do not leave the stock functions.
+    /// Replaces the stock backend. If a process is traced, or threads do not leave the stock
+    /// functions, changes nothing, prints the reason, and returns `EBUSY`. May sleep.
     pub(crate) fn install(&self, may_sleep: MaySleep) -> Result<(), Errno> {
         let mut stacks = Stacks::new(may_sleep);
         for _ in 0..TRIES {
@@ -227,12 +233,12 @@ impl TakeOver {
                     for p in stopped.processes().filter(|p| p.traceflag() != 0 || p.has_trace()) {
                         pids.push(p.pid());
                     }
-                    // Another tool may have come since prepare().
+                    // Another tool may have patched a function since prepare().
                     let stock = self.patches.iter().all(Patch::is_stock);
                     if pids.is_empty() && stock && !self.stock_is_in_use(stopped) {
                         for patch in &self.patches {
-                            // SAFETY: every CPU is stopped and serialises; no thread is inside
-                            // the function; prepare() has asked whether it can be overwritten.
+                            // SAFETY: every CPU is stopped and serialises; no thread is inside the
+                            // function; prepare() has checked that it can be overwritten.
                             unsafe { patch.write() };
                         }
                         return true;
@@ -257,11 +263,13 @@ impl TakeOver {
         Err(EBUSY)
     }
 
-    /// Whether a thread is inside the stock backend, or has left it something to do.
+    /// Returns whether a thread is inside the stock backend, or has queued a record for it.
     ///
-    /// A thread in `TDP_INKTRACE` may be in a function that lies elsewhere, or that was jumped to, so that no return address tells.
+    /// A thread with `TDP_INKTRACE` counts as inside. It may be in a function elsewhere, or in one
+    /// that was entered by a jump, so that no return address shows it.
     fn stock_is_in_use(&self, stopped: &Stopped<'_>) -> bool {
-        // A thread at its first instruction has not begun a function; and a pointer to it is no sign of a thread inside.
+        // A thread at the first instruction has not begun the function. A pointer to that
+        // instruction is no sign of a thread inside.
         let is_inside = |address| self.backend.contains(&address) && !self.begins.contains(&address);
         stopped.processes().any(Proc::has_stock_records)
             || stopped.threads().any(|thread| {
@@ -275,15 +283,17 @@ impl TakeOver {
             })
     }
 
-    /// Gives the stock backend back, once no thread is inside the module any more, and returns the traces that processes
-    /// still had, which nobody uses now.
+    /// Restores the stock backend, once no thread is inside the module. Returns the traces that
+    /// processes still had, which no thread uses any more.
     ///
-    /// A thread may be between a trace point's look at `p_traceflag` and its call. The stock function looks again, under its
-    /// own mutex, and makes no record of a process that is not traced.
+    /// A thread may be between a trace point's check of `p_traceflag` and its call. The stock
+    /// function checks again, under its own mutex, and makes no record of a process that is not
+    /// traced.
     ///
-    /// No new trace must begin, and the handlers for ast(9) and eventhandler(9) be deregistered. `EBUSY`, with
-    /// nothing changed but that all tracing has ended, if threads do not leave, or files cannot be written. The helper
-    /// writes and closes these: the linker is locked here, and must not hang with a disk.
+    /// The caller prevents new traces, and has deregistered the handlers for ast(9) and
+    /// eventhandler(9). Returns `EBUSY` if threads do not leave, or files cannot be written. All
+    /// tracing has ended then, but nothing else has changed. The helper writes and closes the
+    /// files: the linker is locked here, and must not hang with a disk. May sleep.
     pub(crate) fn remove(
         &self,
         may_sleep: MaySleep,
@@ -296,18 +306,19 @@ impl TakeOver {
         let mut stacks = Stacks::new(may_sleep);
         let mut traces = Vec::new();
         for _ in 0..TRIES {
-            // A ktrace(2) or fork(2) that had begun before may have begun another trace.
+            // A ktrace(2) or fork(2) that was in progress may have begun another trace.
             let give =
                 |file: &Arc<File>| ended.push((Arc::downgrade(file), Arc::clone(file.storage().name())));
             stop_all_tracing(may_sleep, engine, give);
             helper::wake();
-            // Not under the lock: who has to free memory may need the list. Some more for those that are born meanwhile.
+            // Not allocated under the lock: a thread that frees memory may need the list. The spare
+            // room is for processes created meanwhile.
             let count = {
                 let allproc = AllProc::lock(may_sleep);
                 allproc.processes().count()
             };
             traces.reserve(count.saturating_add(count / 4).saturating_add(16));
-            // What nobody is about to call now, nobody calls later.
+            // If no thread is about to call the handler now, none will later.
             let done = !event::may_be_called(EXIT_HANDLER) && {
                 let _allproc = AllProc::lock(may_sleep);
                 stop_machine(&mut stacks, |stopped| {
@@ -330,7 +341,8 @@ impl TakeOver {
                     for p in stopped.processes() {
                         // SAFETY: nothing else runs, and no thread is inside the module.
                         if let Some(trace) = unsafe { p.take_trace() } {
-                            // There is room for one of each process: this does not allocate.
+                            // `traces` has room for the trace of each process: this does not
+                            // allocate.
                             traces.push(trace);
                         }
                     }
@@ -358,8 +370,8 @@ impl TakeOver {
         Err(EBUSY)
     }
 
-    /// Whether a thread was interrupted in a jump or in an entry, where the count misses it. Threads that
-    /// wait are counted.
+    /// Returns whether a thread was interrupted in a jump or in an entry, where the count misses
+    /// it. Waiting threads are counted.
     fn module_is_in_use(&self, stopped: &Stopped<'_>) -> bool {
         let is_uncounted = uncounted();
         let in_patch = |address| {
@@ -373,7 +385,7 @@ impl TakeOver {
     }
 }
 
-/// Whether the kernel has a module. May sleep.
+/// Returns whether the kernel has the module `name`. May sleep.
 fn is_loaded(may_sleep: MaySleep, name: &CStr) -> bool {
     let _modules = SxShared::modules(may_sleep);
     // SAFETY: the list of modules is locked.
@@ -386,7 +398,7 @@ pub(crate) fn pause(_: MaySleep) {
     unsafe { sys::pause_sbt(c"ktrswch".as_ptr(), PAUSE, 0, 0) };
 }
 
-/// Some pids for a message, and how many there are in all. Does not allocate.
+/// Some pids for a message, and the number of all of them. Does not allocate.
 #[derive(Default)]
 pub(crate) struct Pids {
     first: [i32; PIDS],
@@ -407,7 +419,7 @@ impl Pids {
 }
 
 impl core::fmt::Display for Pids {
-    /// `pid 7 is`, or `pids 7, 8, 9 are`.
+    /// Writes `pid 7 is`, or `pids 7, 8, 9 are`.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(if self.count == 1 { "pid" } else { "pids" })?;
         for (index, pid) in self.first.iter().take(self.count).enumerate() {
