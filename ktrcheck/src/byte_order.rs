@@ -1,11 +1,12 @@
-//! Traces from a machine of another byte order.
+//! Detection of traces from a machine of another byte order.
 
 use ktrace_format::HEADER_LEN;
 
 use crate::head::Head;
 
-/// Ends of the fields of `struct ktr_header`, and whether a field is a number. `struct ktr_header_v0` has
-/// the same up to `ktr_tid`.
+/// End offset of each field of `struct ktr_header`, and whether the field is a number.
+///
+/// `struct ktr_header_v0` has the same fields up to `ktr_tid`.
 const FIELDS: [(usize, bool); 10] = [
     (4, true),
     (6, true),
@@ -19,8 +20,9 @@ const FIELDS: [(usize, bool); 10] = [
     (HEADER_LEN, false),
 ];
 
-/// Whether the bytes are not the front of a trace, but would be one with the bytes of each number turned
-/// round.
+/// Returns whether `bytes` become a valid header once the bytes of each number are reversed.
+///
+/// Returns `false` if they are a valid header as they stand.
 pub(crate) fn is_other(bytes: &[u8]) -> bool {
     let mut turned = Vec::with_capacity(HEADER_LEN);
     for (end, is_number) in FIELDS {

@@ -1,14 +1,17 @@
-//! Follows a trace from its start to its end.
+//! The check of a trace from its start to its end.
 //!
-//! What is right although it looks as if something were missing:
+//! Some traces look incomplete and are not:
 //!
-//! - a thread's first record in a system call is a RET: it is new, or its tracing began inside a call;
-//! - a thread's last CALL has no RET: it or its process ended, was killed, or its tracing ended;
-//! - either in the middle, where `ktrace -c` ended tracing and another ktrace(1) began it again: there is a
-//!   `KTR_PROCCTOR`, which kernels write when tracing begins or changes.
+//! - A thread's first record in a system call is a RET. The thread is new, or its tracing began
+//!   inside a call.
+//! - A thread's last CALL has no RET. The thread or its process ended or was killed, or its tracing
+//!   ended.
+//! - Either case occurs in the middle of a trace, where `ktrace -c` ended tracing and another
+//!   ktrace(1) began it again. Kernels mark such a place with a `KTR_PROCCTOR`, which they write
+//!   when tracing begins or changes.
 //!
-//! Behind a drop mark, and behind damaged bytes, nothing is expected of system calls that began before:
-//! what is missing is reported once.
+//! After a drop mark or damaged bytes, system calls that began earlier are not checked. Missing
+//! records are thus reported once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -20,64 +23,64 @@ use crate::reader::{Item, Reader};
 use crate::threads::{Edge, MAX_THREADS, Threads};
 use crate::{Class, Finding, Source, What};
 
-/// Which records have to be in the order in which they were made.
+/// Scope in which records must be in timestamp order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// All of the trace, and so those of each thread; but for those that the kernel dates back.
+    /// The whole trace, and so each thread, except for records that the kernel backdates.
     #[default]
     File,
-    /// Those of each thread.
+    /// Each thread on its own.
     Thread,
 }
 
-/// What is remembered of a process, or of several that had its id one after the other.
+/// State kept for a process, or for several processes that used one id in succession.
 #[derive(Clone, Debug, Default)]
 pub struct Process {
-    /// Its last name, ended by a NUL.
+    /// Last name of the process, with a terminating NUL.
     pub comm: [u8; MAXCOMLEN + 1],
-    /// Records by type.
+    /// Number of records of each type.
     pub records: PerKind<u64>,
-    /// Records of types that are not known.
+    /// Number of records of unknown types.
     pub unknown: u64,
-    /// Records that are marked `KTR_DROP`.
+    /// Number of records marked `KTR_DROP`.
     pub drops: u64,
     threads: Threads,
-    /// Times that tracing began, or records were dropped.
+    /// Number of times that tracing began or records were dropped.
     gaps: u64,
 }
 
-/// What a trace holds.
+/// Summary of the contents of a trace.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Processes by id.
     pub processes: BTreeMap<i32, Process>,
-    /// Records that are marked `KTR_DROP`, by type.
+    /// Number of records marked `KTR_DROP`, for each type.
     pub drops: PerKind<u64>,
-    /// Records, of unknown types too.
+    /// Number of records, unknown types included.
     pub records: u64,
-    /// Threads that were followed.
+    /// Number of threads that were followed.
     pub threads: u64,
-    /// Records of threads that were not followed because there were [`MAX_THREADS`] already.
+    /// Number of records of threads that were not followed, because [`MAX_THREADS`] already were.
     pub not_followed: u64,
-    /// How much was found of what.
+    /// Number of findings of each class.
     pub found: BTreeMap<Class, u64>,
 }
 
 impl Summary {
-    /// Whether nothing was found.
+    /// Returns whether the trace has no findings.
     pub fn is_whole(&self) -> bool {
         self.found.is_empty()
     }
 }
 
-/// A trace that is being checked.
+/// A check in progress.
 pub struct Check<'a, S: ?Sized> {
     reader: Reader<'a, S>,
     state: State,
 }
 
 impl<'a, S: Source + ?Sized> Check<'a, S> {
-    /// Starts; `progress` is told again and again how many bytes are read.
+    /// Starts a check. `progress` is called repeatedly with the number of bytes read.
     pub fn new(source: &'a S, order: Order, progress: &'a dyn Fn(u64)) -> Self {
         let mut state = State { order, ..State::default() };
         if source.size() == 0 {
@@ -86,7 +89,9 @@ impl<'a, S: Source + ?Sized> Check<'a, S> {
         Check { reader: Reader::new(source, progress), state }
     }
 
-    /// Reads on to the next thing that is wrong; `None` at the end. An error is one of reading.
+    /// Returns the next finding, or `None` at the end of the trace.
+    ///
+    /// An error is a failed read.
     pub fn next_finding(&mut self) -> io::Result<Option<Finding>> {
         loop {
             if let Some(finding) = self.state.findings.pop_front() {
@@ -99,29 +104,31 @@ impl<'a, S: Source + ?Sized> Check<'a, S> {
         }
     }
 
-    /// What the trace holds, as far as it was read.
+    /// Returns the summary of the part of the trace that was read.
     pub fn finish(self) -> Summary {
         self.state.summary
     }
 }
 
-/// What is known of a trace up to where it was read.
+/// State of a check up to the current position in the trace.
 #[derive(Default)]
 struct State {
     summary: Summary,
     order: Order,
-    /// When the last record was made that the kernel has not dated back.
+    /// Time of the last record that the kernel did not backdate.
     last: Timespec,
-    /// Threads that are followed now.
+    /// Number of threads followed now.
     followed: usize,
-    /// Damaged places.
+    /// Number of damaged places so far.
     gaps: u64,
-    /// Not told yet: no more than one record can have.
+    /// Findings not reported yet, at most those of a single record.
     findings: VecDeque<Finding>,
 }
 
-/// Returns whether a kernel may have made this record late, with the time of before: FreeBSD 15.1 makes
-/// both records of a sleep when that is over (`ktrcsw_out()` of sys/ktrace.h).
+/// Returns whether a kernel may have backdated this record.
+///
+/// FreeBSD 15.1 makes both records of a sleep after the sleep has ended (`ktrcsw_out()` in
+/// sys/ktrace.h).
 fn is_dated_back(payload: Option<Payload<'_>>) -> bool {
     matches!(payload, Some(Payload::Csw(Csw { out: true, user: false, .. })))
 }
@@ -172,7 +179,7 @@ impl State {
         }
     }
 
-    /// Counts a record of a process, and follows its thread.
+    /// Counts a record of a process and follows its thread.
     fn follow(&mut self, head: &Head, payload: Option<Payload<'_>>) -> [Option<What>; 2] {
         let header = &head.header;
         let process = self.summary.processes.entry(header.pid).or_default();
@@ -202,7 +209,7 @@ impl State {
                 Some(Payload::Sysret(ret)) => Some(Edge::Ret(ret.code)),
                 _ => None,
             };
-            // Either number only grows: the sum is the same where both are.
+            // Both numbers only grow, so equal sums mean that neither has changed.
             let gap = self.gaps + process.gaps;
             process.threads.follow(header.tid, header.time, gap, edge)
         } else {

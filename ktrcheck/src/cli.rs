@@ -13,13 +13,14 @@ use crate::{Check, Order, Source, TraceFile};
 
 /// Says whether trace files of ktrace(1) are whole.
 ///
-/// A file is whole if it is one record after the other to its end, each of a known type and with what its
-/// type asks for; no record is older than the one before it of its thread; CALL and RET of each thread take turns
-/// and match; and no record is marked KTR_DROP. Where that is not so, it says at which byte, and goes on at the
-/// next record. Trace points for system calls have to be on both for CALL and for RET, as ktrace(1) has them.
+/// A file is whole if it is one record after the other to its end, each of a known type and with
+/// what its type asks for; no record is older than the one before it of its thread; CALL and RET
+/// of each thread take turns and match; and no record is marked KTR_DROP. Where that is not so, it
+/// says at which byte, and goes on at the next record. Trace points for system calls have to be on
+/// both for CALL and for RET, as ktrace(1) has them.
 ///
-/// Not asked for is the CALL of a thread's first RET, nor the RET of its last CALL, nor those where tracing
-/// was switched off and on again.
+/// Not asked for is the CALL of a thread's first RET, nor the RET of its last CALL, nor those where
+/// tracing was switched off and on again.
 #[derive(Debug, Parser)]
 #[command(
     name = "ktrcheck",
@@ -49,7 +50,7 @@ pub fn main() -> ExitCode {
         match run(&cli, path) {
             Ok(true) => {}
             Ok(false) => status = status.max(1),
-            // Whoever reads has seen enough: head(1), a pager.
+            // The reader of the output, such as head(1) or a pager, has closed it.
             Err(error) if is_broken_pipe(&error) => return ExitCode::from(2),
             Err(error) => {
                 eprintln!("ktrcheck: {error:#}");
@@ -64,7 +65,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
-/// Checks a file and prints what is found. Says whether it is whole.
+/// Checks a file, prints the findings, and returns whether the file is whole.
 fn run(cli: &Cli, path: &Path) -> Result<bool> {
     let file = TraceFile::open(path).with_context(|| path.display().to_string())?;
     let out: Box<dyn Write> = if cli.quiet { Box::new(io::sink()) } else { Box::new(io::stdout()) };
@@ -83,7 +84,7 @@ fn run(cli: &Cli, path: &Path) -> Result<bool> {
     Ok(summary.is_whole())
 }
 
-/// A progress bar on standard error; indicatif shows it on a terminal only.
+/// Creates a progress bar on standard error. indicatif shows it only on a terminal.
 fn bar(cli: &Cli, path: &Path, size: u64) -> ProgressBar {
     if cli.quiet {
         return ProgressBar::hidden();
@@ -92,7 +93,7 @@ fn bar(cli: &Cli, path: &Path, size: u64) -> ProgressBar {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");
     let bar = ProgressBar::new(size).with_style(style).with_message(path.display().to_string());
-    // Where reading fails it goes away as well.
+    // Clears the bar even if a read fails.
     bar.with_finish(ProgressFinish::AndClear)
 }
 

@@ -1,4 +1,4 @@
-//! What makes a trace not whole.
+//! Faults that a check can find in a trace.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,80 +6,80 @@ use ktrace_format::Kind;
 
 use crate::NotAHeader;
 
-/// Something that a whole trace does not have, and where.
+/// A fault in a trace, and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Where in the trace the record begins, or should begin, in bytes from the start.
+    /// Offset in bytes at which the record begins or should begin.
     pub offset: u64,
-    /// Process and thread of the record, if there is one.
+    /// Process and thread of the record, if there is a record.
     pub thread: Option<(i32, i64)>,
-    /// What it is.
+    /// The fault.
     pub what: What,
 }
 
-/// What can be wrong.
+/// Fault of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// There is nothing in the trace.
+    /// The trace is empty.
     Empty,
-    /// The trace is from a machine of another byte order, and was not read.
+    /// The trace is from a machine of another byte order and was not read.
     OtherByteOrder,
-    /// Bytes that are no record.
+    /// Bytes that are not a record.
     NotARecord {
-        /// Where the next record begins; none if there is no other.
+        /// Offset of the next record, or `None` if no record follows.
         next: Option<u64>,
-        /// What is wrong at their front.
+        /// Reason why the bytes are not a header.
         why: NotAHeader,
     },
     /// The trace ends inside this record.
     CutOff,
-    /// The record does not hold what its type asks for.
+    /// The payload does not fit the record's type.
     Payload(Kind),
-    /// The record is of a type that is not known, by its number.
+    /// The record is of an unknown type, given by its number.
     Type(u16),
-    /// The record is older than the one before it in the trace.
+    /// The record is older than the previous record of the trace.
     OlderInFile,
-    /// The record is older than the one before it of its thread.
+    /// The record is older than the previous record of its thread.
     OlderInThread,
-    /// A CALL of a thread whose last one has no RET.
+    /// A CALL of a thread whose previous CALL has no RET.
     CallInCall {
         /// The system call that begins.
         code: i16,
-        /// The one that has no RET.
+        /// The system call without a RET.
         open: i16,
     },
-    /// A RET of this system call, and no CALL before it.
+    /// A RET of this system call without a CALL before it.
     RetWithoutCall(i16),
-    /// A RET of another system call than the CALL before it.
+    /// A RET of a system call other than that of the CALL before it.
     RetOfOther {
         /// The system call that ends.
         code: i16,
-        /// The one that began.
+        /// The system call that began.
         open: i16,
     },
     /// Records of the process were dropped before this one (`KTR_DROP`).
     Drop,
 }
 
-/// Findings that are counted together.
+/// Class of findings that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// The trace cannot be read here.
+    /// Places at which the trace cannot be read.
     Damaged,
-    /// Records of a type that is not known.
+    /// Records of an unknown type.
     Type,
-    /// Records that are older than the one before them in the trace.
+    /// Records older than the previous record of the trace.
     OlderInFile,
-    /// Records that are older than the one before them of their thread.
+    /// Records older than the previous record of their thread.
     OlderInThread,
-    /// CALL without RET, RET without CALL.
+    /// CALL without RET, or RET without CALL.
     Call,
-    /// `KTR_DROP`.
+    /// Records marked `KTR_DROP`.
     Drop,
 }
 
 impl What {
-    /// What it is counted with.
+    /// Returns the class that this finding is counted in.
     pub fn class(&self) -> Class {
         match self {
             What::Empty

@@ -1,11 +1,11 @@
-//! Headers that a kernel can have written.
+//! Record headers with only values that a kernel can write.
 
 use std::fmt::{self, Display, Formatter};
 use std::ops::{Range, RangeInclusive};
 
 use ktrace_format::{AnyHeader, CAP_FAIL_LEN, DecodeError, EXTERR_LEN, KTR_TYPE, Kind, MAXPATHLEN, Version};
 
-/// Types that have a bit in `KTRFAC_MASK`, of which later releases may use more.
+/// Record types that have a bit in `KTRFAC_MASK`. Later releases may use more of them.
 const TYPES: Range<u16> = 1..24;
 
 /// `PID_MAX` (`sys/proc.h`).
@@ -20,32 +20,32 @@ const KTR_USER_MAXLEN: u32 = 2048;
 /// Size of `struct ktr_csw_old`, which has no wait message.
 const CSW_OLD_LEN: u32 = 8;
 
-/// Size of `struct ktr_cap_fail` when it was two sets of rights, up to FreeBSD 14.1.
+/// Size of `struct ktr_cap_fail` up to FreeBSD 14.1, where it was two sets of rights.
 const CAP_FAIL_OLD_LEN: u32 = 40;
 
-/// Longest name of a sysctl(3), with its NUL, in a `KTR_SYSCTL`.
+/// Maximum length of a sysctl(3) name in a `KTR_SYSCTL`, including its NUL.
 const SYSCTL_LEN: u32 = 128;
 
-/// Why bytes are not the header of a record.
+/// Reason why bytes are not the header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAHeader {
-    /// The trace ends before the header does.
+    /// The trace ends inside the header.
     Short,
-    /// `ktr_version` is none that is known.
+    /// `ktr_version` is not a known version.
     Version,
-    /// `ktr_type` is none that could be traced.
+    /// `ktr_type` is not a type that can be traced.
     Type,
-    /// `ktr_len` is none that the type can have.
+    /// `ktr_len` is not a length that the type can have.
     Length,
-    /// `ktr_pid` is no process.
+    /// `ktr_pid` is not a process id.
     Pid,
-    /// `ktr_comm` does not end.
+    /// `ktr_comm` has no terminating NUL.
     Comm,
-    /// `ktr_time` is no time.
+    /// `ktr_time` is not a valid time.
     Time,
-    /// `ktr_tid` is no thread.
+    /// `ktr_tid` is not a thread id.
     Tid,
-    /// `ktr_cpu` is no CPU.
+    /// `ktr_cpu` is not a CPU number.
     Cpu,
 }
 
@@ -65,20 +65,21 @@ impl Display for NotAHeader {
     }
 }
 
-/// A header each of whose fields a kernel can have written.
+/// A header in which every field has a value that a kernel can write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
-    /// What it says.
+    /// The decoded header.
     pub(crate) header: AnyHeader,
-    /// Its type; none if this program does not know it.
+    /// Type of the record, or `None` if this program does not know it.
     pub(crate) kind: Option<Kind>,
     /// Length of the payload in bytes.
     pub(crate) len: u32,
 }
 
 impl Head {
-    /// Reads the header at the front of `bytes`, which are at least [`HEADER_LEN`](ktrace_format::HEADER_LEN)
-    /// unless the trace ends.
+    /// Reads the header at the front of `bytes`.
+    ///
+    /// `bytes` has at least [`HEADER_LEN`](ktrace_format::HEADER_LEN) bytes unless the trace ends.
     pub(crate) fn read(bytes: &[u8]) -> Result<Head, NotAHeader> {
         let header = AnyHeader::decode(bytes).map_err(|error| match error {
             DecodeError::Truncated => NotAHeader::Short,
@@ -110,7 +111,7 @@ impl Head {
         Ok(Head { header, kind, len })
     }
 
-    /// Whether bytes could be the front of a header, by a quick look.
+    /// Returns whether `bytes` could begin with a header, by a quick test of type and process id.
     pub(crate) fn may_begin(bytes: &[u8]) -> bool {
         let [_, _, _, _, t0, t1, _, _, p0, p1, p2, p3, ..] = bytes else {
             return false;
@@ -120,17 +121,17 @@ impl Head {
         TYPES.contains(&ktr_type) && (1..=PID_MAX).contains(&pid)
     }
 
-    /// Length of the header in bytes.
+    /// Returns the length of the header in bytes.
     pub(crate) fn header_len(&self) -> u64 {
         header_len(self.header.version)
     }
 
-    /// Length of the record in bytes.
+    /// Returns the length of the record in bytes.
     pub(crate) fn record_len(&self) -> u64 {
         self.header_len().saturating_add(u64::from(self.len))
     }
 
-    /// Whether the payload is of an older layout, whose every value is good.
+    /// Returns whether the payload has an older layout, in which every value is valid.
     pub(crate) fn is_of_old_layout(&self) -> bool {
         matches!(
             (self.kind, self.len),
@@ -138,7 +139,7 @@ impl Head {
         )
     }
 
-    /// Whether all records of the type are as long as this one, so that its length is sure.
+    /// Returns whether all records of this type have this length, so that the length is certain.
     pub(crate) fn is_of_fixed_len(&self) -> bool {
         self.kind.is_some_and(|kind| {
             let lengths = lengths(kind);
@@ -147,12 +148,12 @@ impl Head {
     }
 }
 
-/// [`Version::header_len`] as the difference of two offsets.
+/// Returns [`Version::header_len`] as a difference of two offsets.
 pub(crate) fn header_len(version: Version) -> u64 {
     version.header_len() as u64
 }
 
-/// Whether a payload of this type can have this length.
+/// Returns whether a payload of this type can have this length.
 fn fits(kind: Kind, len: u32) -> bool {
     match kind {
         Kind::Syscall => lengths(kind).contains(&len) && len.is_multiple_of(8),
@@ -162,7 +163,7 @@ fn fits(kind: Kind, len: u32) -> bool {
     }
 }
 
-/// Lengths in bytes of the payloads of this type, as kernels write them now.
+/// Returns the possible payload lengths of this type in bytes, as kernels write them now.
 fn lengths(kind: Kind) -> RangeInclusive<u32> {
     match kind {
         // Up to eight arguments.

@@ -1,12 +1,13 @@
-//! Says whether a trace file is whole.
+//! Checks whether a trace file is whole.
 //!
-//! From the bytes up: a [`Source`] is read through a window of a fixed size; a head is a
-//! header that a kernel can have written; the reader takes record after record, and finds the
-//! next one behind bytes that are none; [`Check`] follows what processes and threads did, and a
-//! [`Finding`] is what it does not like. [`cli`] is the program.
+//! The modules, from the bytes up: a [`Source`] is read through a window of a fixed size. A head is
+//! a header that a kernel can have written. The reader returns one record after another, and finds
+//! the next record after bytes that are not one. [`Check`] follows processes and threads, and
+//! reports each fault as a [`Finding`]. [`cli`] is the program.
 //!
-//! Memory does not grow with the file: one buffer, a count for each process, of which there are no
-//! more than process ids, and a little for each of up to [`MAX_THREADS`] threads: less than 100 megabytes in all.
+//! Memory does not grow with the file. It holds one buffer, a count for each process, and a little
+//! state for each of up to [`MAX_THREADS`] threads. The number of processes is limited by the
+//! number of process ids. The total is below 100 megabytes.
 #![forbid(unsafe_code)]
 
 mod byte_order;

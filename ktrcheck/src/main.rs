@@ -1,4 +1,4 @@
-//! `ktrcheck`: says whether trace files are whole.
+//! `ktrcheck`: checks whether trace files are whole.
 
 use std::process::ExitCode;
 

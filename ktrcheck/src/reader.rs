@@ -1,4 +1,4 @@
-//! Takes the records of a trace one after the other, and finds the next one behind bytes that are none.
+//! The reader of a trace, which also finds the next record after bytes that are not one.
 
 use std::io;
 
@@ -8,36 +8,37 @@ use crate::head::{Head, NotAHeader, header_len};
 use crate::window::Window;
 use crate::{Source, byte_order};
 
-/// Bytes that are in memory at a time.
+/// Number of bytes held in memory at a time.
 const WINDOW: usize = 256 * 1024;
 
-/// Bytes that are in memory of another place, where a record's end is looked at.
+/// Number of bytes held from another place, used to check the end of a record.
 const AHEAD: usize = 4096;
 
-/// Bytes of a payload that are looked at. Only data is longer.
+/// Number of payload bytes that are checked. Only data payloads are longer.
 const FRONT: usize = 4096;
 
-/// Records that have to follow one another where bytes behind a damage are taken for records again. Two are
-/// enough: what is asked of a header is true of one in 2^100.
+/// Number of consecutive records required to resume after damage.
+///
+/// Two are enough: random bytes pass the checks of a header with a probability of 2^-100.
 const LINKS: usize = 2;
 
-/// A header has a byte that is not zero, its type, among its first so many.
+/// Length of a header's front that contains its type, and so a byte that is not zero.
 const TYPE_END: u64 = 6;
 
-/// What stands at one place of a trace.
+/// Item at one position of a trace.
 #[derive(Debug)]
 pub(crate) enum Item<'a> {
-    /// A record, and the first bytes of its payload.
+    /// A record and the first bytes of its payload.
     Record(Head, &'a [u8]),
-    /// No record, up to where the next one begins if there is one.
+    /// Bytes that are not a record, up to the next record if one follows.
     Damage { next: Option<u64>, why: NotAHeader },
-    /// A record that ends behind the end of the trace.
+    /// A record that extends past the end of the trace.
     CutOff,
-    /// The first record of a trace of another byte order. No other item follows.
+    /// The first record of a trace of another byte order. No other item follows it.
     OtherByteOrder,
 }
 
-/// Reads a trace from its start to its end.
+/// Reader of a trace from its start to its end.
 pub(crate) struct Reader<'a, S: ?Sized> {
     source: &'a S,
     size: u64,
@@ -48,7 +49,7 @@ pub(crate) struct Reader<'a, S: ?Sized> {
 }
 
 impl<'a, S: Source + ?Sized> Reader<'a, S> {
-    /// Tells `progress` how many bytes are read.
+    /// Creates a reader that calls `progress` with the number of bytes read.
     pub(crate) fn new(source: &'a S, progress: &'a dyn Fn(u64)) -> Self {
         Reader {
             source,
@@ -60,7 +61,7 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
         }
     }
 
-    /// What stands next, and its offset; `None` at the end.
+    /// Returns the next item and its offset, or `None` at the end of the trace.
     pub(crate) fn next(&mut self) -> io::Result<Option<(u64, Item<'_>)>> {
         let at = self.next;
         (self.progress)(at);
@@ -103,8 +104,10 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
         Ok(Some((at, Item::Record(head, bytes.get(..len).unwrap_or_default()))))
     }
 
-    /// Where other records begin before the end of the record at `at`, if it is not its length that is
-    /// right: nothing is at its end that could be a record, nor is what lies behind that.
+    /// Returns the offset inside the record at `at` where other records begin.
+    ///
+    /// Returns `None` if the record's length is right: a record begins at its end, or damage does
+    /// whose length leads to further records.
     fn inside(&mut self, at: u64, head: &Head, end: u64) -> io::Result<Option<u64>> {
         if end == self.size || head.is_of_fixed_len() {
             return Ok(None);
@@ -116,7 +119,7 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
         Ok(found.filter(|found| *found < end))
     }
 
-    /// The end of a record with a bad header at `at`, if the length in it leads to another record.
+    /// Returns the end of a record with a bad header at `at`, if its length leads to other records.
     fn behind(&mut self, at: u64) -> io::Result<Option<u64>> {
         let len = self.ahead.from(at, HEADER_LEN)?.first_chunk().copied().map(i32::from_ne_bytes);
         let Some(len) = len.and_then(|len| u64::try_from(len).ok()) else {
@@ -131,7 +134,7 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
         Ok(None)
     }
 
-    /// The first offset from `at` on where records follow one another.
+    /// Returns the first offset at or after `at` where consecutive records begin.
     fn scan(&mut self, mut at: u64) -> io::Result<Option<u64>> {
         while self.size.saturating_sub(at) >= HEADER_V0_LEN as u64 {
             (self.progress)(at);
@@ -155,8 +158,10 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
         Ok(None)
     }
 
-    /// Whether records follow one another from `at` on, [`LINKS`] of them or up to the end, where the last
-    /// one may be cut off.
+    /// Returns whether consecutive records begin at `at`.
+    ///
+    /// [`LINKS`] records are required, or fewer up to the end of the trace, where the last may be
+    /// cut off.
     fn is_followed(&mut self, mut at: u64) -> io::Result<bool> {
         for link in 0..LINKS {
             if at >= self.size {
@@ -175,7 +180,7 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
         Ok(true)
     }
 
-    /// The header at `at`, which does not move the window.
+    /// Returns the header at `at` without moving the window.
     fn head(&mut self, at: u64) -> io::Result<Result<Head, NotAHeader>> {
         let bytes = match self.window.held(at, HEADER_LEN) {
             Some(bytes) => bytes,
@@ -185,7 +190,7 @@ impl<'a, S: Source + ?Sized> Reader<'a, S> {
     }
 }
 
-/// How many bytes at the front are zero; some fewer if there are others behind.
+/// Returns the number of zero bytes at the front. It may be too low if other bytes follow them.
 fn zeroes(bytes: &[u8]) -> usize {
     const CHUNK: usize = 64;
     let is_zero = |chunk: &&[u8]| chunk.iter().fold(0, |all, byte| all | byte) == 0;

@@ -1,4 +1,4 @@
-//! Prints what was found, and what a trace holds.
+//! The printed findings and summary of a trace.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use ktrace_format::Kind;
 
 use crate::{Class, Finding, MAX_THREADS, Summary};
 
-/// Findings of each class that are shown unless all are asked for.
+/// Number of findings of each class that are shown unless all are requested.
 const SHOWN: u64 = 20;
 
-/// What is printed of one trace.
+/// Printed report of one trace.
 pub(crate) struct Report<'a, W> {
     out: W,
     name: &'a Path,
@@ -20,7 +20,9 @@ pub(crate) struct Report<'a, W> {
 }
 
 impl<'a, W: Write> Report<'a, W> {
-    /// A report of the trace with this name: of all that is found, or of the first [`SHOWN`] of a class.
+    /// Creates a report of the trace of this name.
+    ///
+    /// It shows all findings, or the first [`SHOWN`] of each class.
     pub(crate) fn new(out: W, name: &'a Path, all: bool) -> Self {
         Report { out, name, all, found: BTreeMap::new() }
     }
@@ -38,7 +40,7 @@ impl<'a, W: Write> Report<'a, W> {
         Ok(())
     }
 
-    /// Prints the counts, and whether the trace is whole.
+    /// Prints the counts and whether the trace is whole.
     pub(crate) fn summary(mut self, summary: &Summary) -> io::Result<()> {
         if summary.records > 0 {
             self.types(summary)?;

@@ -1,4 +1,4 @@
-//! Where the bytes of a trace come from.
+//! Sources of a trace's bytes.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -8,20 +8,21 @@ use std::path::Path;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-/// A trace of a size that is known, whose bytes can be read in any order.
+/// A trace of known size whose bytes can be read in any order.
 pub trait Source {
-    /// Its size in bytes.
+    /// Returns the size in bytes.
     fn size(&self) -> u64;
 
-    /// Reads what is at `offset` until `buffer` is full. There are as many bytes before the end.
+    /// Fills `buffer` with the bytes at `offset`. The trace has that many bytes there.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
-    /// The first offset from `offset` on at which there may be anything but zeroes; the size if
-    /// there is none.
+    /// Returns the first offset at or after `offset` where there may be a byte other than zero.
+    ///
+    /// Returns the size if there is none.
     fn data_from(&self, offset: u64) -> u64;
 }
 
-/// A regular file, as long as it was when it was opened.
+/// A regular file, of the length that it had when it was opened.
 #[derive(Debug)]
 pub struct TraceFile {
     file: File,
@@ -31,7 +32,7 @@ pub struct TraceFile {
 impl TraceFile {
     /// Opens a file.
     pub fn open(path: &Path) -> io::Result<TraceFile> {
-        // Asked before it is opened: opening a fifo waits for who writes to it.
+        // Check before the open: opening a fifo blocks until a writer opens it.
         if !fs::metadata(path)?.is_file() {
             return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
         }
@@ -54,7 +55,7 @@ impl Source for TraceFile {
         match seek(&self.file, SeekFrom::Data(offset)) {
             Ok(data) => data.min(self.size),
             Err(Errno::NXIO) => self.size,
-            // A file system that knows no holes.
+            // The file system does not support holes.
             Err(_) => offset,
         }
     }

@@ -1,4 +1,4 @@
-//! What the threads of all processes do, for their order in time and for CALL and RET.
+//! State of all threads, for timestamp order and the pairing of CALL and RET.
 
 use std::collections::HashMap;
 
@@ -6,39 +6,40 @@ use ktrace_format::Timespec;
 
 use crate::What;
 
-/// Threads of live processes that are followed. Records of others are counted, and no more.
+/// Maximum number of threads of live processes that are followed. Records of further threads are
+/// only counted.
 pub const MAX_THREADS: usize = 1 << 18;
 
 /// System calls that do not return (`sys/syscall.h`): exit(2), thr_exit(2), abort2(2).
 const NEVER_RETURN: [i16; 3] = [1, 431, 463];
 
-/// What is known of a thread and system calls.
+/// Position of a thread with respect to system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Nothing: its tracing begins, or records are missing.
+    /// Unknown: its tracing begins, or records are missing.
     Unknown,
-    /// It is in user mode.
+    /// The thread is in user mode.
     User,
-    /// It is in this system call.
+    /// The thread is in this system call.
     Call(i16),
 }
 
 /// A thread that is followed.
 #[derive(Clone, Copy, Debug)]
 struct Thread {
-    /// When its last record was made.
+    /// Time of the thread's last record.
     last: Timespec,
     place: Place,
-    /// The gap that the place was known behind.
+    /// Gap number at the time when `place` was last valid.
     gap: u64,
 }
 
 /// The beginning or the end of a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Edge {
-    /// `KTR_SYSCALL`
+    /// A `KTR_SYSCALL` of this system call.
     Call(i16),
-    /// `KTR_SYSRET`
+    /// A `KTR_SYSRET` of this system call.
     Ret(i16),
 }
 
@@ -49,19 +50,20 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Whether this thread is followed.
+    /// Returns whether this thread is followed.
     pub(crate) fn has(&self, tid: i64) -> bool {
         self.by_tid.contains_key(&tid)
     }
 
-    /// Forgets them, and says how many they were.
+    /// Removes all threads and returns their number.
     pub(crate) fn clear(&mut self) -> usize {
         std::mem::take(&mut self.by_tid).len()
     }
 
-    /// Takes a record of a thread, which is new if it was not seen before. `gap` is another number
-    /// than for the record before where records of the process may be missing between them. Says whether
-    /// the record is older, and what is wrong with the system call that begins or ends.
+    /// Follows a record of a thread, and adds the thread if it is new.
+    ///
+    /// `gap` changes wherever records of the process may be missing. Returns whether the record is
+    /// too old, and any fault of the system call that begins or ends.
     pub(crate) fn follow(
         &mut self,
         tid: i64,

@@ -42,7 +42,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(1),
         Err(error) => {
-            // Whoever reads has seen enough: head(1), a pager.
+            // The reader of the output, such as head(1) or a pager, has closed it.
             let quiet =
                 error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
             if !quiet {
@@ -53,7 +53,7 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Returns how many records were dropped.
+/// Runs the program and returns the number of dropped records.
 fn run(cli: &Cli) -> Result<u64> {
     let mut out = io::stdout();
     let mut before = Snapshot::take()?;
@@ -72,7 +72,7 @@ fn run(cli: &Cli) -> Result<u64> {
         let now = Snapshot::take()?;
         let rates = now.rates_since(&before);
         if is_terminal {
-            // Home, and clear what is below.
+            // Move the cursor home, and clear the screen below it.
             out.write_all(b"\x1b[H\x1b[J")?;
         }
         let rows = if is_terminal { rows() } else { usize::MAX };
@@ -84,7 +84,7 @@ fn run(cli: &Cli) -> Result<u64> {
     Ok(before.dropped())
 }
 
-/// Lines that there is room for on the terminal.
+/// Returns the number of lines that fit on the terminal.
 fn rows() -> usize {
     rustix::termios::tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row)).max(4) - 1
 }

@@ -1,5 +1,6 @@
-//! The lists `kern.ktrace_rs.procs` and `kern.ktrace_rs.files`: a line with the names of the columns, and
-//! one for each process or file, in words.
+//! Parser of the lists `kern.ktrace_rs.procs` and `kern.ktrace_rs.files`.
+//!
+//! Each is a line of column names, followed by a line of words for each process or file.
 
 use std::collections::HashMap;
 
@@ -9,38 +10,38 @@ use serde::Serialize;
 /// A traced process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Process {
-    /// Its number.
+    /// Process id.
     pub(crate) pid: i32,
-    /// Its program.
+    /// Program name.
     pub(crate) command: String,
-    /// Trace points that are on, as letters of ktrace(1).
+    /// Enabled trace points, as the letters of ktrace(1).
     pub(crate) facilities: String,
-    /// Bytes of records that it has queued.
+    /// Bytes of queued records.
     pub(crate) queued: u64,
-    /// Records that were dropped.
+    /// Number of dropped records.
     pub(crate) dropped: u64,
-    /// Bytes of records that it has made.
+    /// Bytes of records that the process has made.
     pub(crate) bytes: u64,
-    /// The trace file; none where it has no name or may not be told.
+    /// The trace file, or `None` if it has no name or the name may not be shown.
     pub(crate) file: Option<String>,
 }
 
 /// An open trace file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct File {
-    /// Its name, if it has one that may be told.
+    /// Name of the file, if it has one that may be shown.
     pub(crate) file: Option<String>,
-    /// Processes that are traced to it.
+    /// Number of processes traced to the file.
     pub(crate) processes: u64,
-    /// Records, writes and bytes that were written.
+    /// Records, writes and bytes written so far.
     pub(crate) records: u64,
     pub(crate) commits: u64,
     pub(crate) bytes: u64,
-    /// Bytes that are to be written.
+    /// Bytes in memory that are not written yet.
     pub(crate) gathered: u64,
 }
 
-/// Reads `kern.ktrace_rs.procs`.
+/// Parses `kern.ktrace_rs.procs`.
 pub(crate) fn processes(text: &str) -> Result<Vec<Process>> {
     lines(text)?
         .map(|line| {
@@ -57,7 +58,7 @@ pub(crate) fn processes(text: &str) -> Result<Vec<Process>> {
         .collect()
 }
 
-/// Reads `kern.ktrace_rs.files`.
+/// Parses `kern.ktrace_rs.files`.
 pub(crate) fn files(text: &str) -> Result<Vec<File>> {
     lines(text)?
         .map(|line| {
@@ -73,7 +74,7 @@ pub(crate) fn files(text: &str) -> Result<Vec<File>> {
         .collect()
 }
 
-/// The words of a line by the names of their columns. A later module may have more of them.
+/// The words of a line by column name. A later module version may have more columns.
 struct Line<'a>(HashMap<&'a str, &'a str>);
 
 fn lines(text: &str) -> Result<impl Iterator<Item = Line<'_>>> {
@@ -101,7 +102,7 @@ impl Line<'_> {
     }
 }
 
-/// Puts in what a backslash and three octal digits stand for; bytes that are no UTF-8 are replaced.
+/// Decodes escapes of a backslash and three octal digits, and replaces bytes that are not UTF-8.
 fn unvis(word: &str) -> Result<String> {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word;

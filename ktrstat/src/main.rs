@@ -1,4 +1,4 @@
-//! `ktrstat`: what `ktrace_rs.ko` traces now, and how fast.
+//! `ktrstat`: shows what `ktrace_rs.ko` traces now, and how fast.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A snapshot for people, and for programs.
+//! A snapshot as text for people and as JSON for programs.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::list::{File, Process};
 use crate::snapshot::{Rates, Snapshot, Totals};
 
-/// Tables of at most `rows` lines: rates, processes, files.
+/// Formats the tables of rates, processes and files in at most `rows` lines.
 pub(crate) fn table(snapshot: &Snapshot, rates: Option<Rates>, rows: usize) -> String {
     let mut text = String::new();
     let totals = match snapshot.totals {
@@ -54,7 +54,8 @@ pub(crate) fn table(snapshot: &Snapshot, rates: Option<Rates>, rows: usize) -> S
     text.split_inclusive('\n').take(rows).collect()
 }
 
-/// Bytes in the largest unit of which there is one, as humanize_number(3) has them.
+/// Formats a number of bytes in the largest unit of which there is at least one, as
+/// humanize_number(3) does.
 fn bytes(number: f64) -> String {
     let mut number = number;
     for unit in ["B", "K", "M", "G", "T"] {
@@ -66,7 +67,7 @@ fn bytes(number: f64) -> String {
     format!("{number:.1}P")
 }
 
-/// As libxo(3) would have it: one object, named by the program.
+/// The output in the form of libxo(3): one object, named after the program.
 #[derive(Serialize)]
 struct Json<'a> {
     #[serde(rename = "__version")]
@@ -86,7 +87,7 @@ struct Body<'a> {
     file: &'a [File],
 }
 
-/// One line of JSON.
+/// Formats the snapshot as one line of JSON.
 pub(crate) fn json(snapshot: &Snapshot) -> serde_json::Result<String> {
     let totals = snapshot.totals;
     let body = Body {

@@ -1,4 +1,4 @@
-//! The module's sysctls at one time, and what has happened between two times.
+//! The module's sysctls at one time, and the rates between two times.
 
 use std::io::ErrorKind;
 use std::process::Command;
@@ -9,22 +9,21 @@ use sysctl::{Ctl, CtlValue, Sysctl, SysctlError};
 
 use crate::list::{self, File, Process};
 
-/// What the module says at one time.
+/// State that the module reports at one time.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     time: Instant,
-    /// Of the module.
+    /// Version of the module.
     pub(crate) version: String,
-    /// Records and bytes that were written since the module was loaded, records that were dropped, and the
-    /// writes; none where the caller may not see all that this is of.
+    /// Totals since the module was loaded, or `None` where the caller may not see them.
     pub(crate) totals: Option<Totals>,
     /// Processes that the caller may see.
     pub(crate) processes: Vec<Process>,
-    /// Their files.
+    /// Trace files of these processes.
     pub(crate) files: Vec<File>,
 }
 
-/// Numbers that only grow.
+/// Counters that only grow: written records and bytes, writes, and dropped records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) records: u64,
@@ -33,7 +32,7 @@ pub(crate) struct Totals {
     pub(crate) dropped: u64,
 }
 
-/// The same for each second.
+/// Counters per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Rates {
     pub(crate) records: f64,
@@ -42,7 +41,7 @@ pub(crate) struct Rates {
 }
 
 impl Snapshot {
-    /// Asks the module.
+    /// Reads the module's sysctls.
     pub(crate) fn take() -> Result<Self> {
         let version = match text("version") {
             Err(error) if error.downcast_ref().is_some_and(is_not_found) => {
@@ -59,7 +58,8 @@ impl Snapshot {
         })
     }
 
-    /// Records that were dropped since the module was loaded, as far as the caller may see.
+    /// Returns the number of records dropped since the module was loaded, as far as the caller may
+    /// see.
     pub(crate) fn dropped(&self) -> u64 {
         match self.totals {
             Some(totals) => totals.dropped,
@@ -67,8 +67,9 @@ impl Snapshot {
         }
     }
 
-    /// What has happened for each second since `before`, if there are totals; nothing if the module was loaded
-    /// again since.
+    /// Returns the rates since `before`, or `None` without totals.
+    ///
+    /// The rates are zero if the module was loaded again in between.
     pub(crate) fn rates_since(&self, before: &Snapshot) -> Option<Rates> {
         let (now, before_then) = (self.totals?, before.totals?);
         let seconds = self.time.saturating_duration_since(before.time).as_secs_f64().max(0.001);
@@ -81,7 +82,7 @@ impl Snapshot {
     }
 }
 
-/// Returns the totals; none where the module refuses them to the caller.
+/// Returns the totals, or `None` where the module refuses them to the caller.
 fn totals() -> Result<Option<Totals>> {
     let totals = || {
         Ok(Totals {
@@ -104,7 +105,7 @@ fn is_refused(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 impl Snapshot {
-    /// One that no module has said.
+    /// Builds a snapshot without a module.
     pub(crate) fn made_up(totals: Option<Totals>, processes: Vec<Process>, files: Vec<File>) -> Self {
         Snapshot { time: Instant::now(), version: "0.1.0".into(), totals, processes, files }
     }
@@ -121,8 +122,9 @@ fn value(name: &str) -> Result<CtlValue> {
     ctl.value().context(name)
 }
 
-/// Reads a list with sysctl(8), which leaves room for a list that grows meanwhile: sysctl() of the crate wants one
-/// that has exactly as many bytes as it was told.
+/// Reads a list with sysctl(8), which allows for a list that grows meanwhile.
+///
+/// The crate's sysctl() requires exactly as many bytes as the kernel first reported.
 fn lines(name: &str) -> Result<String> {
     let output = Command::new("/sbin/sysctl")
         .args(["-n", &format!("kern.ktrace_rs.{name}")])

@@ -1,4 +1,4 @@
-//! The program `ktrstat` where there is no module to ask, as on any host: its status, and what it says.
+//! Tests of the program `ktrstat` on a host without the module: its status and its output.
 
 use std::process::{Command, Output};
 
@@ -6,7 +6,8 @@ fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ktrstat")).args(arguments).output().expect("the program runs")
 }
 
-/// Fails with status 2 and this on standard error, and shows nothing.
+/// Checks that the program exits with status 2, prints `complaint` on standard error, and shows
+/// nothing.
 fn check_fails(arguments: &[&str], complaint: &str) {
     let output = run(arguments);
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), b"".as_slice()), "{arguments:?}");
@@ -14,7 +15,7 @@ fn check_fails(arguments: &[&str], complaint: &str) {
     assert!(error.starts_with(complaint), "{arguments:?}: {error}");
 }
 
-/// Whether the module is loaded here, so that nothing is wrong.
+/// Returns whether the module is loaded here, in which case the program succeeds.
 fn is_loaded() -> bool {
     cfg!(target_os = "freebsd")
         && Command::new("sysctl")

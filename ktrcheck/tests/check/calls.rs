@@ -1,4 +1,4 @@
-//! CALL and RET.
+//! Tests of CALL and RET pairing.
 
 use ktrcheck::What;
 
@@ -71,7 +71,7 @@ fn a_drop_mark_is_found_and_nothing_is_asked_for_over_it() {
     let (_, summary) = trace.check();
     assert_eq!(*summary.drops.get(ktrace_format::Kind::Syscall), 1);
     assert_eq!(summary.processes.get(&845).map(|process| process.drops), Some(1));
-    // A drop of another process changes nothing.
+    // A drop of another process has no effect.
     let mut trace = Trace::new();
     trace.call(ONE, 3);
     trace.drop = true;

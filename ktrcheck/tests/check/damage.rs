@@ -1,4 +1,4 @@
-//! Bytes that are no records.
+//! Tests with bytes that are not records.
 
 use ktrace_format::{FaultEnd, Genio, HEADER_V0_LEN, Kind, Payload, Struct, Version};
 use ktrcheck::{NotAHeader, Order, What};
@@ -8,7 +8,7 @@ use crate::trace::{Trace, check};
 const ONE: (i32, i64) = (845, 100_123);
 const DATA: &[u8] = &[b'x'; 300];
 
-/// Six records, of which the third is long.
+/// Returns a trace of six records, of which the third is long.
 fn six() -> Trace {
     let mut trace = Trace::new();
     trace.ctor(ONE).call(ONE, 3);
@@ -139,7 +139,7 @@ fn payloads_of_older_layouts() {
     let mut trace = Trace::new();
     trace.version = Version::V0;
     for (kind, len) in [(Kind::Csw, 8), (Kind::CapFail, 40)] {
-        // A type with any data, under another name.
+        // A type with any data, stored under another type number.
         trace.record(ONE, Payload::User(&vec![0xff; len]));
         let at = trace.offsets.last().expect("a record was made") + 4;
         trace.bytes[at..at + 2].copy_from_slice(&(kind as u16).to_ne_bytes());

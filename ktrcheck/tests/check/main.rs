@@ -1,4 +1,4 @@
-//! What is found in traces, and what is not.
+//! Tests of the findings in whole and damaged traces.
 
 mod calls;
 mod damage;

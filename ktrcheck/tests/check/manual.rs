@@ -1,9 +1,9 @@
-//! ktrcheck(1) tells of everything that can be wrong, in the words of the program.
+//! ktrcheck(1) lists every finding in the words that the program prints.
 
 use ktrace_format::Kind;
 use ktrcheck::{Finding, MAX_THREADS, NotAHeader, What};
 
-/// The one after this; a match, so that none is forgotten.
+/// Returns the finding after `what`. A match makes sure that none is forgotten.
 fn next(what: &What) -> Option<What> {
     Some(match *what {
         What::Empty => What::OtherByteOrder,
@@ -22,7 +22,7 @@ fn next(what: &What) -> Option<What> {
     })
 }
 
-/// Any number is `N`.
+/// Replaces each number with `N`.
 fn without_numbers(text: &str) -> String {
     let mut out = text.replace(|letter: char| letter.is_ascii_digit(), "N");
     while out.contains("NN") {
@@ -48,7 +48,7 @@ fn diagnostics_are_those_of_the_program() {
             without_numbers(&said.replace("(ktr_pid)", "(...)").replace("genio", "NAME"))
         })
         .collect();
-    // Said at the end.
+    // Printed at the end of the report.
     said.push(without_numbers(&format!("more than {MAX_THREADS} threads: 1 records were checked for less")));
     said.sort();
     assert_eq!(items, said);

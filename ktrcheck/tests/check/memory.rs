@@ -1,4 +1,4 @@
-//! Memory is bounded.
+//! Tests that memory is bounded.
 
 use ktrace_format::Payload;
 use ktrcheck::{MAX_THREADS, Order};
@@ -11,7 +11,7 @@ fn more_threads_than_are_followed() {
     for thread in 0..MAX_THREADS as i64 + 2 {
         trace.record((845, 100_000 + thread), Payload::User(b""));
     }
-    // The end of a process makes room, whichever of its threads ends it.
+    // The end of a process frees its entries, whichever of its threads ends it.
     let ended = (845, 1);
     trace.record(ended, Payload::ProcDtor).record((846, 99), Payload::User(b""));
     let (found, summary) = check(&trace.bytes, Order::File);

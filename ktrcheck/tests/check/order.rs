@@ -1,4 +1,4 @@
-//! Order in time.
+//! Tests of timestamp order.
 
 use ktrace_format::{Csw, Payload};
 use ktrcheck::{Order, What};
@@ -39,7 +39,7 @@ fn records_of_the_same_time_are_in_order() {
     assert_eq!(trace.found(), []);
 }
 
-/// Adds the record of a context switch, made at `microseconds`.
+/// Adds a context switch record made at `microseconds`.
 fn switch(trace: &mut Trace, thread: (i32, i64), out: bool, user: bool, microseconds: i64) {
     trace.microseconds = microseconds;
     trace.record(thread, Payload::Csw(Csw { out, user, wmesg: b"nanslp" }));
@@ -55,7 +55,7 @@ fn the_stop_of_a_sleep_may_be_older_than_what_others_did_meanwhile() {
     switch(&mut trace, ONE, true, false, 7);
     switch(&mut trace, ONE, false, false, 10);
     assert_eq!(trace.found(), []);
-    // What follows is compared with the record before.
+    // The next record is compared with the record before the backdated one.
     switch(&mut trace, ONE, true, false, 8);
     trace.microseconds = 9;
     trace.ret(OTHER, 3);

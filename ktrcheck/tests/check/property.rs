@@ -1,4 +1,4 @@
-//! Any trace.
+//! Property tests over random traces.
 
 use ktrace_format::{
     CapData, CapFail, Csw, Exterr, Fault, FaultEnd, Genio, Payload, ProcCtor, Psig, Struct, StructArray,
@@ -10,12 +10,12 @@ use proptest::prelude::*;
 
 use crate::trace::Trace;
 
-/// What a thread does next: which thread, what, under which header, with which data.
+/// A step of a thread: the thread, the record, the header version, and the data.
 type Step = (usize, usize, bool, Vec<u8>);
 
 const THREADS: [(i32, i64); 4] = [(845, 100_123), (845, 100_124), (846, 100_200), (99_999, 100_300)];
 
-/// A whole trace of at least one record.
+/// Generates a whole trace of at least one record.
 fn any_trace() -> impl Strategy<Value = Trace> {
     let data = prop_oneof![9 => vec(any::<u8>(), 0..60), 1 => vec(any::<u8>(), 0..5000)];
     vec((0..THREADS.len(), 0..17_usize, any::<bool>(), data), 1..20).prop_map(|steps| {
@@ -119,7 +119,7 @@ proptest! {
     #[test]
     fn a_byte_that_is_changed_hides_no_other_record(trace in any_trace(), which in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), with in 1..=255_u8) {
         let (mut trace, which) = (trace.clone(), which.index(trace.offsets.len()));
-        // Not its length, which may lead over a record to the next one.
+        // The length is left alone: a changed one may lead past a record to the next.
         let start = trace.offsets[which] + 4;
         let end = trace.offsets.get(which + 1).copied().unwrap_or(trace.bytes.len());
         trace.bytes[start + at.index(end - start)] ^= with;

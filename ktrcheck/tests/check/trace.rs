@@ -1,19 +1,19 @@
-//! Makes traces, whole ones and others.
+//! A builder of whole and damaged traces.
 
 use ktrace_format::{
     AnyHeader, HEADER_V0_LEN, Header, Kind, Payload, ProcCtor, Record, Syscall, Sysret, Timespec, Version,
 };
 use ktrcheck::{Check, Finding, Order, Summary, What};
 
-/// A trace, made record after record, each a microsecond after the one before.
+/// A trace built record by record, each a microsecond after the previous one.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
     pub(crate) bytes: Vec<u8>,
-    /// Where the records begin.
+    /// Offset of each record.
     pub(crate) offsets: Vec<usize>,
     pub(crate) version: Version,
     pub(crate) microseconds: i64,
-    /// The next record is marked `KTR_DROP`.
+    /// Whether the next record is marked `KTR_DROP`.
     pub(crate) drop: bool,
 }
 
@@ -62,13 +62,13 @@ impl Trace {
         self.record(thread, Payload::ProcCtor(ProcCtor { sv_flags: 9 }))
     }
 
-    /// What is found, with its offset, and what the trace holds.
+    /// Returns the findings with their offsets, and the summary.
     pub(crate) fn check(&self) -> (Vec<(u64, What)>, Summary) {
         let (found, summary) = check(&self.bytes, Order::File);
         (found.into_iter().map(|finding| (finding.offset, finding.what)).collect(), summary)
     }
 
-    /// What is found, with the number of the record.
+    /// Returns the findings with the numbers of their records.
     pub(crate) fn found(&self) -> Vec<(usize, What)> {
         let number = |offset: u64| self.offsets.iter().position(|at| *at as u64 == offset);
         let (found, _) = self.check();

@@ -1,4 +1,4 @@
-//! The program `ktrcheck`, as a user sees it.
+//! Tests of the program `ktrcheck` as a user runs it.
 
 mod memory;
 
@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use ktrace_format::{Header, Kind, Payload, Record, Syscall, Sysret, Timespec};
 use tempfile::TempDir;
 
-/// Kilobytes of address space that the program gets, whatever it reads: the 100 megabytes of ktrcheck(1).
+/// Kilobytes of address space that the program gets for any file: the 100 megabytes of ktrcheck(1).
 const MEMORY: u32 = 96 * 1024;
 
 fn run(directory: &Path, arguments: &[&str]) -> Output {
@@ -30,12 +30,12 @@ fn directory() -> TempDir {
     tempfile::tempdir().expect("there is room for a directory")
 }
 
-/// A record of process 845, made at this microsecond.
+/// Returns a record of process 845, made at this microsecond.
 fn record(microsecond: i64, drop: bool, payload: Payload<'_>) -> Vec<u8> {
     of_thread((845, 100_123), microsecond, drop, payload)
 }
 
-/// The same of another process and thread.
+/// Returns the same record for another process and thread.
 fn of_thread(thread: (i32, i64), microsecond: i64, drop: bool, payload: Payload<'_>) -> Vec<u8> {
     let header = Header { drop, ..header(thread, microsecond) };
     let mut bytes = vec![0; Record::encoded_len(&payload)];
@@ -43,7 +43,7 @@ fn of_thread(thread: (i32, i64), microsecond: i64, drop: bool, payload: Payload<
     bytes
 }
 
-/// What all of these have in their headers.
+/// Returns the header that all these records share.
 fn header((pid, tid): (i32, i64), microsecond: i64) -> Header {
     Header {
         len: 0,
@@ -57,7 +57,7 @@ fn header((pid, tid): (i32, i64), microsecond: i64) -> Header {
     }
 }
 
-/// A system call from this microsecond to the next.
+/// Returns a system call that lasts from this microsecond to the next.
 fn call(microsecond: i64) -> Vec<u8> {
     let args: &[u64] = &[3];
     let call = Payload::Syscall(Syscall { code: 6, args: args.into() });
@@ -65,7 +65,7 @@ fn call(microsecond: i64) -> Vec<u8> {
     [record(microsecond, false, call), record(microsecond + 1, false, ret)].concat()
 }
 
-/// Checks a file with these bytes: its status, and what it prints.
+/// Checks a file of these bytes, and returns the exit status and the output.
 fn check(bytes: &[u8], arguments: &[&str]) -> (Option<i32>, String) {
     let directory = directory();
     fs::write(directory.path().join("ktrace.out"), bytes).expect("the file can be written");
@@ -147,7 +147,7 @@ zeroes: records 0 processes 0 threads 0: not whole: 1 damaged
 ";
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), expected));
 
-    // Records at its start, in the middle and at its end.
+    // Records at the start, in the middle and at the end.
     let (start, middle, end) = (call(1), call(3), call(5));
     let places = [0, SIZE / 2 + 7, SIZE - end.len() as u64];
     for (offset, bytes) in places.into_iter().zip([&start, &middle, &end]) {

@@ -1,4 +1,4 @@
-//! Memory is bounded: each of these files asks for as much as a file can.
+//! Tests that memory is bounded, with files that demand as much as a file can.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -8,10 +8,10 @@ use ktrace_format::{HEADER_LEN, Header, Kind, Payload, encode_header};
 
 use crate::{directory, header, of_thread, record, run, text};
 
-/// Processes that a file can name (`PID_MAX`).
+/// Number of processes that a file can name (`PID_MAX`).
 const PROCESSES: i32 = 99_999;
 
-/// The header of a record of this type that claims to have so many bytes behind it.
+/// Returns the header of a record of this type that claims a payload of `len` bytes.
 fn claims(kind: Kind, len: u32) -> [u8; HEADER_LEN] {
     let mut bytes = [0; HEADER_LEN];
     encode_header(&Header { len, kind, ..header((845, 100_123), 1) }, &mut bytes).expect("it is a length");
@@ -23,8 +23,8 @@ fn every_process_and_more_threads_than_are_followed() {
     let directory = directory();
     let file = File::create(directory.path().join("threads")).expect("the file can be made");
     let mut file = BufWriter::new(file);
-    // What takes most: a thread of each process, and then some processes with so many that all of them are
-    // more than are followed.
+    // The worst case: one thread of each process, then processes with so many threads that the
+    // total exceeds the limit of followed threads.
     let first = (1..=PROCESSES).map(|pid| (pid, 0));
     let others = (1..=6000).flat_map(|pid| (1..29).map(move |number| (pid, number)));
     for (pid, number) in first.chain(others) {
@@ -63,7 +63,7 @@ fn a_whole_trace_of_100_gib() {
     let directory = directory();
     let file = File::create(directory.path().join("long")).expect("the file can be made");
     file.set_len(100 << 30).expect("the file can have holes");
-    // A descriptor, a direction, and data, all of them zero.
+    // A descriptor, a direction and data, all zero.
     let header = claims(Kind::Genio, LEN - HEADER_LEN as u32);
     for number in 0..(100 << 30) / u64::from(LEN) {
         file.write_all_at(&header, number * u64::from(LEN)).expect("the file can be written");
