@@ -1,24 +1,25 @@
-//! What is taken of everything that can be taken: a module leaves it as it was.
+//! The balance of all resources that a module can take. A module must leave it unchanged.
 
 use std::collections::BTreeMap;
 
 use crate::host::violation;
 use crate::{counter, cred, event, heap, lock, sysctl, vnode};
 
-/// How much there is of what.
+/// The amount of each resource.
 #[derive(Debug)]
 pub(crate) struct Balance(BTreeMap<String, i64>);
 
 impl Balance {
-    /// As it is now.
+    /// Returns the current balance.
     pub(crate) fn now() -> Balance {
         let mut all = BTreeMap::new();
-        // Copies of what a system call reads or writes come and go with these: see heap::expect_empty().
+        // Copies of the data that system calls read or write come and go with the calls: see
+        // heap::expect_empty().
         for (name, used) in heap::usage().into_iter().filter(|(name, _)| name != "iov") {
             all.insert(format!("allocations of the type {name}"), used.count);
         }
         for (name, count) in lock::count() {
-            // Those of processes come and go with them.
+            // The locks of processes come and go with the processes.
             if !["process lock", "sigacts", "process group", "vnode"].contains(&&*name) {
                 all.insert(format!("locks \"{name}\""), count);
             }
@@ -34,7 +35,7 @@ impl Balance {
         Balance(all)
     }
 
-    /// Looks whether it is now as it was.
+    /// Checks that `now` is equal to this balance.
     pub(crate) fn compare(&self, now: &Balance) {
         for (what, count) in &now.0 {
             let before = self.0.get(what).copied().unwrap_or(0);

@@ -14,30 +14,31 @@ use crate::link::ModuleFile;
 use crate::loads::{ALL, Load, World, demo};
 use crate::{console, heap};
 
-/// The finished module in a stand-in for FreeBSD's kernel: no kernel is needed, and none is touched.
+/// The finished module in a stand-in for FreeBSD's kernel: no kernel is needed, and none is
+/// touched.
 #[derive(Debug, Parser)]
 #[command(name = "ktrace-standin", version)]
 struct Cli {
     /// The module.
     #[arg(long, global = true, value_name = "FILE", default_value = env!("KTRACE_RS_MODULE"))]
     module: PathBuf,
-    /// What everything that is random is made of.
+    /// The seed of all random numbers.
     #[arg(long, global = true, default_value_t = 1)]
     seed: u64,
-    /// One thread at a time, the next one chosen by the seed.
+    /// Run one thread at a time, selected by the seed.
     #[arg(long, global = true)]
     deterministic: bool,
-    /// How many CPUs there are.
+    /// The number of CPUs.
     #[arg(long, global = true, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=32))]
     cpus: u64,
-    /// Print what the kernel says.
+    /// Print the kernel's messages.
     #[arg(long, short, global = true)]
     verbose: bool,
-    /// The functions of the kernel's own backend: a shared object of stock/kern_ktrace.c; default: one that was
-    /// compiled with this program.
+    /// The functions of the kernel's own backend: a shared object of stock/kern_ktrace.c; default:
+    /// one compiled with this program.
     #[arg(long, global = true, value_name = "FILE")]
     stock: Option<PathBuf>,
-    /// What this program is run by, where it is for another machine.
+    /// The command that runs this program if it is for another machine.
     #[arg(long, global = true, value_name = "COMMAND", value_delimiter = ' ', allow_hyphen_values = true)]
     emulator: Vec<String>,
     #[command(subcommand)]
@@ -52,7 +53,7 @@ enum Command {
     Run {
         /// Its name.
         load: String,
-        /// How much of it.
+        /// The amount of work.
         #[arg(long, default_value_t = 1)]
         scale: usize,
         #[command(flatten)]
@@ -62,12 +63,12 @@ enum Command {
     List,
     /// Run all loads, each in a process of its own, with real threads and with the seed's schedule.
     Check {
-        /// Only these.
+        /// Run only these loads.
         loads: Vec<String>,
     },
-    /// Run loads with random seeds for so many seconds; print the command that replays what fails.
+    /// Run loads with random seeds for some seconds; print the command that replays a failure.
     Stress {
-        /// How long.
+        /// The duration.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
         #[command(flatten)]
@@ -75,13 +76,13 @@ enum Command {
     },
 }
 
-/// A fault that is to be found.
+/// The options that inject a fault.
 #[derive(Debug, Args)]
 struct Fault {
-    /// A fault that the run is to find.
+    /// A fault that the run must find.
     #[arg(long, value_name = "FLAW", value_enum)]
     flaw: Option<Other>,
-    /// A call of a function of the kernel, NAME:NUMBER, that the module is to forget.
+    /// A call of a kernel function, NAME:NUMBER, that the module must skip.
     #[arg(long, value_name = "NAME:NUMBER", conflicts_with = "flaw")]
     omit: Option<String>,
 }
@@ -98,7 +99,7 @@ impl Fault {
         Ok(())
     }
 
-    /// The options that say the same.
+    /// Returns the options that inject the same fault.
     fn options(&self) -> Vec<String> {
         let flaw = self.flaw.and_then(|flaw| flaw.to_possible_value());
         let flaw = flaw.map(|flaw| ["--flaw".to_owned(), flaw.get_name().to_owned()]);
@@ -170,8 +171,8 @@ fn list(out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Runs a load in a process of its own, with these options and those that are the same here. Returns whether it was
-/// good, what it said, and its command line.
+/// Runs a load in a process of its own, with `options` and the common options of this run. Returns
+/// whether it succeeded, its output, and its command line.
 fn run_alone(cli: &Cli, load: &str, options: &[String]) -> Result<(bool, String, String)> {
     let module = cli.module.to_string_lossy();
     let cpus = cli.cpus.to_string();
@@ -213,7 +214,7 @@ fn check(cli: &Cli, only: &[String], out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// The options for a seed, and how threads are to run.
+/// Returns the options for a seed and a kind of schedule.
 fn schedule(seed: u64, deterministic: bool) -> Vec<String> {
     let mut options = vec!["--seed".to_owned(), seed.to_string()];
     if deterministic {

@@ -1,4 +1,4 @@
-//! counter(9): the parts of the CPUs are as far from each other as their `struct pcpu`s.
+//! counter(9). The parts of a counter are as far from each other as the `struct pcpu`s of the CPUs.
 
 use std::ffi::c_int;
 use std::sync::OnceLock;
@@ -13,15 +13,15 @@ use crate::sched::{pcpu_base, point};
 use crate::witness;
 
 const STRIDE: usize = size_of::<sys::pcpu>();
-/// Counters in a region.
+/// The number of counters in a region.
 const SLOTS: usize = STRIDE / 8;
-/// What a counter holds that was freed.
+/// The value of a freed counter.
 const FREED: u64 = 0xdead_c0de_dead_c0de;
 
 #[derive(Default)]
 struct Counters {
     regions: Vec<usize>,
-    /// Slots that were ever given out; none is used again.
+    /// The number of slots ever allocated. No slot is used twice.
     used: usize,
     freed: Vec<usize>,
 }
@@ -32,13 +32,13 @@ fn counters() -> &'static HostLock<Counters> {
     COUNTERS.get_or_init(|| HostLock::new(Counters::default()))
 }
 
-/// Counters that are allocated.
+/// Returns the number of allocated counters.
 pub(crate) fn live() -> i64 {
     let counters = counters().lock();
     (counters.used - counters.freed.len()) as i64
 }
 
-/// Looks whether anything was added to a counter after it was freed.
+/// Checks that no counter was changed after it was freed.
 pub(crate) fn check_freed() {
     let freed = counters().lock().freed.clone();
     for address in freed {
@@ -48,9 +48,9 @@ pub(crate) fn check_freed() {
     }
 }
 
-/// The parts of the counter whose first one is at `address`.
+/// Returns the parts of the counter whose first part is at `address`.
 fn parts(address: usize) -> impl Iterator<Item = &'static AtomicU64> {
-    // SAFETY: each CPU has a part, in a region that stays.
+    // SAFETY: each CPU has a part, in a region that is never unmapped.
     (0..config().cpus).map(move |cpu| unsafe { &*((address + cpu * STRIDE) as *const AtomicU64) })
 }
 

@@ -1,4 +1,4 @@
-//! Credentials, and what they may do.
+//! Credentials and their privileges.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
@@ -19,16 +19,16 @@ const ESRCH: c_int = sys::ESRCH.cast_signed();
 pub(crate) struct Cred {
     cr: sys::ucred,
     references: AtomicI64,
-    /// The jail; zero is none.
+    /// The jail. Zero means none.
     pub(crate) jail: AtomicU32,
 }
 
 static CREDS: HostLock<Vec<usize>> = HostLock::new(Vec::new());
 
 impl Cred {
-    /// The credential of a user in a jail, with one reference.
+    /// Creates the credential of a user in a jail, with one reference.
     pub(crate) fn allocate(uid: u32, jail: u32) -> *mut sys::ucred {
-        // SAFETY: all zero is a struct ucred.
+        // SAFETY: an all-zero struct ucred is valid.
         let mut cr: sys::ucred = unsafe { std::mem::zeroed() };
         (cr.cr_uid, cr.cr_ruid, cr.cr_svuid) = (uid, uid, uid);
         let (references, jail) = (AtomicI64::new(1), AtomicU32::new(jail));
@@ -41,7 +41,8 @@ impl Cred {
         self.cr.cr_uid
     }
 
-    /// Whether this one may see what another has: as cr_cansee() of the kernel, without groups.
+    /// Returns whether this credential may see the other's objects, as the kernel's cr_cansee()
+    /// does, without groups.
     fn can_see(&self, other: &Cred) -> bool {
         let (mine, others) = (self.jail.load(Ordering::Relaxed), other.jail.load(Ordering::Relaxed));
         let hidden = (!policy(c"security.bsd.see_other_uids") && self.uid() != other.uid())
@@ -50,25 +51,25 @@ impl Cred {
     }
 }
 
-/// The credential of a thread.
+/// Returns the credential of a thread.
 pub(crate) fn of(kt: &Kt) -> &'static Cred {
-    // SAFETY: credentials stay for good.
+    // SAFETY: credentials are never freed.
     unsafe { &*(*kt.as_ptr()).td_ucred.cast::<Cred>() }
 }
 
-/// References to credentials, but for those of whose they are.
+/// Returns the number of references to credentials, without the first one of each.
 pub(crate) fn references() -> i64 {
     let all = CREDS.lock().clone();
-    // SAFETY: credentials stay for good.
+    // SAFETY: credentials are never freed.
     all.iter().map(|cred| unsafe { &*(*cred as *const Cred) }.references.load(Ordering::Relaxed) - 1).sum()
 }
 
-/// Looks whether a credential is referenced.
+/// Checks that a credential exists and is referenced. Returns it.
 pub(crate) fn check(cred: *mut sys::ucred) -> &'static Cred {
     if !CREDS.lock().contains(&(cred as usize)) {
         violation!(Memory, "what is no credential is used as one");
     }
-    // SAFETY: one of them, which stay for good.
+    // SAFETY: the pointer is to one of the credentials, which are never freed.
     let cred = unsafe { &*cred.cast::<Cred>() };
     if cred.references.load(Ordering::Relaxed) <= 0 {
         violation!(Memory, "a credential is used that nobody has a reference to");
@@ -91,12 +92,12 @@ pub(crate) unsafe extern "C" fn priv_check_cred(cred: *mut sys::ucred, _: c_int)
 }
 
 pub(crate) unsafe extern "C" fn priv_check(td: *mut sys::thread, _: c_int) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     if of(unsafe { Kt::of(td) }).uid() == 0 { 0 } else { EPERM }
 }
 
 pub(crate) unsafe extern "C" fn p_cansee(td: *mut sys::thread, p: *mut sys::proc_) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (kt, kp) = unsafe { (Kt::of(td), Kp::of(p)) };
     kp.assert_locked("p_cansee()");
     if of(kt).can_see(kp.cred()) { 0 } else { ESRCH }
@@ -107,7 +108,7 @@ pub(crate) unsafe extern "C" fn cr_cansee(one: *mut sys::ucred, other: *mut sys:
 }
 
 pub(crate) unsafe extern "C" fn p_candebug(td: *mut sys::thread, p: *mut sys::proc_) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (kt, kp) = unsafe { (Kt::of(td), Kp::of(p)) };
     kp.assert_locked("p_candebug()");
     let mine = of(kt).uid();

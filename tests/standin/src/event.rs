@@ -12,7 +12,7 @@ use crate::lock::{mtx_init_twice, mtx_lock, mtx_unlock};
 use crate::sched::point;
 use crate::thread::Kt;
 
-/// `struct ast_entry` of subr_trap.c.
+/// The `struct ast_entry` of subr_trap.c.
 #[repr(C)]
 struct AstEntry {
     flags: c_int,
@@ -23,7 +23,7 @@ struct AstEntry {
 /// The handlers of ast(9), by number (`ast_entries`).
 static ASTS: [AstEntry; 32] = [const { AstEntry { flags: 0, tdp: 0, handler: AtomicUsize::new(0) } }; 32];
 
-/// Where they are, and how many bytes that is.
+/// Returns the address and the size of the table of handlers.
 pub(crate) fn table() -> (usize, usize) {
     (&raw const ASTS as usize, size_of_val(&ASTS))
 }
@@ -38,7 +38,7 @@ pub(crate) fn set_other(handler: usize) {
     ASTS[sys::TDA_MOD1 as usize].handler.store(handler, Ordering::Release);
 }
 
-/// How many there are.
+/// Returns the number of handlers.
 pub(crate) fn asts() -> i64 {
     ASTS.iter().filter(|ast| ast.handler.load(Ordering::Relaxed) != 0).count() as i64
 }
@@ -68,9 +68,10 @@ pub(crate) unsafe extern "C" fn ast_deregister(ast: c_int) {
 /// The handler that was deregistered last.
 static LAST: AtomicUsize = AtomicUsize::new(0);
 
-/// Calls the handler of ast(9) that has gone with the module.
+/// Calls the last deregistered handler of ast(9), which has gone with the module.
 pub(crate) fn call_late() {
-    // SAFETY: what was registered has this type. It is not there any more, which the check is to find.
+    // SAFETY: the module has registered a function of this type. It is unloaded by now, which a
+    // check must find.
     unsafe {
         let function: unsafe extern "C" fn(*mut sys::thread, c_int) =
             std::mem::transmute(LAST.load(Ordering::Acquire));
@@ -80,11 +81,11 @@ pub(crate) fn call_late() {
 
 pub(crate) unsafe extern "C" fn ast_sched(td: *mut sys::thread, ast: c_int) {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe { Kt::of(td) }.schedule_ast(ast.cast_unsigned());
 }
 
-/// Runs what the current thread has to do before it is back in user mode.
+/// Runs the current thread's pending handlers before it returns to user mode.
 pub(crate) fn run_asts() {
     let kt = current();
     for (bit, ast) in ASTS.iter().enumerate() {
@@ -96,27 +97,28 @@ pub(crate) fn run_asts() {
         let function = ast.handler.load(Ordering::Acquire);
         if function != 0 {
             point();
-            // SAFETY: what was registered has this type.
+            // SAFETY: ast_register() takes only functions of this type.
             let function: unsafe extern "C" fn(*mut sys::thread, c_int) =
                 unsafe { std::mem::transmute(function) };
             crate::user::checked("a handler of ast(9)", || {
-                // SAFETY: as above; the thread is the current one.
+                // SAFETY: the handler is registered; the thread is the current one.
                 unsafe { function(kt.as_ptr(), mask.cast_signed()) }
             });
         }
     }
 }
 
-/// The handlers of `process_exit`. They are linked as in the kernel: the module looks at them.
+/// The handlers of `process_exit`. They are linked as in the kernel, because the module walks the
+/// list.
 struct ExitList(UnsafeCell<MaybeUninit<sys::eventhandler_list>>);
 
-// SAFETY: it is looked at with its own mutex held, once that is initialised.
+// SAFETY: the list is accessed with its own mutex held, once that is initialised.
 unsafe impl Sync for ExitList {}
 
 static ON_EXIT: ExitList = ExitList(UnsafeCell::new(MaybeUninit::zeroed()));
 
 const PROCESS_EXIT: &CStr = c"process_exit";
-/// `EHE_DEAD_PRIORITY`.
+/// The `EHE_DEAD_PRIORITY` of the kernel.
 const DEAD: c_int = -1;
 
 type Handler = sys::eventhandler_entry_process_exit;
@@ -132,14 +134,14 @@ fn on_exit() -> *mut sys::eventhandler_list {
 
 /// Initialises the list's mutex.
 pub(crate) fn init_locks() {
-    // SAFETY: nobody uses it yet.
+    // SAFETY: no other thread uses the mutex yet.
     unsafe { mtx_init_twice(&raw mut (*on_exit()).el_lock, PROCESS_EXIT) };
 }
 
-/// How many handlers of `process_exit` there are.
+/// Returns the number of handlers of `process_exit`.
 pub(crate) fn exit_handlers() -> i64 {
     let list = on_exit();
-    // SAFETY: the list is locked, and its handlers are.
+    // SAFETY: the list is locked, and all entries are valid handlers.
     unsafe {
         mtx_lock(&raw mut (*list).el_lock);
         let first = (*list).el_entries.tqh_first;
@@ -155,7 +157,7 @@ pub(crate) fn exit_handlers() -> i64 {
 
 pub(crate) unsafe extern "C" fn eventhandler_find_list(name: *const c_char) -> *mut sys::eventhandler_list {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     if unsafe { CStr::from_ptr(name) } != PROCESS_EXIT {
         violation!(Call, "eventhandler_find_list() of another event");
     }
@@ -172,7 +174,8 @@ pub(crate) unsafe extern "C" fn eventhandler_register(
     argument: *mut c_void,
     priority: c_int,
 ) -> sys::eventhandler_tag {
-    // SAFETY: the caller's; the function has the type of the event.
+    // SAFETY: the caller keeps the contract of this kernel function; the function has the type of
+    // the event.
     unsafe {
         let list = eventhandler_find_list(name);
         let mut handler = Box::new(MaybeUninit::<Handler>::zeroed().assume_init());
@@ -199,9 +202,9 @@ pub(crate) unsafe extern "C" fn eventhandler_deregister_nowait(
     }
 }
 
-/// Frees the handlers that are deregistered, unless handlers are being called. The list is locked.
+/// Frees the deregistered handlers, unless handlers are being called. The list must be locked.
 unsafe fn prune(list: *mut sys::eventhandler_list) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller holds the list's lock. No thread calls handlers, so none uses an entry.
     unsafe {
         if (*list).el_runcount != 0 {
             return;
@@ -219,10 +222,12 @@ unsafe fn prune(list: *mut sys::eventhandler_list) {
     }
 }
 
-/// The current thread's process exits: calls the handlers (`EVENTHANDLER_DIRECT_INVOKE()`).
+/// Calls the handlers of `process_exit` for the current thread's process
+/// (`EVENTHANDLER_DIRECT_INVOKE()`).
 pub(crate) fn process_exits() {
     let (list, p) = (on_exit(), current().proc().as_ptr());
-    // SAFETY: entries stay while handlers are being called, and change with the list locked.
+    // SAFETY: entries are not freed while handlers are being called, and the list changes only with
+    // its lock held.
     unsafe {
         mtx_lock(&raw mut (*list).el_lock);
         (*list).el_runcount += 1;

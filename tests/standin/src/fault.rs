@@ -1,4 +1,5 @@
-//! Faults of the host, which are the module's as a rule: what was touched, and from where.
+//! Faults on the host, which the module causes as a rule. They are reported with the address and
+//! the instruction.
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -7,10 +8,10 @@ use crate::host::violation;
 use crate::machine::interrupted_at;
 use crate::{heap, link, pageable, text};
 
-/// Has faults reported.
+/// Installs the handler that reports faults.
 pub(crate) fn init() {
     for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE] {
-        // SAFETY: the handler has the type that SA_SIGINFO asks for.
+        // SAFETY: the handler has the type that SA_SIGINFO requires.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_fault as *const () as usize;
@@ -21,7 +22,7 @@ pub(crate) fn init() {
 }
 
 unsafe extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the handler's own arguments.
+    // SAFETY: the pointers are the handler's own arguments.
     let (address, from) = unsafe { ((*info).si_addr() as usize, interrupted_at(context)) };
     if link::was_unloaded(from) || link::was_unloaded(address) {
         violation!(Text, "a call into text that was unloaded, at {from:#x}");

@@ -1,4 +1,4 @@
-//! Faults put in on purpose, to show that the checks find them: as if the module had one.
+//! Faults injected on purpose, as if the module had them, to show that the checks find them.
 
 use std::ffi::c_void;
 use std::sync::OnceLock;
@@ -8,45 +8,45 @@ use clap::ValueEnum;
 
 use crate::heap;
 
-/// What is wrong.
+/// An injected fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// The module does not make a call of a function of the kernel, the one with this number.
+    /// A missing call: the module does not make the call of a kernel function with this number.
     Omit(String, u64),
-    /// Something else.
+    /// Any other fault.
     Other(Other),
 }
 
-/// What is wrong that is no missing call.
+/// A fault other than a missing call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Other {
-    /// A byte of a function is not restored at unload.
+    /// A byte of a function that is not restored at unload.
     ByteLeft,
-    /// A block of the module's memory is freed that it still uses.
+    /// A block of the module's memory that is freed while it is in use.
     FreedEarly,
-    /// A byte behind a block of the module's memory is written to.
+    /// A write to a byte behind a block of the module's memory.
     WrittenBehind,
-    /// A record is in the file twice.
+    /// A record that is in the file twice.
     RecordTwice,
-    /// A bit of a record is another one.
+    /// A flipped bit of a record.
     BitFlipped,
-    /// A record has memory of the kernel in it that nobody has written to.
+    /// A record that contains uninitialised kernel memory.
     Uninitialised,
-    /// The clock goes back once.
+    /// A clock that goes back once.
     ClockBack,
-    /// A thread takes a lock that it has.
+    /// A lock taken by its holder.
     Recursed,
-    /// Two locks are taken in both orders.
+    /// Two locks taken in both orders.
     OrderReversed,
-    /// A trace point that may not sleep does.
+    /// A trace point that sleeps and must not.
     SleepInFault,
-    /// Memory is allocated with a mutex held.
+    /// An allocation with a mutex held.
     SleepUnderLock,
-    /// Memory that may be paged out is read with a mutex held.
+    /// A read of pageable memory with a mutex held.
     PageableUnderLock,
-    /// Nobody is told that the helper has exited.
+    /// A missing wakeup when the helper exits.
     NotWoken,
-    /// The module's handler of ast(9) is called when the module has gone.
+    /// A call of the module's handler of ast(9) after the unload.
     CalledLate,
 }
 
@@ -54,12 +54,12 @@ static FLAW: OnceLock<Flaw> = OnceLock::new();
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static DONE: AtomicBool = AtomicBool::new(false);
 
-/// Puts a fault in.
+/// Injects a fault.
 pub fn set(flaw: Flaw) {
     FLAW.set(flaw).expect("one flaw at a time");
 }
 
-/// The function of which a call is left out.
+/// Returns the function of which a call is left out.
 pub(crate) fn omitted() -> Option<&'static str> {
     match FLAW.get() {
         Some(Flaw::Omit(name, _)) => Some(name),
@@ -67,26 +67,26 @@ pub(crate) fn omitted() -> Option<&'static str> {
     }
 }
 
-/// Whether this call of that function is left out.
+/// Returns whether this call of that function is left out.
 pub(crate) extern "C" fn omit_this() -> bool {
     let Some(Flaw::Omit(_, number)) = FLAW.get() else { return false };
     CALLS.fetch_add(1, Ordering::Relaxed) + 1 == *number
 }
 
-/// Whether a fault of that sort is to be shown, which is so once, the `after`th time.
+/// Returns whether to show a fault of that kind now. That is true once, from the `after`th call on.
 pub(crate) fn shows(other: Other, after: u64) -> bool {
     FLAW.get() == Some(&Flaw::Other(other))
         && CALLS.fetch_add(1, Ordering::Relaxed) + 1 >= after
         && !DONE.swap(true, Ordering::Relaxed)
 }
 
-/// The module has allocated memory.
+/// Shows the memory faults. Called when the module has allocated memory.
 pub(crate) fn allocated(memory: *mut c_void, size: usize) {
     if shows(Other::FreedEarly, 40) {
         heap::release(memory, "ktrace_rs");
     }
     if heap::has_fence(size) && shows(Other::WrittenBehind, 10) {
-        // SAFETY: a byte of the stand-in's own is there.
+        // SAFETY: the byte is the stand-in's own fence.
         unsafe { memory.cast::<u8>().add(size).write(0) };
     }
 }

@@ -1,5 +1,5 @@
-//! malloc(9), and the zone of path names: each allocation has pages of its own, which nobody may touch before and
-//! after, and which are never used again.
+//! malloc(9), and the zone of path names. Each allocation has pages of its own, which are
+//! inaccessible before and after, and are never used again.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
@@ -16,13 +16,13 @@ use crate::sched::point;
 use crate::thread::text_of;
 use crate::{flaw, witness};
 
-/// Address space for all that is ever allocated.
+/// The address space for all allocations ever made.
 const SPACE: usize = machine::HEAP;
-/// malloc(9) aligns by as much.
+/// The alignment of malloc(9).
 const ALIGN: usize = 16;
-/// What memory holds that was given out and not written: no record may hold it.
+/// The content of allocated memory that was not written to. No record may hold it.
 pub(crate) const JUNK: [u8; 8] = [0xde, 0xc0, 0xad, 0x5e, 0xa7, 0xde, 0xc0, 0xad];
-/// What is behind an allocation, up to the end of its page.
+/// The byte behind an allocation, up to the end of its page.
 const FENCE: u8 = 0xf5;
 
 struct Block {
@@ -30,7 +30,7 @@ struct Block {
     owner: String,
 }
 
-/// What one type of malloc(9) has.
+/// The use of one type of malloc(9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Use {
     pub(crate) count: i64,
@@ -53,7 +53,7 @@ fn arena() -> &'static Region {
     ARENA.get_or_init(|| Region::reserve(SPACE))
 }
 
-/// Whether an address is one of the heap's, and if so what was there.
+/// Describes an address of the heap for reports. Returns `None` for other addresses.
 pub(crate) fn describe(address: usize) -> Option<String> {
     if !ARENA.get()?.contains(address) {
         return None;
@@ -69,12 +69,12 @@ pub(crate) fn describe(address: usize) -> Option<String> {
     })
 }
 
-/// What the types have now, by name.
+/// Returns the current use of all types, by name.
 pub(crate) fn usage() -> BTreeMap<String, Use> {
     HEAP.lock().types.clone()
 }
 
-/// Looks whether everything is freed, when nobody runs any more.
+/// Checks that everything is freed. Called when no thread runs any more.
 pub(crate) fn expect_empty() {
     for (name, used) in usage() {
         if used.count != 0 {
@@ -83,9 +83,9 @@ pub(crate) fn expect_empty() {
     }
 }
 
-/// Allocates.
+/// Allocates memory, with the content [`JUNK`] unless `zero` is set.
 pub(crate) fn allocate(size: usize, owner: &str, zero: bool) -> *mut c_void {
-    // At the end of its pages, so that the next byte is nobody's.
+    // The block ends its pages as closely as alignment permits, so that an access beyond it faults.
     let space = pages(size.max(1));
     let offset = NEXT.fetch_add(space + PAGE, Ordering::Relaxed);
     if offset + space + PAGE > SPACE {
@@ -94,7 +94,7 @@ pub(crate) fn allocate(size: usize, owner: &str, zero: bool) -> *mut c_void {
     let base = arena().base + offset;
     protect(base, space, libc::PROT_READ | libc::PROT_WRITE);
     let start = base + ((space - size) & !(ALIGN - 1));
-    // SAFETY: the pages are this allocation's.
+    // SAFETY: the pages belong to this allocation.
     unsafe {
         std::ptr::write_bytes((start + size) as *mut u8, FENCE, base + space - start - size);
         if !zero {
@@ -114,12 +114,12 @@ pub(crate) fn allocate(size: usize, owner: &str, zero: bool) -> *mut c_void {
     start as *mut c_void
 }
 
-/// Whether something is between the end of so many bytes and that of their page.
+/// Returns whether fence bytes lie between the end of `size` bytes and the end of their page.
 pub(crate) fn has_fence(size: usize) -> bool {
     !size.is_multiple_of(ALIGN)
 }
 
-/// Frees what [`allocate`] gave to the same owner.
+/// Frees memory that [`allocate`] returned to the same owner.
 pub(crate) fn release(memory: *mut c_void, owner: &str) {
     let start = memory as usize;
     let block = {
@@ -140,7 +140,7 @@ pub(crate) fn release(memory: *mut c_void, owner: &str) {
         violation!(Memory, "memory of the type {} is freed as {owner}", block.owner);
     }
     let end = pages(start + block.size);
-    // SAFETY: the pages are still the allocation's.
+    // SAFETY: the pages still belong to the allocation.
     let fence =
         unsafe { std::slice::from_raw_parts((start + block.size) as *const u8, end - start - block.size) };
     if fence.iter().any(|byte| *byte != FENCE) {
@@ -151,7 +151,7 @@ pub(crate) fn release(memory: *mut c_void, owner: &str) {
 }
 
 unsafe fn name_of(kind: *mut sys::malloc_type) -> String {
-    // SAFETY: the caller's: a type has a name.
+    // SAFETY: the caller passes a valid type, which has a name.
     unsafe { text_of((*kind).ks_shortdesc) }
 }
 
@@ -166,7 +166,7 @@ pub(crate) unsafe extern "C" fn malloc(
     }
     witness::may_sleep(current(), format_args!("malloc() with M_WAITOK"));
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let memory = allocate(size, &unsafe { name_of(kind) }, flags & sys::M_ZERO != 0);
     flaw::allocated(memory, size);
     memory
@@ -180,23 +180,23 @@ pub(crate) unsafe extern "C" fn free(memory: *mut c_void, kind: *mut sys::malloc
         violation!(Sleep, "free() with interrupts off");
     }
     if !memory.is_null() {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract of this kernel function.
         release(memory, &unsafe { name_of(kind) });
     }
 }
 
 pub(crate) unsafe extern "C" fn malloc_init(kind: *mut sys::malloc_type) {
-    // SAFETY: nobody changes the release while a module is loaded.
+    // SAFETY: the release does not change while a module is loaded.
     if unsafe { (*kvar::variables()).osreldate } != sys::KTRACE_RS_TARGET.cast_signed() {
         violation!(Call, "malloc_init() of another release's type: the kernel panics");
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let name = unsafe { name_of(kind) };
     HEAP.lock().types.entry(name).or_default();
 }
 
 pub(crate) unsafe extern "C" fn malloc_uninit(kind: *mut sys::malloc_type) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let name = unsafe { name_of(kind) };
     let used = HEAP.lock().types.remove(&name);
     if let Some(used) = used
@@ -211,7 +211,7 @@ pub(crate) unsafe extern "C" fn malloc_uninit(kind: *mut sys::malloc_type) {
     }
 }
 
-/// The zone of path names.
+/// The owner name of the zone of path names.
 pub(crate) const NAMEI: &str = "NAMEI";
 
 pub(crate) unsafe extern "C" fn uma_zfree_arg(_: *mut c_void, item: *mut c_void, _: *mut c_void) {

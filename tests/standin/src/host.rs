@@ -1,4 +1,5 @@
-//! What the stand-in is made of on the host: a lock with interrupts off, futexes, and the report of what is wrong.
+//! The stand-in's base on the host: a lock that disables interrupts, futexes, and the report of
+//! violations.
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -9,25 +10,25 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sched;
 use crate::thread::Kt;
 
-/// How the stand-in runs.
+/// The configuration of the stand-in.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// CPUs.
+    /// The number of CPUs.
     pub cpus: usize,
-    /// One thread at a time, the next one chosen by the seed; and a clock of its own.
+    /// Whether one thread runs at a time, selected by the seed, with a clock of the stand-in's own.
     pub deterministic: bool,
-    /// What everything that is random is made of.
+    /// The seed of all random numbers.
     pub seed: u64,
 }
 
 static CONFIG: OnceLock<Config> = OnceLock::new();
 
-/// Sets how the stand-in runs: once, before anything else.
+/// Sets the configuration. Called once, before anything else.
 pub fn configure(config: Config) {
     CONFIG.set(config).expect("the stand-in is configured once");
 }
 
-/// How the stand-in runs.
+/// Returns the configuration.
 pub fn config() -> &'static Config {
     CONFIG.get().expect("the stand-in is configured first")
 }
@@ -36,12 +37,12 @@ thread_local! {
     static CURRENT: Cell<Option<&'static Kt>> = const { Cell::new(None) };
 }
 
-/// The thread of the stand-in that this host thread is; none of those that only help.
+/// Returns the stand-in thread that this host thread is. A host thread that only helps is none.
 pub(crate) fn current_opt() -> Option<&'static Kt> {
     CURRENT.get()
 }
 
-/// The thread of the stand-in that this host thread is.
+/// Returns the stand-in thread that this host thread is. Panics in a host thread that only helps.
 #[track_caller]
 pub(crate) fn current() -> &'static Kt {
     current_opt().expect("a thread of the stand-in")
@@ -52,7 +53,7 @@ pub(crate) fn become_thread(kt: &'static Kt) {
     CURRENT.set(Some(kt));
 }
 
-/// Interrupts off: rendezvous and preemption wait. Nests.
+/// Disables interrupts: rendezvous and preemption wait. Calls nest.
 pub(crate) fn interrupts_off() {
     if let Some(kt) = current_opt() {
         kt.interrupts_off.set(kt.interrupts_off.get() + 1);
@@ -60,7 +61,7 @@ pub(crate) fn interrupts_off() {
     }
 }
 
-/// Ends [`interrupts_off`]; what came meanwhile comes now.
+/// Ends [`interrupts_off`]. An interrupt that came meanwhile is handled now.
 pub(crate) fn interrupts_on() {
     if let Some(kt) = current_opt() {
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
@@ -72,14 +73,14 @@ pub(crate) fn interrupts_on() {
     }
 }
 
-/// A lock of the stand-in's own, held for a few instructions with interrupts off: no module ever waits for
-/// one that a stopped thread has.
+/// A lock of the stand-in's own. It is held for a few instructions, with interrupts off. The module
+/// therefore never waits for such a lock of a stopped thread.
 pub(crate) struct HostLock<T> {
     locked: AtomicBool,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through a guard, of which there is one at a time.
+// SAFETY: the value is reached only through a guard, and there is one guard at a time.
 unsafe impl<T: Send> Sync for HostLock<T> {}
 
 impl<T> HostLock<T> {
@@ -104,7 +105,8 @@ impl<T> HostLock<T> {
         }
     }
 
-    /// As [`HostLock::lock`], for who reports what is wrong and may have the lock itself.
+    /// Takes the lock as [`HostLock::lock`] does, but gives up after a while. Used by reports,
+    /// whose thread may hold the lock itself.
     pub(crate) fn try_lock(&self) -> Option<HostGuard<'_, T>> {
         for _ in 0..1000 {
             interrupts_off();
@@ -118,7 +120,7 @@ impl<T> HostLock<T> {
     }
 }
 
-/// A [`HostLock`] that is held.
+/// A guard: the [`HostLock`] is held while it exists.
 pub(crate) struct HostGuard<'a, T> {
     lock: &'a HostLock<T>,
 }
@@ -127,14 +129,14 @@ impl<T> Deref for HostGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the lock is held.
+        // SAFETY: the guard holds the lock.
         unsafe { &*self.lock.value.get() }
     }
 }
 
 impl<T> DerefMut for HostGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the lock is held, and self is borrowed alone.
+        // SAFETY: the guard holds the lock, and is borrowed mutably.
         unsafe { &mut *self.lock.value.get() }
     }
 }
@@ -146,14 +148,14 @@ impl<T> Drop for HostGuard<'_, T> {
     }
 }
 
-/// Waits while the word is `value`, at most for as many nanoseconds; whether it was woken.
+/// Waits while the word is `value`, for at most `nanoseconds`. Returns false if the time is over.
 pub(crate) fn futex_wait(word: &AtomicU32, value: u32, nanoseconds: Option<u64>) -> bool {
     let time = nanoseconds.map(|ns| libc::timespec {
         tv_sec: (ns / 1_000_000_000).cast_signed(),
         tv_nsec: (ns % 1_000_000_000).cast_signed(),
     });
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the word and the time stay while this waits.
+    // SAFETY: the word and the time outlive the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_futex,
@@ -166,7 +168,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32, nanoseconds: Option<u64>)
     result == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ETIMEDOUT)
 }
 
-/// Wakes who waits for the word.
+/// Wakes all threads that wait for the word.
 pub(crate) fn futex_wake(word: &AtomicU32) {
     // SAFETY: the word is only an address here.
     unsafe {
@@ -174,32 +176,32 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
     };
 }
 
-/// What the stand-in checks.
+/// The checks of the stand-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// Two locks are taken in both orders, or a sleepable one under one that is not.
+    /// A lock order reversal, or a second lock of one class.
     LockOrder,
-    /// A thread takes a lock that it has.
+    /// A lock taken by its holder.
     Recursion,
-    /// A lock is used that is not initialised, not held, or not held as it should be.
+    /// The use of a lock that is not initialised, not held, or held in the wrong mode.
     LockUse,
-    /// A thread sleeps, or might, with a mutex held, or where it must not.
+    /// A sleep, or a possible sleep, with a mutex held or where sleeping is not allowed.
     Sleep,
-    /// A thread comes back from a function of the module with a lock, or still inside the tracer.
+    /// A return from a function of the module with a lock held, or still inside the tracer.
     Return,
-    /// Something that the module took is not given back.
+    /// A resource that the module has not returned.
     Leak,
-    /// Memory that was freed, or never given out, is used.
+    /// The use of memory that was freed, or never allocated.
     Memory,
-    /// The text of the kernel, or what is called there, is not what it should be.
+    /// A difference in the kernel's text, or in a function called there.
     Text,
-    /// A trace file does not hold what was made.
+    /// A trace file that does not hold the records that were made.
     Record,
-    /// A function of the kernel is called with what it does not take.
+    /// A call of a kernel function with an argument that it does not accept.
     Call,
-    /// Nothing goes on.
+    /// A lack of progress in all threads.
     Hang,
-    /// The module panics.
+    /// A panic of the module.
     Panic,
 }
 
@@ -222,10 +224,10 @@ impl fmt::Display for Check {
     }
 }
 
-/// The status of a run in which a check failed.
+/// The exit status of a run in which a check failed.
 pub const FAILED: i32 = 3;
 
-/// Reports what is wrong, with the seed, and ends the run.
+/// Reports a violation, with the seed, and ends the run.
 pub fn fail(check: Check, what: fmt::Arguments<'_>) -> ! {
     static FIRST: AtomicBool = AtomicBool::new(true);
     if FIRST.swap(false, Ordering::SeqCst) {
@@ -237,7 +239,7 @@ pub fn fail(check: Check, what: fmt::Arguments<'_>) -> ! {
         let how = if config.deterministic { " --deterministic" } else { "" };
         text.push_str(&format!("standin: seed {}: again with --seed {}{how}\n", config.seed, config.seed));
         say(text.as_bytes());
-        // SAFETY: ends the process, whatever other threads do.
+        // SAFETY: _exit(2) ends the process, whatever other threads do.
         unsafe { libc::_exit(FAILED) };
     }
     loop {
@@ -245,10 +247,10 @@ pub fn fail(check: Check, what: fmt::Arguments<'_>) -> ! {
     }
 }
 
-/// Writes to standard error whatever locks others have.
+/// Writes to standard error, without taking any lock.
 pub(crate) fn say(mut text: &[u8]) {
     while !text.is_empty() {
-        // SAFETY: the text is as long as that.
+        // SAFETY: the pointer and the length are those of the text.
         let written = unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
         match usize::try_from(written) {
             Ok(written) if written > 0 => text = &text[written..],
@@ -257,7 +259,7 @@ pub(crate) fn say(mut text: &[u8]) {
     }
 }
 
-/// [`fail`], formatted.
+/// Calls [`fail`] with a formatted message.
 macro_rules! violation {
     ($check:ident, $($text:tt)*) => {
         $crate::host::fail($crate::host::Check::$check, format_args!($($text)*))

@@ -1,4 +1,4 @@
-//! The functions of the kernel that the module calls, by name.
+//! The kernel functions that the module calls, by name.
 
 use crate::clock::{cputick2usec, nanotime};
 use crate::console::{log, panic, printf};
@@ -32,7 +32,7 @@ use crate::vnode::{
 };
 use libc::{memcmp, memcpy, memmove, memset, strlen};
 
-/// The address of a function of the kernel.
+/// Defines `function()`, which returns the address of a kernel function.
 macro_rules! functions {
     ($($name:ident,)*) => {
         pub(crate) fn function(name: &str) -> Option<usize> {

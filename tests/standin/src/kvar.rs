@@ -1,4 +1,4 @@
-//! The variables of the kernel that the module names.
+//! The kernel variables that the module names.
 
 use std::ffi::c_void;
 use std::mem::offset_of;
@@ -12,10 +12,10 @@ use crate::lock::sx_init_flags;
 use crate::low::Region;
 use crate::machine;
 
-/// System calls in the table: up to utrace(2), which is the last one that is looked up.
+/// The size of the table of system calls. utrace(2) is the last call that the module checks.
 const SYSTEM_CALLS: usize = sys::SYS_utrace as usize + 1;
 
-/// The variables, in memory that the module's relocations reach.
+/// The variables, in memory within reach of the module's relocations.
 #[repr(C)]
 pub(crate) struct Variables {
     pub(crate) allproc: sys::proclist,
@@ -35,22 +35,22 @@ pub(crate) struct Variables {
     pub(crate) sdt_probe_func: usize,
     pub(crate) ktr_geniosize: u32,
     pub(crate) ktr_filesize_limit_signal: i32,
-    /// The table of system calls, for native programs and for others.
+    /// The table of system calls, for native and other programs.
     pub(crate) sysent: [sys::sysent; SYSTEM_CALLS],
     /// Whether kinst of dtrace(1) is loaded.
     pub(crate) kinst: bool,
-    /// The kernel's linker set of `struct pcpu`'s dynamic part: empty.
+    /// The kernel's linker set of the dynamic part of `struct pcpu`. Empty.
     pub(crate) set_pcpu: usize,
 }
 
 static VARIABLES: OnceLock<usize> = OnceLock::new();
 
-/// Where they are.
+/// Returns the variables.
 pub(crate) fn variables() -> *mut Variables {
     *VARIABLES.get_or_init(|| {
         let base = Region::near(size_of::<Variables>()).base;
         let cpus = config().cpus;
-        // SAFETY: the region is as large, all zero, and nobody else's.
+        // SAFETY: the region is large enough, all zero, and used by no other thread.
         unsafe {
             let v = &mut *(base as *mut Variables);
             v.cpu_ticks = Some(clock::ticks);
@@ -70,7 +70,8 @@ pub(crate) fn variables() -> *mut Variables {
 
 /// Sets the functions that handle ktrace(2) and utrace(2).
 pub(crate) fn set_system_calls(ktrace: usize, utrace: usize) {
-    // SAFETY: nobody else uses the table now; a function of the kernel is called as one, or not at all.
+    // SAFETY: no other thread uses the table now. A kernel function is called with its own type, or
+    // not at all.
     unsafe {
         let table = &mut (*variables()).sysent;
         table[sys::SYS_ktrace as usize].sy_call = std::mem::transmute::<usize, sys::sy_call_t>(ktrace);
@@ -78,10 +79,10 @@ pub(crate) fn set_system_calls(ktrace: usize, utrace: usize) {
     }
 }
 
-/// Initialises the kernel's own locks among them.
+/// Initialises the kernel's locks among the variables.
 pub(crate) fn init_locks() {
     let v = variables();
-    // SAFETY: nobody uses them yet.
+    // SAFETY: no other thread uses the locks yet.
     unsafe {
         sx_init_flags(&raw mut (*v).allproc_lock, c"allproc".as_ptr(), 0);
         sx_init_flags(&raw mut (*v).proctree_lock, c"proctree".as_ptr(), 0);
@@ -89,10 +90,10 @@ pub(crate) fn init_locks() {
     }
 }
 
-/// A probe of dtrace(1) that nobody uses.
+/// Does nothing: an unused probe function of dtrace(1).
 unsafe extern "C" fn probe(_: u32, _: usize, _: usize, _: usize, _: usize, _: usize) {}
 
-/// Their names and addresses.
+/// Returns the names and addresses of the variables.
 pub(crate) fn symbols() -> Vec<(&'static str, usize)> {
     let base = variables() as usize;
     let mut symbols = vec![
@@ -125,25 +126,25 @@ pub(crate) fn symbols() -> Vec<(&'static str, usize)> {
     symbols
 }
 
-/// `M_IOV`.
+/// Returns `M_IOV`.
 pub(crate) fn m_iov() -> *mut sys::malloc_type {
     // SAFETY: only the address is taken.
     unsafe { &raw mut (*variables()).m_iov }
 }
 
-/// What the kernel's own address is, as whoever asks for its file gets it.
+/// Returns the handle of the kernel's own file in the linker.
 pub(crate) fn kernel_file() -> *mut c_void {
-    // SAFETY: set once.
+    // SAFETY: the variable is set once.
     unsafe { (*variables()).linker_kernel_file as *mut c_void }
 }
 
-/// Whether kinst of dtrace(1) is loaded.
+/// Returns whether kinst of dtrace(1) is loaded.
 pub(crate) fn kinst_is_loaded() -> bool {
-    // SAFETY: a flag.
+    // SAFETY: the flag is a plain bool, changed only while no module is being loaded.
     unsafe { (*variables()).kinst }
 }
 
-/// The lock of the modules.
+/// Returns the address of the lock of the modules.
 pub(crate) fn modules_sx() -> usize {
     // SAFETY: only the address is taken.
     unsafe { &raw const (*variables()).modules_sx as usize }

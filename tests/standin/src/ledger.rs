@@ -1,4 +1,5 @@
-//! What each thread has made, and whether it is in the trace file: all of it, in order, byte by byte.
+//! The records that each thread has made, and the check that the trace file holds them: all of
+//! them, in order, byte by byte.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,17 +13,17 @@ use crate::proc::SV_FLAGS;
 use crate::thread::Kt;
 use crate::vnode::Vnode;
 
-/// A record that is to be.
+/// An expected record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
     kind: Kind,
     payload: Box<[u8]>,
 }
 
-/// What a record says of each process that is traced.
+/// The payload of the constructor record that each traced process gets.
 pub(crate) const CTOR: Payload<'_> = Payload::ProcCtor(ProcCtor { sv_flags: SV_FLAGS });
 
-/// What a thread has made, in order.
+/// The records that a thread has made, in order.
 #[derive(Debug, Default)]
 pub struct Ledger {
     made: Vec<Made>,
@@ -36,15 +37,15 @@ impl Made {
     }
 }
 
-/// Others begin and end traces, from one instruction of a thread to the next.
+/// Whether other processes begin and end traces at any instruction of a thread.
 static CHURN: AtomicBool = AtomicBool::new(false);
 
-/// From now on threads note what they may make, too.
+/// Makes threads also note records that they may make, from now on.
 pub fn begin_churn() {
     CHURN.store(true, Ordering::Relaxed);
 }
 
-/// Whether they do.
+/// Returns whether threads note possible records.
 pub(crate) fn in_churn() -> bool {
     CHURN.load(Ordering::Relaxed)
 }
@@ -54,26 +55,26 @@ pub(crate) fn note(kt: &Kt, payload: &Payload<'_>) {
     kt.ledger.lock().expect("nobody panics with it").made.push(Made::new(payload));
 }
 
-/// What is in a trace file.
+/// The contents of a trace file.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Records by type.
+    /// The number of records of each type.
     pub records: PerKind<u64>,
-    /// Records that are marked `KTR_DROP`.
+    /// The number of records that are marked `KTR_DROP`.
     pub marks: u64,
-    /// Bytes.
+    /// The length of the file in bytes.
     pub bytes: u64,
 }
 
 impl Found {
-    /// All records.
+    /// Returns the number of all records.
     pub fn total(&self) -> u64 {
         self.records.iter().map(|(_, count)| count).sum()
     }
 }
 
-/// Looks through a trace file: whole records, those of each thread in the order of their times, and no memory of the
-/// kernel in them.
+/// Checks a trace file on its own. Records must be whole, each thread's records in the order of
+/// their times, and without uninitialised kernel memory.
 fn check_records(vnode: &Vnode) -> Found {
     let content = vnode.content();
     if let Some(at) = content.windows(JUNK.len()).position(|bytes| bytes == JUNK) {
@@ -100,7 +101,8 @@ fn check_records(vnode: &Vnode) -> Found {
     found
 }
 
-/// As [`check_records`], and as ktrcheck wants them; but for what is missing, where some may be.
+/// Checks as [`check_records`] does, and with the checks of ktrcheck. Where records may be missing,
+/// ignores findings about missing records.
 fn check_whole(vnode: &Vnode, exact: Exact) -> Found {
     let found = check_records(vnode);
     if found.bytes != 0 {
@@ -117,31 +119,32 @@ fn check_whole(vnode: &Vnode, exact: Exact) -> Found {
     found
 }
 
-/// What is to be in a file against what is.
+/// How closely a file must match the records made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exact {
-    /// All that was made, and nothing is marked.
+    /// All records made are in the file, and none is marked.
     All,
-    /// What is there was made, in that order; some may be missing.
+    /// All records in the file were made, in that order. Some may be missing.
     Some,
-    /// As [`Exact::Some`], and the record behind a gap is marked `KTR_DROP`, and no other. Of processes with one thread.
+    /// As [`Exact::Some`], and exactly the records behind a gap are marked `KTR_DROP`. For
+    /// processes with one thread.
     Marked,
-    /// As [`Exact::Some`], where others begin and end traces: what says that a process is there, or is gone, is
-    /// not the thread's own.
+    /// As [`Exact::Some`], where other processes begin and end traces. Process constructor and
+    /// destructor records are then not the thread's own.
     Churn,
 }
 
-/// A record as it is in a file.
+/// A record as it stands in a file.
 struct InFile<'a> {
-    /// Where its header begins.
+    /// The offset of its header.
     at: usize,
     header: Header,
-    /// What is behind the header.
+    /// The bytes behind the header.
     payload: &'a [u8],
 }
 
-/// Checks a trace file against what these threads have made, all of it there. Returns what was found and how many
-/// were made of each type.
+/// Checks a trace file against the records that `threads` have made. The file must hold no other
+/// threads' records. Returns the file's contents, and the number of records made of each type.
 pub fn check(vnode: &Vnode, threads: &[&'static Kt], exact: Exact) -> (Found, PerKind<u64>) {
     let found = check_whole(vnode, exact);
     if exact == Exact::All && found.marks != 0 {
@@ -154,7 +157,7 @@ pub fn check(vnode: &Vnode, threads: &[&'static Kt], exact: Exact) -> (Found, Pe
         let at = content.len() - rest.len();
         let bytes = &content[at..content.len() - behind.len()];
         let (header, payload) = bytes.split_at(HEADER_LEN);
-        // Behind ktr_cpu.
+        // The padding is behind ktr_cpu.
         if header[60..].iter().any(|byte| *byte != 0) {
             violation!(Record, "the padding of the header at byte {at} is not zero");
         }
@@ -184,7 +187,8 @@ fn check_thread(kt: &Kt, made: &[Made], records: &[InFile<'_>], exact: Exact) {
             violation!(Record, "a record of {} has pid {}", kt.describe(), header.pid);
         }
         let is = Made { kind: header.kind, payload: (*payload).into() };
-        // Whoever begins a trace makes one of these; and a thread that exits, if it is traced at that moment.
+        // A process that begins a trace makes such records, and so does a thread that exits while
+        // it is traced.
         if exact == Exact::Churn && (is == ctor || is == dtor) {
             continue;
         }

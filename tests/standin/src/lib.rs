@@ -1,12 +1,16 @@
-//! A kernel for `ktrace_rs.ko`, in a process of Linux: the module is linked as FreeBSD links it, loaded, driven, checked
-//! and unloaded, byte for byte the file that users load.
+//! A stand-in for the FreeBSD kernel, in a Linux process. It links `ktrace_rs.ko` as FreeBSD does,
+//! loads it, drives it, checks it and unloads it. The file is byte for byte the one that users
+//! load.
 //!
-//! - [`link`] is the linker, [`text`] the kernel's own functions that the module redirects, [`kvar`] its variables.
-//! - [`sched`] has CPUs, of which there are fewer than [`thread`]s, and stops them all at once; [`lock`], [`witness`],
-//!   [`heap`], [`counter`], [`event`], [`sysctl`], [`proc`], [`cred`], [`vnode`] are what the module calls.
-//! - [`user`] is what processes do, and where the kernel calls the backend for them.
-//! - [`ledger`] knows every record that was made, and looks for it in the file; [`balance`] what was taken.
-//! - [`loads`] drive all of that; [`flaw`] puts faults in that the checks have to find.
+//! - [`link`] is the linker. [`text`] holds the kernel functions that the module redirects,
+//!   [`kvar`] the kernel's variables.
+//! - [`sched`] has CPUs, fewer than there are [`thread`]s, and can stop them all at once. [`lock`],
+//!   [`witness`], [`heap`], [`counter`], [`event`], [`sysctl`], [`proc`], [`cred`] and [`vnode`]
+//!   are the interfaces that the module calls.
+//! - [`user`] simulates processes, and calls the backend where the kernel does.
+//! - [`ledger`] knows every record that was made, and searches the trace file for it. [`balance`]
+//!   compares the resources taken and returned.
+//! - [`loads`] drive all of that. [`flaw`] injects faults that the checks must find.
 
 mod balance;
 pub mod cli;
@@ -40,12 +44,12 @@ mod witness;
 pub use proc::Kp;
 pub use thread::Kt;
 
-/// Starts the stand-in, with a stock backend of its own or that of a file; the caller becomes its first thread, that of a
-/// process of root.
+/// Starts the stand-in, with its own stock backend or the one in `stock`. The caller becomes its
+/// first thread, in a process of root.
 ///
 /// # Errors
 ///
-/// When the file holds no such backend.
+/// Fails if the file holds no such backend.
 pub fn boot(config: host::Config, stock: Option<&[u8]>) -> anyhow::Result<()> {
     host::configure(config);
     fault::init();

@@ -1,5 +1,5 @@
-//! The kernel's linker: puts a module into memory as `sys/kern/link_elf_obj.c` and `link_elf.c` do, and runs what is in its linker
-//! sets, in the kernel's order.
+//! The kernel's linker. It loads a module as `sys/kern/link_elf_obj.c` and `link_elf.c` do, and
+//! runs the functions of its linker sets in the kernel's order.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
@@ -18,16 +18,17 @@ use crate::{counter, event, flaw, imports, kvar, machine, text, thread, user, wi
 
 const EBUSY: i32 = sys::EBUSY.cast_signed();
 
-/// Bytes of what leads to a function of the stand-in, which is too far away for the module's calls.
+/// The size of a trampoline. The stand-in's functions are too far away for the module's calls,
+/// which need one.
 const TRAMPOLINE: usize = 128;
 
-/// Where the text of the loaded module is.
+/// The bounds of the loaded module's text.
 static START: AtomicUsize = AtomicUsize::new(0);
 static END: AtomicUsize = AtomicUsize::new(0);
 static LOADED: AtomicBool = AtomicBool::new(false);
 static UNLOADING: AtomicBool = AtomicBool::new(false);
 
-/// Whether a module is loaded, and has taken over.
+/// Returns whether a module is loaded, and has taken over.
 pub fn is_loaded() -> bool {
     LOADED.load(Ordering::Acquire)
 }
@@ -36,26 +37,26 @@ pub(crate) fn is_unloading() -> bool {
     UNLOADING.load(Ordering::Acquire)
 }
 
-/// Whether an address is in the text of the kernel or of the module.
+/// Returns whether an address is in the text of the kernel or of the module.
 pub(crate) fn is_kernel_text(address: usize) -> bool {
     text::contains(address) || (START.load(Ordering::Relaxed)..END.load(Ordering::Relaxed)).contains(&address)
 }
 
-/// Where modules were.
+/// The regions of unloaded modules.
 static RETIRED: HostLock<Vec<Region>> = HostLock::new(Vec::new());
 
-/// Whether a module was there, and is not any more.
+/// Returns whether an address belongs to an unloaded module.
 pub(crate) fn was_unloaded(address: usize) -> bool {
     RETIRED.try_lock().is_some_and(|retired| retired.iter().any(|region| region.contains(address)))
 }
 
-/// A file that can be loaded.
+/// A module's file, not yet loaded.
 #[derive(Debug)]
 pub struct ModuleFile {
     bytes: Vec<u8>,
 }
 
-/// A module in memory.
+/// A loaded module.
 #[derive(Debug)]
 pub struct Loaded {
     region: Region,
@@ -66,11 +67,11 @@ pub struct Loaded {
     probes: Vec<usize>,
     argtypes: Vec<usize>,
     before: Balance,
-    /// The kernel's text before.
+    /// The kernel's text before the load.
     text: Vec<u8>,
 }
 
-/// A section's place.
+/// The place of a section in memory.
 struct Placed {
     base: usize,
     size: usize,
@@ -81,27 +82,28 @@ impl ModuleFile {
     ///
     /// # Errors
     ///
-    /// When it cannot be read.
+    /// Fails if the file cannot be read.
     pub fn read(path: &Path) -> Result<ModuleFile> {
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
         Ok(ModuleFile { bytes })
     }
 
-    /// Loads it, as kldload(2) does; the errno of MOD_LOAD if the module refuses. May sleep.
+    /// Loads the module, as kldload(2) does. Returns the errno of MOD_LOAD if the module refuses.
+    /// May sleep.
     ///
     /// # Errors
     ///
-    /// When it is no module, or names what the stand-in does not have.
+    /// Fails if the file is no module, or names symbols that the stand-in lacks.
     pub fn load(&self) -> Result<Result<Loaded, i32>> {
         let module = Module::parse(&self.bytes)?;
         ensure!((module.machine, module.kind) == machine::FILE, "not what a kernel of this machine loads");
         let before = Balance::now();
         let loaded = link(&module, before)?;
         for (_, function, argument) in ordered(&loaded.sysinit) {
-            // SAFETY: what is in the set has this type.
+            // SAFETY: functions in the set have this type.
             let function: unsafe extern "C" fn(*mut c_void) = unsafe { std::mem::transmute(function) };
             user::checked("a function of SYSINIT", || {
-                // SAFETY: as above.
+                // SAFETY: the function is called with the argument that the set has for it.
                 unsafe { function(argument as *mut c_void) }
             });
         }
@@ -119,12 +121,13 @@ impl ModuleFile {
     }
 }
 
-/// What is in a set of `struct sysinit`, by subsystem and order: these, the function and its argument.
+/// Returns the elements of a set of `struct sysinit`, sorted by subsystem and order: this pair, the
+/// function, and its argument.
 fn ordered(set: &[usize]) -> Vec<((u32, u32), usize, usize)> {
     let mut all: Vec<((u32, u32), usize, usize)> = set
         .iter()
         .map(|address| {
-            // SAFETY: an element of the set, which was relocated.
+            // SAFETY: the address is a relocated element of the set.
             let init = unsafe { &*(*address as *const sys::sysinit) };
             let function = init.func.map_or(0, |function| function as usize);
             ((init.subsystem, init.order), function, init.udata as usize)
@@ -135,34 +138,34 @@ fn ordered(set: &[usize]) -> Vec<((u32, u32), usize, usize)> {
 }
 
 impl Loaded {
-    /// Sends an event to what the file has of modules.
+    /// Sends an event to the modules in the file. Returns the first error.
     fn event(&self, what: sys::modeventtype) -> i32 {
-        // SAFETY: MDT_MODULE has a moduledata_t, which was relocated.
+        // SAFETY: MDT_MODULE metadata points to a relocated moduledata_t.
         self.modules.iter().map(|data| unsafe { send(*data, what) }).find(|answer| *answer != 0).unwrap_or(0)
     }
 
-    /// What sdt.ko finds when a module has been loaded: provider, module, function and name of each probe, with the
-    /// types of its arguments. In the order of the set.
+    /// Returns the probes that sdt.ko finds in a loaded module, in the order of the set: provider,
+    /// module, function and name of each, and the types of its arguments.
     ///
     /// # Errors
     ///
-    /// When a probe is none, or an argument is nobody's.
+    /// Fails if a probe is invalid, or an argument belongs to no probe.
     pub fn probes(&self) -> Result<Vec<String>> {
-        // SAFETY: an element of the set, which was relocated.
+        // SAFETY: the address is a relocated element of the set.
         let argtypes = self.argtypes.iter().map(|at| unsafe { &*(*at as *const sys::sdt_argtype) });
         let mut types: BTreeMap<usize, BTreeMap<c_int, String>> = BTreeMap::new();
         for argtype in argtypes {
-            // SAFETY: a string of the module.
+            // SAFETY: the field is a string of the module.
             let text = unsafe { thread::text_of(argtype.type_) };
             types.entry(argtype.probe as usize).or_default().insert(argtype.ndx, text);
         }
         let mut found = Vec::new();
         for at in &self.probes {
-            // SAFETY: as above.
+            // SAFETY: the address is a relocated element of the set.
             let probe = unsafe { &*(*at as *const sys::sdt_probe) };
             ensure!(probe.version == size_of::<sys::sdt_probe>() as c_int, "a probe of another version");
             ensure!(self.providers.contains(&(probe.prov as usize)), "a probe without a provider");
-            // SAFETY: the provider was relocated, and strings of the module.
+            // SAFETY: the provider is relocated, and its fields are strings of the module.
             let [provider, module, function, name] = unsafe {
                 [(*probe.prov).name.cast_const(), probe.mod_, probe.func, probe.name]
                     .map(|text| thread::text_of(text))
@@ -176,11 +179,11 @@ impl Loaded {
         Ok(found)
     }
 
-    /// Unloads it, as kldunload(2) does, forced or not; gives it back, with the errno, if it refuses. May sleep.
+    /// Unloads the module, as kldunload(2) does, forced or not. May sleep.
     ///
     /// # Errors
     ///
-    /// The module, and why it stays.
+    /// Returns the module and an errno if the module refuses.
     pub fn unload(self, force: bool) -> Result<(), (Box<Loaded>, i32)> {
         if !force {
             let answer = self.event(sys::MOD_QUIESCE);
@@ -199,7 +202,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// As [`Loaded::unload`], again and again while threads do not leave the module.
+    /// Unloads the module by force. Tries again while it is busy, because threads have not left it.
     pub fn unload_at_last(self) {
         let mut module = self;
         for _ in 0..20 {
@@ -212,13 +215,14 @@ impl Loaded {
         violation!(Hang, "the module does not unload");
     }
 
-    /// What the kernel does when the module has agreed: and looks at what it leaves.
+    /// Completes an unload that the module has agreed to, as the kernel does. Checks what the
+    /// module leaves behind.
     fn leave(&self) {
-        // In the reverse order, as linker_file_sysuninit() has them.
+        // In reverse order, as in linker_file_sysuninit().
         for (_, function, argument) in ordered(&self.sysuninit).into_iter().rev() {
-            // SAFETY: what is in the set has this type.
+            // SAFETY: functions in the set have this type.
             let function: unsafe extern "C" fn(*mut c_void) = unsafe { std::mem::transmute(function) };
-            // SAFETY: as above.
+            // SAFETY: the function is called with the argument that the set has for it.
             unsafe { function(argument as *mut c_void) };
         }
         let changed = text::changed(&self.text);
@@ -240,7 +244,7 @@ impl Loaded {
     }
 }
 
-/// Puts the sections into memory, and resolves what they refer to.
+/// Loads the sections into memory, and relocates them.
 fn link(module: &Module<'_>, before: Balance) -> Result<Loaded> {
     let names: Vec<&str> = module
         .linked_symbols()
@@ -249,7 +253,8 @@ fn link(module: &Module<'_>, before: Balance) -> Result<Loaded> {
         .filter(|symbol| symbol.place == SymbolPlace::Undefined && !symbol.name.is_empty())
         .map(|symbol| symbol.name)
         .collect();
-    // A shared object says where; others are one after the other, each as it wants to be aligned. Then the trampolines.
+    // A shared object has fixed offsets. Sections of other files are placed in order, aligned. The
+    // trampolines follow.
     let mut offsets = BTreeMap::new();
     let mut end = 0_usize;
     for (number, section) in module.loaded() {
@@ -259,7 +264,7 @@ fn link(module: &Module<'_>, before: Balance) -> Result<Loaded> {
             end = end.max(offset + usize::try_from(section.size)?);
             continue;
         }
-        // Code begins a page, as does what is behind it.
+        // Code begins on a page boundary, and so does the section behind it.
         end = if section.is_code() { end.next_multiple_of(4096) } else { end.next_multiple_of(64) };
         offsets.insert(number, end);
         end += usize::try_from(section.size)?;
@@ -299,7 +304,7 @@ fn link(module: &Module<'_>, before: Balance) -> Result<Loaded> {
     }
     region.protect(trampolines, region.len - trampolines, libc::PROT_READ | libc::PROT_EXEC);
     let set = |name: &str| elements(module, &placed, name);
-    // SAFETY: elements of the set, which were relocated.
+    // SAFETY: the addresses are relocated elements of the set.
     let metadata =
         set("set_modmetadata_set").into_iter().map(|md| unsafe { &*(md as *const sys::mod_metadata) });
     let modules =
@@ -317,7 +322,7 @@ fn link(module: &Module<'_>, before: Balance) -> Result<Loaded> {
     })
 }
 
-/// What a linker set has.
+/// Returns the elements of a linker set.
 fn elements(module: &Module<'_>, placed: &BTreeMap<usize, Placed>, name: &str) -> Vec<usize> {
     let section =
         module.loaded().find(|(_, section)| section.name == name).map(|(number, _)| &placed[&number]);
@@ -327,9 +332,9 @@ fn elements(module: &Module<'_>, placed: &BTreeMap<usize, Placed>, name: &str) -
     })
 }
 
-/// The address of a name that the module does not have: zero where it can do without.
+/// Returns the address of an undefined symbol. A missing weak symbol has address zero.
 fn import(module: &Module<'_>, placed: &BTreeMap<usize, Placed>, name: &str, at: usize) -> Result<usize> {
-    // The ends of the module's own linker sets.
+    // The bounds of the module's own linker sets.
     for (prefix, behind) in [("__start_", false), ("__stop_", true)] {
         let set = name.strip_prefix(prefix);
         let section = set.and_then(|set| module.loaded().find(|(_, section)| section.name == set));
@@ -350,7 +355,7 @@ fn import(module: &Module<'_>, placed: &BTreeMap<usize, Placed>, name: &str, at:
     Ok(0)
 }
 
-/// Writes what leads to a function.
+/// Writes a trampoline to a function.
 fn trampoline(at: usize, function: usize, omit: bool) {
     let code = machine::trampoline(function, omit.then_some(flaw::omit_this as *const () as usize));
     assert!(code.len() <= TRAMPOLINE, "a trampoline fits");
@@ -369,7 +374,7 @@ fn relocate(
     let (_, symbols) = module.linked_symbols();
     let symbol = symbols.get(relocation.symbol).context("a symbol that is not there")?;
     let value = match symbol.place {
-        // Without a symbol it is about where the module is.
+        // A relocation without a symbol is relative to the module's base.
         _ if relocation.symbol == 0 => region.base as u64,
         SymbolPlace::Section(number) => {
             let placed = placed.get(&number).with_context(|| format!("{}: not loaded", symbol.name))?;
@@ -383,7 +388,8 @@ fn relocate(
     let addend = relocation.addend.context("relocations without addends")?;
     let (bytes, len) = machine::relocated(relocation.kind, value.wrapping_add_signed(addend), place)
         .with_context(|| format!("of {}", symbol.name))?;
-    // SAFETY: the place is in a section, which is writable; the artifact's check says so of its offset.
+    // SAFETY: the place is in a section, which is writable. The artifact check has verified its
+    // offset.
     unsafe { std::ptr::copy_nonoverlapping(bytes.to_le_bytes().as_ptr(), place as *mut u8, len) };
     Ok(())
 }
@@ -392,27 +398,27 @@ fn relocate(
 ///
 /// # Safety
 ///
-/// `data` is its `moduledata_t`.
+/// `data` is the address of its `moduledata_t`.
 unsafe fn send(data: usize, what: sys::modeventtype) -> i32 {
-    // SAFETY: the caller's.
+    // SAFETY: `data` is the address of a moduledata_t (see # Safety).
     let data = unsafe { &*(data as *const sys::moduledata) };
     let Some(handler) = data.evhand else { return 0 };
     user::checked("the handler of module(9)", || {
-        // SAFETY: the handler has this type; it does not look at the module.
+        // SAFETY: the handler has this type, and does not read its module argument.
         unsafe { handler(std::ptr::null_mut(), what as c_int, data.priv_) }
     })
 }
 
-/// What MOD_LOAD has answered.
+/// The answer of MOD_LOAD.
 static RESULT: AtomicI32 = AtomicI32::new(0);
 
-/// Has the module load; if it does not, it gets MOD_UNLOAD at once.
+/// Loads the module. If it refuses, sends MOD_UNLOAD at once.
 pub(crate) unsafe extern "C" fn module_register_init(data: *const c_void) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller passes a moduledata_t.
     let answer = unsafe { send(data as usize, sys::MOD_LOAD) };
     RESULT.store(answer, Ordering::Relaxed);
     if answer != 0 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller passes a moduledata_t.
         unsafe { send(data as usize, sys::MOD_UNLOAD) };
     }
 }

@@ -1,6 +1,7 @@
-//! The loads: what processes do while they are traced, and what is to be in the files then.
+//! The loads: the work of traced processes, and the expected contents of the trace files.
 //!
-//! Each is one run of the stand-in with one module, which is loaded for it, and unloaded at its end.
+//! Each load is one run of the stand-in with one module, which is loaded for it, and unloaded at
+//! its end.
 
 pub mod bounds;
 pub mod churn;
@@ -31,28 +32,28 @@ use crate::vnode::{Disk, Vnode};
 
 use kernel_sys as sys;
 
-/// What a load has to work with.
+/// The environment of a load.
 #[derive(Debug)]
 pub struct World {
     /// The module's file.
     pub module: ModuleFile,
-    /// Where files are on the host.
+    /// The directory for files on the host.
     pub directory: PathBuf,
-    /// How much of it: a short form is one.
+    /// The amount of work. One is the short form.
     pub scale: usize,
 }
 
-/// A load, with its name.
+/// A load.
 pub struct Load {
     /// Its name.
     pub name: &'static str,
-    /// What it is, in a few words.
+    /// A short description.
     pub about: &'static str,
-    /// Runs it.
+    /// The function that runs it.
     pub run: fn(&World) -> Result<String>,
 }
 
-/// All of them, in the order in which they run.
+/// All loads, in the order in which they run.
 pub const ALL: &[Load] = &[
     Load { name: "refused", about: "loads that the module refuses", run: refused::run },
     Load { name: "probes", about: "what is there for dtrace(1)", run: probes::run },
@@ -99,13 +100,13 @@ impl World {
         self.module.load()?.map_err(|errno| anyhow!("MOD_LOAD: errno {errno}: {:?}", crate::console::take()))
     }
 
-    /// A trace file of root's on a disk.
+    /// Creates a trace file of root's on a disk.
     pub fn file(&self, path: &str, disk: &'static Disk) -> &'static Vnode {
         Vnode::create(&self.directory, path, disk, 0, sys::VREG)
     }
 }
 
-/// Checks that a file holds all that threads have made, and that the module has counted the same.
+/// Checks that a file holds all records that the threads have made.
 pub fn expect_all(vnode: &Vnode, threads: &[&'static Kt]) -> Found {
     let (found, made) = check(vnode, threads, Exact::All);
     for (kind, count) in made.iter() {
@@ -116,15 +117,16 @@ pub fn expect_all(vnode: &Vnode, threads: &[&'static Kt]) -> Found {
     found
 }
 
-/// What the module has counted as dropped, by type.
+/// Returns the number of records that the module has counted as dropped, by type.
 pub fn dropped() -> PerKind<u64> {
     PerKind::from_fn(|kind| {
         sysctl::number(&format!("kern.ktrace_rs.stats.type.{}.dropped", kind.name())).unwrap_or(0)
     })
 }
 
-/// Checks that what is in a file and what the module has counted as dropped is what was made; where tracing `ends` by
-/// itself, no more than that: what is made between its end and the thread's next look at `p_traceflag` is neither.
+/// Checks that the records in a file, and those counted as dropped, add up to the records made.
+/// Where tracing `ends` by itself, they may be fewer. A record made after the end, before the
+/// thread reads `p_traceflag` again, is neither written nor counted.
 pub fn expect_accounted(vnode: &Vnode, threads: &[&'static Kt], what: &str, ends: bool) -> (Found, u64) {
     let dropped = dropped();
     let (found, made) = check(vnode, threads, if ends { Exact::Some } else { Exact::Marked });
@@ -143,7 +145,7 @@ pub fn expect_accounted(vnode: &Vnode, threads: &[&'static Kt], what: &str, ends
     (found, lost)
 }
 
-/// Checks that nothing is left in the engine.
+/// Checks that the engine holds no records, processes or files.
 pub fn expect_quiet() {
     for name in ["queued", "procs", "files"] {
         let value = sysctl::number(&format!("kern.ktrace_rs.stats.{name}")).unwrap_or(u64::MAX);
@@ -153,8 +155,8 @@ pub fn expect_quiet() {
     }
 }
 
-/// Checks that the module has never had more memory than it may for these threads, which trace to one file:
-/// as the tests in the virtual machine have it.
+/// Checks that the module's peak memory stayed within the bound for these threads, which trace to
+/// one file. The bound is that of the tests in the virtual machine.
 pub fn expect_bounded(threads: &[&'static Kt]) {
     const LARGEST_RECORD: u64 = 2048;
     let setting = |name: &str| sysctl::number(&format!("kern.ktrace_rs.{name}")).unwrap_or(0);
@@ -169,12 +171,12 @@ pub fn expect_bounded(threads: &[&'static Kt]) {
     }
 }
 
-/// The current thread, as a program.
+/// Returns the current thread, as a program.
 pub fn me() -> User {
     User::current()
 }
 
-/// One of each sort of what a process does, `n` times.
+/// Does one of each kind of traced operation, `n` times.
 pub fn everything(user: &User, n: usize) {
     for index in 0..n as u64 {
         let _ = user.syscall(499, &[u64::MAX - 99, 0x2000_1000, index], |user| {
@@ -214,7 +216,7 @@ pub fn everything(user: &User, n: usize) {
     }
 }
 
-/// Types of records of a short text, with how many there are.
+/// Returns a short text with the number of records of each type.
 pub fn summary(found: &Found) -> String {
     let types: Vec<String> = found
         .records

@@ -1,7 +1,7 @@
 //! mutex(9) and sx(9).
 //!
-//! The word of a lock says who has it: the address of its thread, and whether others wait. The structure around it
-//! is the kernel's.
+//! A lock's word holds the address of the owning thread, and whether other threads wait. The
+//! structure around it is the kernel's.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int};
@@ -15,29 +15,29 @@ use crate::sched::{self, Sleep, point};
 use crate::thread::text_of;
 use crate::witness::{self, Class, Kind};
 
-/// Others wait for the lock.
+/// The flag in a lock's word that other threads wait for the lock.
 const WAITERS: usize = 4;
-/// An sx lock is held exclusively.
+/// The flag in an sx lock's word that it is held exclusively.
 const EXCLUSIVE: usize = 2;
-/// What a shared holder adds to the word of an sx lock.
+/// The amount that a shared holder adds to the word of an sx lock.
 const SHARER: usize = 8;
-/// The word of a lock that was destroyed.
+/// The word of a destroyed lock.
 const DESTROYED: usize = usize::MAX;
-/// `lo_flags` of a lock that is initialised.
+/// The flag in `lo_flags` that the lock is initialised.
 const INITIALISED: u32 = 1 << 16;
-/// `MTX_DUPOK`, as `lo_flags` have it here.
+/// The flag in `lo_flags` that stands for `MTX_DUPOK` here.
 const TWICE: u32 = 1 << 17;
 
-/// Locks that are initialised, by name.
+/// The number of initialised locks, by name.
 static LOCKS: HostLock<BTreeMap<String, i64>> = HostLock::new(BTreeMap::new());
 
-/// How many locks there are, by name.
+/// Returns the number of initialised locks, by name.
 pub(crate) fn count() -> BTreeMap<String, i64> {
     LOCKS.lock().clone()
 }
 
 unsafe fn init(object: *mut sys::lock_object, word: *mut usize, name: &str, raw: *const c_char, flags: u32) {
-    // SAFETY: the caller's: the lock is whoever's calls.
+    // SAFETY: the caller passes the parts of one lock, which no other thread uses yet.
     unsafe {
         if (*object).lo_flags & INITIALISED != 0 && *word != DESTROYED {
             violation!(LockUse, "\"{name}\" is initialised twice");
@@ -62,23 +62,23 @@ unsafe fn destroy(object: *mut sys::lock_object, word: &AtomicUsize) {
 }
 
 fn name_of(object: *mut sys::lock_object) -> String {
-    // SAFETY: a lock's name is static.
+    // SAFETY: a lock's name is a static string.
     unsafe { text_of((*object).lo_name) }
 }
 
 fn class_of(object: *mut sys::lock_object) -> Class {
-    // SAFETY: set by init().
+    // SAFETY: init() has set the field.
     Class(unsafe { (*object).lo_data })
 }
 
 fn twice(object: *mut sys::lock_object) -> bool {
-    // SAFETY: set by init().
+    // SAFETY: init() has set the field.
     unsafe { (*object).lo_flags & TWICE != 0 }
 }
 
-/// Checks that a lock is one.
+/// Checks that a lock is initialised and not destroyed.
 fn check(object: *mut sys::lock_object, word: &AtomicUsize) {
-    // SAFETY: read as it is.
+    // SAFETY: the lock's memory is readable; the field is read as it stands.
     let flags = unsafe { (*object).lo_flags };
     if flags & INITIALISED == 0 {
         violation!(LockUse, "a lock is used that was never initialised");
@@ -92,7 +92,7 @@ fn owner() -> usize {
     current().as_ptr() as usize
 }
 
-/// Sleeps until the lock is released, unless `free` says that it may be had already.
+/// Sleeps until the lock is released, unless `free` accepts the current word.
 fn wait(object: *mut sys::lock_object, word: &AtomicUsize, free: impl Fn(usize) -> bool) {
     let sleep = Sleep::prepare();
     loop {
@@ -106,11 +106,11 @@ fn wait(object: *mut sys::lock_object, word: &AtomicUsize, free: impl Fn(usize) 
             break;
         }
     }
-    // SAFETY: a lock's name is static.
+    // SAFETY: a lock's name is a static string.
     sleep.on(std::ptr::from_ref(word) as usize, unsafe { (*object).lo_name }, sys::TDI_LOCK, None);
 }
 
-/// Releases a lock that others wait for.
+/// Releases a lock that other threads wait for, and wakes them.
 fn release_and_wake(word: &AtomicUsize) {
     Sleep::prepare().wake(std::ptr::from_ref(word) as usize, || word.store(0, Ordering::Release));
 }
@@ -118,7 +118,7 @@ fn release_and_wake(word: &AtomicUsize) {
 // ---- mutex(9) ----
 
 unsafe fn mtx_of<'a>(c: *mut usize) -> (*mut sys::lock_object, &'a AtomicUsize) {
-    // SAFETY: the caller's: c is the word of a struct mtx.
+    // SAFETY: the caller guarantees that `c` is the word of a struct mtx.
     unsafe {
         let mtx = c.byte_sub(offset_of!(sys::mtx, mtx_lock)).cast::<sys::mtx>();
         (&raw mut (*mtx).lock_object, AtomicUsize::from_ptr(c))
@@ -127,17 +127,17 @@ unsafe fn mtx_of<'a>(c: *mut usize) -> (*mut sys::lock_object, &'a AtomicUsize) 
 
 pub(crate) unsafe extern "C" fn _mtx_init(c: *mut usize, name: *const c_char, _: *const c_char, _: c_int) {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe { init(mtx_of(c).0, c, &text_of(name), name, 0) };
 }
 
-/// Initialises a mutex of the kernel's own, of which a thread may have two.
+/// Initialises a mutex of the kernel's own. A thread may hold two mutexes of its class.
 ///
 /// # Safety
 ///
-/// Nobody uses the mutex.
+/// No other thread uses the mutex.
 pub(crate) unsafe fn mtx_init_twice(mtx: *mut sys::mtx, name: &'static std::ffi::CStr) {
-    // SAFETY: the caller's.
+    // SAFETY: no other thread uses the mutex (see # Safety).
     unsafe {
         init(
             &raw mut (*mtx).lock_object,
@@ -151,7 +151,7 @@ pub(crate) unsafe fn mtx_init_twice(mtx: *mut sys::mtx, name: &'static std::ffi:
 
 pub(crate) unsafe extern "C" fn _mtx_destroy(c: *mut usize) {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe {
         let (object, word) = mtx_of(c);
         check(object, word);
@@ -160,7 +160,7 @@ pub(crate) unsafe extern "C" fn _mtx_destroy(c: *mut usize) {
 }
 
 pub(crate) unsafe extern "C" fn __mtx_lock_flags(c: *mut usize, _: c_int, _: *const c_char, _: c_int) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (object, word) = unsafe { mtx_of(c) };
     check(object, word);
     witness::before(c as usize, class_of(object), Kind::Mutex, twice(object));
@@ -171,7 +171,7 @@ pub(crate) unsafe extern "C" fn __mtx_lock_flags(c: *mut usize, _: c_int, _: *co
             check(object, word);
         }
         spins += 1;
-        // Its owner runs, or did: as an adaptive mutex does.
+        // Spins at first, as an adaptive mutex does: the owner probably runs.
         if spins < 100 && !crate::host::config().deterministic {
             std::hint::spin_loop();
         } else {
@@ -188,7 +188,7 @@ pub(crate) unsafe extern "C" fn _mtx_trylock_flags_(
     _: *const c_char,
     _: c_int,
 ) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (object, word) = unsafe { mtx_of(c) };
     check(object, word);
     point();
@@ -201,7 +201,7 @@ pub(crate) unsafe extern "C" fn _mtx_trylock_flags_(
 
 pub(crate) unsafe extern "C" fn __mtx_unlock_flags(c: *mut usize, _: c_int, _: *const c_char, _: c_int) {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (object, word) = unsafe { mtx_of(c) };
     check(object, word);
     witness::released(c as usize, Kind::Mutex, &name_of(object));
@@ -217,7 +217,7 @@ pub(crate) unsafe extern "C" fn __mtx_unlock_flags(c: *mut usize, _: c_int, _: *
 ///
 /// The mutex is initialised.
 pub(crate) unsafe fn mtx_lock(mtx: *mut sys::mtx) {
-    // SAFETY: the caller's.
+    // SAFETY: the mutex is initialised (see # Safety).
     unsafe { __mtx_lock_flags((&raw mut (*mtx).mtx_lock).cast(), 0, std::ptr::null(), 0) };
 }
 
@@ -227,36 +227,36 @@ pub(crate) unsafe fn mtx_lock(mtx: *mut sys::mtx) {
 ///
 /// The mutex is initialised.
 pub(crate) unsafe fn mtx_unlock(mtx: *mut sys::mtx) {
-    // SAFETY: the caller's.
+    // SAFETY: the mutex is initialised (see # Safety).
     unsafe { __mtx_unlock_flags((&raw mut (*mtx).mtx_lock).cast(), 0, std::ptr::null(), 0) };
 }
 
-/// The word of the mutex that a `struct lock_object` is of.
+/// Returns the word of the mutex that a `struct lock_object` is part of.
 ///
 /// # Safety
 ///
-/// It is one of a `struct mtx`.
+/// `object` is the `lock_object` of a `struct mtx`.
 pub(crate) unsafe fn word_of(object: *mut sys::lock_object) -> *mut usize {
-    // SAFETY: the caller's.
+    // SAFETY: the lock_object is the first field of a struct mtx (see # Safety).
     unsafe { (&raw mut (*object.cast::<sys::mtx>()).mtx_lock).cast() }
 }
 
 // ---- sx(9) ----
 
 unsafe fn sx_of<'a>(sx: *mut sys::sx) -> (*mut sys::lock_object, &'a AtomicUsize) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that `sx` is a struct sx.
     unsafe { (&raw mut (*sx).lock_object, AtomicUsize::from_ptr((&raw mut (*sx).sx_lock).cast())) }
 }
 
 pub(crate) unsafe extern "C" fn sx_init_flags(sx: *mut sys::sx, name: *const c_char, _: c_int) {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe { init(&raw mut (*sx).lock_object, (&raw mut (*sx).sx_lock).cast(), &text_of(name), name, 0) };
 }
 
 pub(crate) unsafe extern "C" fn sx_destroy(sx: *mut sys::sx) {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe {
         let (object, word) = sx_of(sx);
         check(object, word);
@@ -265,7 +265,7 @@ pub(crate) unsafe extern "C" fn sx_destroy(sx: *mut sys::sx) {
 }
 
 pub(crate) unsafe extern "C" fn _sx_xlock(sx: *mut sys::sx, _: c_int, _: *const c_char, _: c_int) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (object, word) = unsafe { sx_of(sx) };
     check(object, word);
     witness::before(sx as usize, class_of(object), Kind::Exclusive, false);
@@ -279,7 +279,7 @@ pub(crate) unsafe extern "C" fn _sx_xlock(sx: *mut sys::sx, _: c_int, _: *const 
 }
 
 pub(crate) unsafe extern "C" fn sx_try_xlock_(sx: *mut sys::sx, _: *const c_char, _: c_int) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (object, word) = unsafe { sx_of(sx) };
     check(object, word);
     point();
@@ -292,7 +292,7 @@ pub(crate) unsafe extern "C" fn sx_try_xlock_(sx: *mut sys::sx, _: *const c_char
 
 pub(crate) unsafe extern "C" fn _sx_xunlock(sx: *mut sys::sx, _: *const c_char, _: c_int) {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (object, word) = unsafe { sx_of(sx) };
     check(object, word);
     witness::released(sx as usize, Kind::Exclusive, &name_of(object));
@@ -303,12 +303,13 @@ pub(crate) unsafe extern "C" fn _sx_xunlock(sx: *mut sys::sx, _: *const c_char, 
 }
 
 pub(crate) unsafe extern "C" fn _sx_slock(sx: *mut sys::sx, _: c_int, _: *const c_char, _: c_int) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (object, word) = unsafe { sx_of(sx) };
     check(object, word);
     witness::before(sx as usize, class_of(object), Kind::Shared, false);
     point();
-    // Who waits for it exclusively comes first, unless this thread keeps another lock from being free.
+    // A waiter for the exclusive lock has priority, unless this thread already holds a shared lock,
+    // and would keep that from being released by waiting.
     let pushy = witness::held(current()).iter().any(|held| held.kind == Kind::Shared);
     let may_share = move |value: usize| value & EXCLUSIVE == 0 && (value & WAITERS == 0 || pushy);
     loop {
@@ -328,7 +329,7 @@ pub(crate) unsafe extern "C" fn _sx_slock(sx: *mut sys::sx, _: c_int, _: *const 
 
 pub(crate) unsafe extern "C" fn _sx_sunlock(sx: *mut sys::sx, _: *const c_char, _: c_int) {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (object, word) = unsafe { sx_of(sx) };
     check(object, word);
     witness::released(sx as usize, Kind::Shared, &name_of(object));
@@ -350,23 +351,23 @@ pub(crate) unsafe extern "C" fn _sx_sunlock(sx: *mut sys::sx, _: *const c_char, 
 ///
 /// The lock is initialised.
 pub(crate) unsafe fn sx_xlock(sx: *mut sys::sx) {
-    // SAFETY: the caller's.
+    // SAFETY: the lock is initialised (see # Safety).
     unsafe { _sx_xlock(sx, 0, std::ptr::null(), 0) };
 }
 
-/// Releases it.
+/// Releases an sx lock of the kernel's, held exclusively.
 ///
 /// # Safety
 ///
 /// The lock is initialised.
 pub(crate) unsafe fn sx_xunlock(sx: *mut sys::sx) {
-    // SAFETY: the caller's.
+    // SAFETY: the lock is initialised (see # Safety).
     unsafe { _sx_xunlock(sx, std::ptr::null(), 0) };
 }
 
 // ---- sleeping ----
 
-/// Nanoseconds after which who sleeps for no given time looks again: never.
+/// Returns the timeout of a sleep in nanoseconds. A zero `sbt` means no timeout.
 fn timeout(sbt: sys::sbintime_t) -> Option<u64> {
     (sbt != 0).then(|| crate::clock::nanoseconds(sbt))
 }
@@ -384,7 +385,7 @@ pub(crate) unsafe extern "C" fn _sleep(
 ) -> c_int {
     let kt = current();
     crate::user::context_switch(kt, true, wmesg);
-    // SAFETY: the caller's: null, or a mutex that is held.
+    // SAFETY: the caller passes null or a mutex that it holds.
     let word = (!lock.is_null()).then(|| unsafe { word_of(lock) });
     witness::may_sleep_with(kt, word.map_or(0, |word| word as usize), format_args!("sleeping"));
     if sbt == 0 && lock.is_null() && !channel.is_null() {
@@ -393,10 +394,11 @@ pub(crate) unsafe extern "C" fn _sleep(
     let sleep = match word {
         None => Sleep::prepare(),
         Some(word) => {
-            // SAFETY: as above.
+            // SAFETY: the word is that of the caller's mutex.
             let (object, state) = unsafe { mtx_of(word) };
             witness::released(word as usize, Kind::Mutex, &name_of(object));
-            // Nobody can wake this thread between, who needs the scheduler's lock for it.
+            // No thread can issue the wakeup before this one sleeps: that needs the scheduler's
+            // lock, held from here on.
             let mut sleep = Sleep::prepare();
             if state.swap(0, Ordering::AcqRel) & WAITERS != 0 {
                 sleep = sleep.also_wake(word as usize);
@@ -407,7 +409,7 @@ pub(crate) unsafe extern "C" fn _sleep(
     let woken = sleep.on(channel as usize, wmesg, sys::TDI_SLEEPING, timeout(sbt));
     crate::user::context_switch(kt, false, wmesg);
     if let Some(word) = word {
-        // SAFETY: as above.
+        // SAFETY: the word is that of the caller's mutex.
         unsafe { __mtx_lock_flags(word, 0, std::ptr::null(), 0) };
     }
     if woken { 0 } else { EWOULDBLOCK }
@@ -422,9 +424,9 @@ pub(crate) unsafe extern "C" fn pause_sbt(
     if sbt <= 0 {
         violation!(Call, "pause_sbt() for no time");
     }
-    // A channel that nobody wakes: the thread's own.
+    // The thread's own channel, which no other thread wakes.
     let channel = current().channel.as_ptr();
-    // SAFETY: no lock.
+    // SAFETY: there is no lock to release.
     unsafe { _sleep(channel.cast(), std::ptr::null_mut(), 0, wmesg, sbt, 0, 0) }
 }
 

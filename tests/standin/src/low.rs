@@ -1,17 +1,18 @@
-//! Memory of the kernel: what the module's relocations reach, and whatever else is mapped.
+//! Memory of the stand-in's kernel: memory within reach of the module's relocations, and other
+//! mappings.
 
 use crate::host::violation;
 use crate::machine::NEAR;
 
-/// Bytes of a page.
+/// The size of a page.
 pub(crate) const PAGE: usize = 4096;
 
-/// Rounded up to whole pages.
+/// Rounds a length up to whole pages.
 pub(crate) fn pages(len: usize) -> usize {
     len.next_multiple_of(PAGE)
 }
 
-/// Memory that was mapped, and stays.
+/// Mapped memory. It stays mapped unless it is unmapped or retired.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Region {
     pub(crate) base: usize,
@@ -19,16 +20,16 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Writable memory that the module's relocations reach.
+    /// Maps writable memory within reach of the module's relocations.
     pub(crate) fn near(len: usize) -> Region {
         Region::map(len, libc::PROT_READ | libc::PROT_WRITE, NEAR)
     }
 
-    /// Writable memory that is mapped at two places.
+    /// Maps writable memory at two places.
     #[cfg(target_arch = "aarch64")]
     pub(crate) fn twice(len: usize) -> (Region, Region) {
         let len = pages(len);
-        // SAFETY: a new file, and new mappings of it.
+        // SAFETY: the file is new, and so are its mappings.
         let places = unsafe {
             let file = libc::memfd_create(c"text".as_ptr(), 0);
             assert!(file >= 0 && libc::ftruncate(file, len as i64) == 0, "memfd_create");
@@ -42,19 +43,19 @@ impl Region {
         (one, other)
     }
 
-    /// Memory anywhere that nobody may touch yet.
+    /// Maps memory anywhere, inaccessible at first.
     pub(crate) fn reserve(len: usize) -> Region {
         Region::map(len, libc::PROT_NONE, libc::MAP_NORESERVE)
     }
 
-    /// Writable memory anywhere.
+    /// Maps writable memory anywhere.
     pub(crate) fn anywhere(len: usize) -> Region {
         Region::map(len, libc::PROT_READ | libc::PROT_WRITE, 0)
     }
 
     fn map(len: usize, protection: i32, flags: i32) -> Region {
         let len = pages(len);
-        // SAFETY: a new mapping; nothing that is there is replaced.
+        // SAFETY: the mapping is new, and replaces none.
         let base = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -73,38 +74,39 @@ impl Region {
         (self.base..self.base + self.len).contains(&address)
     }
 
-    /// Sets what may be done with a part of it, from `offset`.
+    /// Sets the protection of a part of the region, from `offset`.
     pub(crate) fn protect(&self, offset: usize, len: usize, protection: i32) {
         assert!(offset.is_multiple_of(PAGE) && offset + pages(len) <= self.len, "pages of the region");
         protect(self.base + offset, pages(len), protection);
     }
 
-    /// Gives its memory back to the host.
+    /// Returns the memory to the host.
     pub(crate) fn unmap(self) {
-        // SAFETY: nobody uses the memory any more.
+        // SAFETY: no thread uses the memory any more.
         unsafe { libc::munmap(self.base as *mut _, self.len) };
     }
 
-    /// Takes its memory away for good: whoever touches it is found.
+    /// Makes the memory inaccessible for good, so that later accesses are found.
     pub(crate) fn retire(&self) {
         retire(self.base, self.len);
     }
 }
 
-/// Takes whole pages away for good. They are mapped anew, which the host can merge with pages around them that were
-/// taken away earlier; it has a limit of mappings.
+/// Makes whole pages inaccessible for good. They are mapped anew, so that the host can merge them
+/// with neighbouring retired pages. The host limits the number of mappings.
 pub(crate) fn retire(address: usize, len: usize) {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
-    // SAFETY: the pages are part of a region, whose memory nobody has any more; who uses it gets a signal.
+    // SAFETY: the pages are part of a region that has no user any more. A late access raises a
+    // signal.
     let mapped = unsafe { libc::mmap(address as *mut _, len, libc::PROT_NONE, flags, -1, 0) };
     if mapped == libc::MAP_FAILED {
         violation!(Memory, "mmap: {}", std::io::Error::last_os_error());
     }
 }
 
-/// Sets what may be done with whole pages.
+/// Sets the protection of whole pages.
 pub(crate) fn protect(address: usize, len: usize, protection: i32) {
-    // SAFETY: whoever uses the memory otherwise gets a signal, which is reported.
+    // SAFETY: an access that the protection forbids raises a signal, which is reported.
     if unsafe { libc::mprotect(address as *mut _, len, protection) } != 0 {
         let error = std::io::Error::last_os_error();
         let remedy = if error.raw_os_error() == Some(libc::ENOMEM) {

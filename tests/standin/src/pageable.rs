@@ -1,5 +1,5 @@
-//! Memory that may be paged out, as the arguments of an exec are: nobody touches it with a mutex held, as nobody can
-//! wait for the disk then.
+//! Memory that may be paged out, as the arguments of an exec. No thread may access it with a mutex
+//! held, because it cannot wait for the disk then.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -8,14 +8,14 @@ use crate::flaw::{self, Other};
 use crate::low::Region;
 
 thread_local! {
-    /// What this thread has lent to the module.
+    /// The memory that this thread has lent to the module.
     static LENT: Cell<Option<Region>> = const { Cell::new(None) };
 }
 
-/// Has `body` use a copy of `bytes` that is paged out while the thread holds a mutex.
+/// Calls `body` with a copy of `bytes`. The copy is paged out while the thread holds a mutex.
 pub(crate) fn lend<R>(bytes: &[u8], body: impl FnOnce(*const c_void) -> R) -> R {
     let region = Region::anywhere(bytes.len().max(1));
-    // SAFETY: new memory with room for them.
+    // SAFETY: the memory is new, and has room for the bytes.
     unsafe { (region.base as *mut u8).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     LENT.set(Some(region));
     let result = body(region.base as *const c_void);
@@ -24,25 +24,25 @@ pub(crate) fn lend<R>(bytes: &[u8], body: impl FnOnce(*const c_void) -> R) -> R 
     result
 }
 
-/// The thread has a mutex from now on.
+/// Pages the memory out. Called when the thread has taken a mutex.
 pub(crate) fn page_out() {
     if let Some(region) = LENT.get() {
         region.protect(0, region.len, libc::PROT_NONE);
         if flaw::shows(Other::PageableUnderLock, 1) {
-            // SAFETY: none; this is the fault that is to be found.
+            // SAFETY: none; this is the fault that a check must find.
             unsafe { (region.base as *const u8).read_volatile() };
         }
     }
 }
 
-/// The thread has no mutex any more.
+/// Pages the memory in. Called when the thread holds no mutex any more.
 pub(crate) fn page_in() {
     if let Some(region) = LENT.get() {
         region.protect(0, region.len, libc::PROT_READ);
     }
 }
 
-/// Whether an address is in memory that this thread has lent.
+/// Returns whether an address is in memory that this thread has lent.
 pub(crate) fn contains(address: usize) -> bool {
     LENT.get().is_some_and(|region| region.contains(address))
 }

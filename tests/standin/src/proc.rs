@@ -1,4 +1,4 @@
-//! Processes: the lists that the module walks, fork and exit as the kernel does them.
+//! Processes: the lists that the module walks, and fork and exit as the kernel does them.
 
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
@@ -17,27 +17,29 @@ use crate::thread::{self, Kt, copy_name, text_of};
 use crate::witness::{self, Kind};
 use crate::{cred, event, flaw, link, user};
 
-/// A process of the stand-in. It stays for good, as in a kernel, where these are never given back.
+/// A process of the stand-in. It is never freed, as in a kernel, where `struct proc` is
+/// type-stable.
 #[repr(C)]
 pub struct Kp {
-    /// First, so that the address of one is that of the other.
+    /// The `struct proc`. First, so that both have the same address.
     p: UnsafeCell<sys::proc_>,
-    /// `ps_mtx` of its signal actions.
+    /// The `ps_mtx` of its signal actions.
     sigacts: UnsafeCell<sys::mtx>,
     /// Signals to be delivered.
     pub(crate) pending: AtomicU64,
-    /// It has exited.
+    /// Whether the process has exited.
     exited: AtomicBool,
     /// `RLIMIT_FSIZE`.
     pub(crate) file_size: AtomicU64,
 }
 
-// SAFETY: the structure that the module sees is shared as in a kernel; the rest is atomic or locked.
+// SAFETY: the structure that the module sees is shared as in a kernel; the rest is atomic or
+// locked.
 unsafe impl Sync for Kp {}
-// SAFETY: as above.
+// SAFETY: as for Sync.
 unsafe impl Send for Kp {}
 
-/// `sv_flags` of all processes: `SV_ABI_FREEBSD | SV_LP64 | …`.
+/// The `sv_flags` of all processes: `SV_ABI_FREEBSD | SV_LP64 | …`.
 pub(crate) const SV_FLAGS: u32 = 0x000a_2109;
 
 struct Table {
@@ -45,9 +47,9 @@ struct Table {
     processes: HostLock<BTreeMap<i32, usize>>,
 }
 
-// SAFETY: the lock is one that threads share.
+// SAFETY: threads may share the sx lock, and a HostLock guards the map.
 unsafe impl Sync for Table {}
-// SAFETY: as above.
+// SAFETY: as for Sync.
 unsafe impl Send for Table {}
 
 static TABLE: OnceLock<Table> = OnceLock::new();
@@ -57,7 +59,7 @@ static INIT: OnceLock<&'static Kp> = OnceLock::new();
 
 fn table() -> &'static Table {
     TABLE.get_or_init(|| {
-        // SAFETY: all zero is a struct sx that nobody has used.
+        // SAFETY: an all-zero struct sx is valid and unused.
         let lock = UnsafeCell::new(unsafe { std::mem::zeroed() });
         Table { lock, processes: HostLock::new(BTreeMap::new()) }
     })
@@ -65,14 +67,14 @@ fn table() -> &'static Table {
 
 fn sysentvec() -> *mut sys::sysentvec {
     *SYSENTVEC.get_or_init(|| {
-        // SAFETY: all zero is a struct sysentvec.
+        // SAFETY: an all-zero struct sysentvec is valid.
         let mut vector: sys::sysentvec = unsafe { std::mem::zeroed() };
         vector.sv_flags = SV_FLAGS as _;
         Box::into_raw(Box::new(vector)) as usize
     }) as *mut sys::sysentvec
 }
 
-/// Inserts at the head of a list of queue(3), so that it can be followed at any moment.
+/// Inserts at the head of a queue(3) list, so that readers can follow the list at any moment.
 macro_rules! list_insert_head {
     ($head:expr, $element:expr, $link:ident) => {{
         let (head, element) = (&raw mut $head, $element);
@@ -86,7 +88,7 @@ macro_rules! list_insert_head {
     }};
 }
 
-/// Takes an element out of a list of queue(3).
+/// Removes an element from a queue(3) list.
 macro_rules! list_remove {
     ($element:expr, $link:ident) => {{
         let element = $element;
@@ -98,7 +100,8 @@ macro_rules! list_remove {
     }};
 }
 
-/// Makes the first process, whose first thread the caller becomes; init(8), and the CPUs.
+/// Creates the first process, and init(8), and starts the CPUs. The caller becomes the first
+/// process's first thread.
 pub(crate) fn boot() {
     crate::witness::init();
     let first = Kp::allocate("standin", cred::Cred::allocate(0, 0));
@@ -106,35 +109,35 @@ pub(crate) fn boot() {
     sched::start(kt);
     crate::kvar::init_locks();
     event::init_locks();
-    // SAFETY: nobody uses it yet.
+    // SAFETY: no other thread uses the lock yet.
     unsafe { sx_init_flags(table().lock.get(), c"pidhash".as_ptr(), 0) };
     first.init_locks();
     let group = Kp::new_group(first.pid());
     first.insert(None, group);
     first.add_thread(kt);
-    // SAFETY: the process is not on its way yet.
+    // SAFETY: no other thread uses the process yet.
     unsafe { (*first.as_ptr()).p_state = sys::PRS_NORMAL };
     assert!(INIT.set(first).is_ok(), "the stand-in boots once");
 }
 
 impl Kp {
-    /// The process of a `struct proc`.
+    /// Returns the process that a `struct proc` belongs to.
     ///
     /// # Safety
     ///
-    /// `p` is one of a [`Kp`].
+    /// `p` points to the `struct proc` of a [`Kp`].
     pub(crate) unsafe fn of(p: *mut sys::proc_) -> &'static Kp {
-        // SAFETY: the caller's; processes stay for good.
+        // SAFETY: `p` belongs to a Kp (see # Safety), and processes are never freed.
         unsafe { &*p.cast::<Kp>() }
     }
 
-    /// Its `struct proc`.
+    /// Returns its `struct proc`.
     pub fn as_ptr(&self) -> *mut sys::proc_ {
         self.p.get()
     }
 
     fn allocate(comm: &str, cred: *mut sys::ucred) -> &'static Kp {
-        // SAFETY: all zero is a struct proc and a struct mtx that nobody has used.
+        // SAFETY: an all-zero struct proc and struct mtx are valid and unused.
         let (p, sigacts) = unsafe { (std::mem::zeroed::<sys::proc_>(), std::mem::zeroed()) };
         let kp = Box::leak(Box::new(Kp {
             p: UnsafeCell::new(p),
@@ -143,7 +146,7 @@ impl Kp {
             exited: AtomicBool::new(false),
             file_size: AtomicU64::new(i64::MAX as u64),
         }));
-        // SAFETY: nobody else has the process yet.
+        // SAFETY: no other thread has the process yet.
         unsafe {
             let p = &mut *kp.p.get();
             p.p_pid = PIDS.fetch_add(1, Ordering::Relaxed) + 1;
@@ -158,14 +161,15 @@ impl Kp {
     }
 
     fn init_locks(&self) {
-        // SAFETY: nobody uses them yet.
+        // SAFETY: no other thread uses the locks yet.
         unsafe {
             mtx_init_twice(&raw mut (*self.as_ptr()).p_mtx, c"process lock");
             mtx_init_twice(self.sigacts.get(), c"sigacts");
         }
     }
 
-    /// A child of a process, still being born, with one thread that does not run yet. May sleep.
+    /// Creates a child of a process, still in `PRS_NEW`, with one thread that does not run yet. May
+    /// sleep.
     pub(crate) fn new(
         parent: &Kp,
         comm: &str,
@@ -176,16 +180,16 @@ impl Kp {
         kp.init_locks();
         let kt = Kt::new(kp, comm);
         kp.add_thread(kt);
-        // SAFETY: the parent's group does not change.
+        // SAFETY: the parent's process group does not change.
         kp.insert(Some(parent), group.unwrap_or_else(|| unsafe { (*parent.as_ptr()).p_pgrp }));
         (kp, kt)
     }
 
-    /// A process group without members.
+    /// Creates a process group without members.
     pub(crate) fn new_group(id: i32) -> *mut sys::pgrp {
-        // SAFETY: all zero is a struct pgrp that nobody has used.
+        // SAFETY: an all-zero struct pgrp is valid and unused.
         let group = Box::into_raw(Box::new(unsafe { std::mem::zeroed::<sys::pgrp>() }));
-        // SAFETY: nobody else has it yet.
+        // SAFETY: no other thread has the group yet.
         unsafe {
             (*group).pg_id = id;
             mtx_init_twice(&raw mut (*group).pg_mtx, c"process group");
@@ -193,10 +197,10 @@ impl Kp {
         group
     }
 
-    /// Puts it on the lists.
+    /// Puts the process on the kernel's lists.
     fn insert(&self, parent: Option<&Kp>, group: *mut sys::pgrp) {
         let (v, p) = (variables(), self.as_ptr());
-        // SAFETY: the lists are locked, in the order in which fork(2) locks them.
+        // SAFETY: each list is changed with its locks held, taken in fork(2)'s order.
         unsafe {
             sx_xlock(&raw mut (*v).proctree_lock);
             sx_xlock(&raw mut (*v).allproc_lock);
@@ -217,7 +221,7 @@ impl Kp {
         }
     }
 
-    /// Takes it off the lists; its children go to init(8).
+    /// Removes the process from the kernel's lists. Its children pass to init(8).
     fn take_off(&self) {
         let (v, p) = (variables(), self.as_ptr());
         let init = INIT.get().expect("booted").as_ptr();
@@ -248,30 +252,30 @@ impl Kp {
     }
 
     fn lock_of(&self, p: *mut sys::proc_) {
-        // SAFETY: a process, which stays.
+        // SAFETY: `p` belongs to a Kp, and processes are never freed.
         unsafe { Kp::of(p) }.lock();
     }
 
     fn unlock_of(&self, p: *mut sys::proc_) {
-        // SAFETY: a process, which stays.
+        // SAFETY: `p` belongs to a Kp, and processes are never freed.
         unsafe { Kp::of(p) }.unlock();
     }
 
     /// Takes the process lock.
     pub fn lock(&self) {
-        // SAFETY: initialised when the process was made.
+        // SAFETY: the lock was initialised when the process was created.
         unsafe { mtx_lock(&raw mut (*self.as_ptr()).p_mtx) };
     }
 
-    /// Releases it.
+    /// Releases the process lock.
     pub fn unlock(&self) {
-        // SAFETY: as above.
+        // SAFETY: the lock was initialised when the process was created.
         unsafe { mtx_unlock(&raw mut (*self.as_ptr()).p_mtx) };
     }
 
     /// Runs `work` with `ps_mtx` held.
     pub(crate) fn with_sigacts<R>(&self, work: impl FnOnce() -> R) -> R {
-        // SAFETY: initialised when the process was made.
+        // SAFETY: the mutex was initialised when the process was created.
         unsafe { mtx_lock(self.sigacts.get()) };
         let result = work();
         // SAFETY: taken above.
@@ -287,41 +291,41 @@ impl Kp {
         }
     }
 
-    /// Its number.
+    /// Returns the process ID.
     pub fn pid(&self) -> i32 {
-        // SAFETY: it does not change.
+        // SAFETY: the field does not change.
         unsafe { (*self.as_ptr()).p_pid }
     }
 
     pub(crate) fn uid(&self) -> u32 {
-        // SAFETY: credentials stay for good.
+        // SAFETY: credentials are never freed.
         unsafe { (*(*self.as_ptr()).p_ucred).cr_uid }
     }
 
     pub(crate) fn cred(&self) -> &'static cred::Cred {
-        // SAFETY: credentials stay for good.
+        // SAFETY: credentials are never freed.
         unsafe { &*(*self.as_ptr()).p_ucred.cast() }
     }
 
-    /// Has the process in a jail from now on.
+    /// Puts the process into a jail.
     pub fn enter_jail(&self, jail: u32) {
         self.cred().jail.store(jail, Ordering::Relaxed);
     }
 
     pub(crate) fn flag(&self) -> u32 {
-        // SAFETY: read as it is.
+        // SAFETY: the field stays valid; a volatile read tolerates concurrent changes.
         unsafe { (&raw const (*self.as_ptr()).p_flag).read_volatile().cast_unsigned() }
     }
 
-    /// Its name.
+    /// Returns the name of the process.
     pub(crate) fn comm(&self) -> String {
-        // SAFETY: it ends with a NUL.
+        // SAFETY: the name ends with a NUL.
         unsafe { text_of((&raw const (*self.as_ptr()).p_comm).cast()) }
     }
 
-    /// `p_traceflag`.
+    /// Returns `p_traceflag`.
     pub fn traceflag(&self) -> u32 {
-        // SAFETY: the field stays; it is read as KTRPOINT() does.
+        // SAFETY: processes are never freed; the field is read as KTRPOINT() reads it.
         unsafe { AtomicI32::from_ptr(&raw mut (*self.as_ptr()).p_traceflag) }
             .load(Ordering::Relaxed)
             .cast_unsigned()
@@ -329,17 +333,17 @@ impl Kp {
 
     /// Sets `p_traceflag`, as the stock backend would.
     pub(crate) fn set_traceflag(&self, flags: u32) {
-        // SAFETY: the field stays.
+        // SAFETY: processes are never freed.
         unsafe { AtomicI32::from_ptr(&raw mut (*self.as_ptr()).p_traceflag) }
             .store(flags.cast_signed(), Ordering::Relaxed);
     }
 
-    /// Whether it has exited.
+    /// Returns whether the process has exited.
     pub fn has_exited(&self) -> bool {
         self.exited.load(Ordering::Acquire)
     }
 
-    /// Waits until it has exited. May sleep.
+    /// Waits until the process has exited. May sleep.
     pub fn wait(&self) {
         while !self.has_exited() {
             let sleep = Sleep::prepare();
@@ -368,7 +372,7 @@ impl Kp {
         self.unlock();
     }
 
-    /// Takes a thread off; false if it is the last one, which stays.
+    /// Removes a thread from the process. Returns false for the last thread, which stays.
     fn remove_thread(&self, kt: &Kt) -> bool {
         self.lock();
         // SAFETY: the process is locked.
@@ -392,26 +396,27 @@ impl Kp {
         removed
     }
 
-    /// The first thread.
+    /// Returns the first thread.
     pub fn first_thread(&self) -> &'static Kt {
-        // SAFETY: a process has a thread while it is used here; threads stay for good.
+        // SAFETY: a process in use here has a thread, and threads are never freed.
         unsafe { Kt::of((*self.as_ptr()).p_threads.tqh_first) }
     }
 
-    /// Has it deliver a signal. The process is locked.
+    /// Posts a signal to the process, for its first thread to deliver. The process must be locked.
     pub(crate) fn post(&self, signal: u32) {
         self.assert_locked("kern_psignal()");
         self.pending.fetch_or(1 << signal, Ordering::SeqCst);
         self.first_thread().schedule_ast(sys::TDA_SIG);
     }
 
-    /// Whether a signal is pending, which interrupts what a thread of the process waits for.
+    /// Returns whether a signal is pending. A pending signal interrupts the sleeps of the process's
+    /// threads.
     pub(crate) fn has_signal(&self) -> bool {
         self.pending.load(Ordering::SeqCst) != 0
     }
 }
 
-/// The thread ends; with the last one, its process does.
+/// Ends the current thread. The last thread also ends its process.
 pub(crate) fn thread_exit() {
     let kt = current();
     let kp = kt.proc();
@@ -424,11 +429,11 @@ pub(crate) fn thread_exit() {
     sched::leave_for_good(kt);
 }
 
-/// As exit1() of the kernel.
+/// Ends the process, as the kernel's exit1() does.
 fn exit1(kt: &Kt, kp: &Kp) {
     event::process_exits();
     user::process_exit(kt);
-    // SAFETY: the last thread of the process looks.
+    // SAFETY: only the last thread of the process reads the field here.
     if unsafe { !(*kp.as_ptr()).p_ktrioparms.is_null() } && link::is_loaded() {
         violation!(Leak, "pid {} has exited with a trace", kp.pid());
     }
@@ -444,16 +449,16 @@ fn exit1(kt: &Kt, kp: &Kp) {
     sched::wake(kp.channel());
 }
 
-// ---- what the module calls ----
+// ---- kernel functions that the module calls ----
 
 pub(crate) unsafe extern "C" fn pfind(pid: c_int) -> *mut sys::proc_ {
     point();
-    // SAFETY: the lock is the table's.
+    // SAFETY: the table's lock is initialised, and lives for good.
     unsafe { crate::lock::_sx_slock(table().lock.get(), 0, null(), 0) };
     let found = table().processes.lock().get(&pid).copied();
     let p = found.map_or(null_mut(), |p| {
         let p = p as *mut sys::proc_;
-        // SAFETY: processes stay for good.
+        // SAFETY: processes are never freed.
         let kp = unsafe { Kp::of(p) };
         kp.lock();
         // SAFETY: the process is locked.
@@ -472,7 +477,7 @@ pub(crate) unsafe extern "C" fn pgfind(id: c_int) -> *mut sys::pgrp {
     point();
     let all = table().processes.lock().values().copied().collect::<Vec<_>>();
     for p in all {
-        // SAFETY: processes and groups stay for good.
+        // SAFETY: processes and groups are never freed.
         unsafe {
             let group = (*(p as *mut sys::proc_)).p_pgrp;
             if !group.is_null() && (*group).pg_id == id {
@@ -486,16 +491,17 @@ pub(crate) unsafe extern "C" fn pgfind(id: c_int) -> *mut sys::pgrp {
 
 pub(crate) unsafe extern "C" fn kern_psignal(p: *mut sys::proc_, signal: c_int) {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe { Kp::of(p) }.post(signal.cast_unsigned());
 }
 
 pub(crate) unsafe extern "C" fn lim_cur(td: *mut sys::thread, _: c_int) -> sys::rlim_t {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe { Kt::of(td) }.proc().file_size.load(Ordering::Relaxed).cast_signed()
 }
 
-/// Arguments after the format are those of the only format that the module has: a name.
+/// Creates a kernel process. The one argument after the format is a name: the module uses no format
+/// but `%s`.
 pub(crate) unsafe extern "C" fn kproc_create(
     function: unsafe extern "C" fn(*mut c_void),
     argument: *mut c_void,
@@ -507,14 +513,14 @@ pub(crate) unsafe extern "C" fn kproc_create(
 ) -> c_int {
     witness::may_sleep(current(), format_args!("kproc_create()"));
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (format, name) = unsafe { (CStr::from_ptr(format), text_of(name)) };
     if format != c"%s" {
         violation!(Call, "kproc_create() with another format");
     }
     let (kp, kt) = Kp::new(INIT.get().expect("booted"), &name, 0, None);
     kp.lock();
-    // SAFETY: the process is locked; the caller's.
+    // SAFETY: the process is locked; the caller keeps the contract of kproc_create(9).
     unsafe {
         (*kp.as_ptr()).p_flag |= sys::P_KPROC.cast_signed();
         (*kp.as_ptr()).p_state = sys::PRS_NORMAL;
@@ -523,7 +529,7 @@ pub(crate) unsafe extern "C" fn kproc_create(
     kp.unlock();
     let (function, argument) = (function as usize, argument as usize);
     let body = move || {
-        // SAFETY: the caller's of kproc_create(9).
+        // SAFETY: the caller of kproc_create(9) guarantees that the function may be called.
         unsafe {
             let function: unsafe extern "C" fn(*mut c_void) = std::mem::transmute(function);
             thread::call_escapable(function, argument as *mut c_void);
@@ -539,7 +545,7 @@ pub(crate) unsafe extern "C" fn kproc_exit(_: c_int) -> ! {
         violation!(Return, "a kernel process exits with locks");
     }
     if !flaw::shows(flaw::Other::NotWoken, 1) {
-        // SAFETY: an address.
+        // SAFETY: wakeup() uses only the address.
         unsafe { wakeup(kt.proc().as_ptr().cast()) };
     }
     thread::escape();

@@ -1,12 +1,12 @@
-//! CPUs and who has them: switching, sleeping, waking, preemption, and `smp_rendezvous(9)`.
+//! CPUs and their threads: switching, sleeping, waking, preemption, and `smp_rendezvous(9)`.
 //!
-//! A thread runs while it has a CPU, in user mode as well; there are fewer CPUs than threads. It gives its CPU up
-//! where it sleeps or waits for a lock, and where others are to run: a *point*, which every function that the module
-//! calls is, and where threads really run at the same time, also a signal of the host, which comes anywhere in
-//! the module's text.
+//! A thread runs only while it has a CPU, in user mode as well. There are fewer CPUs than threads.
+//! A thread gives its CPU up where it sleeps or waits for a lock, and at a *point* if other threads
+//! are to run. Every function that the module calls is a point. Where threads really run at the
+//! same time, a signal of the host is one, too, and comes anywhere in the module's text.
 //!
-//! Where the schedule is a seed's, one thread runs at a time. At each point the seed says who is next, and sleeps
-//! end in the order of their times.
+//! In a deterministic schedule, one thread runs at a time. At each point the seed selects the next
+//! thread, and sleeps end in the order of their times.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::c_void;
@@ -26,24 +26,24 @@ use crate::machine;
 use crate::thread::Kt;
 use crate::{clock, link};
 
-/// Signals of the host: a rendezvous, and preemption.
+/// The host's signals for a rendezvous and for preemption.
 const RENDEZVOUS: i32 = libc::SIGUSR1;
 const PREEMPT: i32 = libc::SIGUSR2;
 
-/// Nothing has gone on for so many seconds: something hangs.
+/// The seconds without a switch after which the stand-in counts as hung.
 const HANG: u32 = 60;
 
 struct Cpu {
     current: Option<&'static Kt>,
 }
 
-/// Who runs, who is to run, and who sleeps.
+/// The running, runnable and sleeping threads.
 pub(crate) struct Sched {
     cpus: Vec<Cpu>,
     runnable: VecDeque<&'static Kt>,
-    /// By what they sleep on.
+    /// Sleeping threads by sleep channel.
     sleepers: BTreeMap<usize, Vec<&'static Kt>>,
-    /// By the time when their sleep ends; only where the schedule is a seed's.
+    /// Sleeping threads by wake-up time. Used in a deterministic schedule only.
     timers: BTreeMap<(u64, u64), &'static Kt>,
     rng: fastrand::Rng,
     numbers: u64,
@@ -52,7 +52,7 @@ pub(crate) struct Sched {
 static SCHED: OnceLock<HostLock<Sched>> = OnceLock::new();
 static PCPU: OnceLock<Region> = OnceLock::new();
 
-/// Switches so far: while this grows nothing hangs.
+/// The number of switches so far. While it grows, nothing hangs.
 static SWITCHES: AtomicU64 = AtomicU64::new(0);
 
 fn lock() -> HostGuard<'static, Sched> {
@@ -62,12 +62,12 @@ fn lock() -> HostGuard<'static, Sched> {
     SCHED.get().expect("the CPUs run").lock()
 }
 
-/// Starts the CPUs; the caller becomes the first thread, and runs on one of them.
+/// Starts the CPUs. The caller becomes the first thread, and runs on one of them.
 pub(crate) fn start(first: &'static Kt) {
     let count = config().cpus;
     let pcpu = PCPU.get_or_init(|| Region::anywhere(count * size_of::<sys::pcpu>()));
     for cpu in 0..count {
-        // SAFETY: the region has room for as many, all zero.
+        // SAFETY: the region has room for `count` of them, and is all zero.
         unsafe {
             (*pcpu_of(pcpu, cpu)).pc_cpuid = cpu as u32;
             (*pcpu_of(pcpu, cpu)).pc_zpcpu_offset = cpu * size_of::<sys::pcpu>();
@@ -83,8 +83,8 @@ pub(crate) fn start(first: &'static Kt) {
     };
     assert!(SCHED.set(HostLock::new(sched)).is_ok(), "the CPUs start once");
     for signal in [RENDEZVOUS, PREEMPT] {
-        // SAFETY: the handler has the type that SA_SIGINFO asks for; it runs on the thread's own stack, as an
-        // interrupt does.
+        // SAFETY: the handler has the type that SA_SIGINFO requires. It runs on the thread's own
+        // stack, as an interrupt does.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_signal as *const () as usize;
@@ -93,7 +93,7 @@ pub(crate) fn start(first: &'static Kt) {
         }
     }
     first.host_tid.store(
-        // SAFETY: only asks.
+        // SAFETY: gettid() has no preconditions.
         unsafe { libc::gettid() },
         Ordering::SeqCst,
     );
@@ -107,7 +107,7 @@ pub(crate) fn start(first: &'static Kt) {
     }
 }
 
-/// Address of the first CPU's `struct pcpu`, which counters are counted from.
+/// Returns the address of the first CPU's `struct pcpu`, the base of the counters.
 pub(crate) fn pcpu_base() -> usize {
     PCPU.get().expect("the CPUs run").base
 }
@@ -118,12 +118,12 @@ fn pcpu_of(pcpu: &Region, cpu: usize) -> *mut sys::pcpu {
 
 impl Sched {
     fn enqueue(&mut self, kt: &'static Kt) {
-        // SAFETY: guarded by the scheduler's lock.
+        // SAFETY: the field is guarded by the scheduler's lock.
         unsafe { (*kt.as_ptr()).td_state = sys::TDS_RUNQ };
         self.runnable.push_back(kt);
     }
 
-    /// Gives CPUs to threads that are to run.
+    /// Gives free CPUs to runnable threads.
     fn dispatch(&mut self) {
         if config().deterministic {
             if self.cpus.iter().all(|cpu| cpu.current.is_none()) {
@@ -141,7 +141,7 @@ impl Sched {
         }
     }
 
-    /// Has the thread run that the seed says.
+    /// Runs the thread that the seed selects.
     fn dispatch_one(&mut self) {
         clock::pass();
         loop {
@@ -178,7 +178,7 @@ impl Sched {
         self.cpus[cpu].current = Some(kt);
         kt.cpu.store(cpu as i32, Ordering::Relaxed);
         kt.resched.store(false, Ordering::Relaxed);
-        // SAFETY: guarded by the scheduler's lock; the CPU is nobody else's.
+        // SAFETY: the fields are guarded by the scheduler's lock; no other thread has the CPU.
         unsafe {
             let td = &mut *kt.as_ptr();
             td.td_state = sys::TDS_RUNNING;
@@ -190,7 +190,7 @@ impl Sched {
         futex_wake(&kt.go);
     }
 
-    /// Ends the sleep of a thread, which sleeps.
+    /// Ends the sleep of a sleeping thread.
     fn end_sleep(&mut self, kt: &'static Kt, timed_out: bool) {
         let channel = kt.channel.swap(0, Ordering::Relaxed);
         if let Some(on) = self.sleepers.get_mut(&channel) {
@@ -206,7 +206,7 @@ impl Sched {
         self.enqueue(kt);
     }
 
-    /// Wakes whoever sleeps on a channel.
+    /// Wakes all threads that sleep on a channel.
     fn wake(&mut self, channel: usize) {
         for kt in self.sleepers.get(&channel).cloned().unwrap_or_default() {
             self.end_sleep(kt, false);
@@ -215,7 +215,8 @@ impl Sched {
     }
 }
 
-/// A channel to sleep on, with the lock of the scheduler held: nobody wakes it yet.
+/// A sleep in preparation. It holds the scheduler's lock, so that no thread can issue the wakeup
+/// yet.
 pub(crate) struct Sleep {
     sched: HostGuard<'static, Sched>,
 }
@@ -225,7 +226,8 @@ impl Sleep {
         Sleep { sched: lock() }
     }
 
-    /// Sleeps on a channel, at most for as many nanoseconds; false where time was over. `inhibitor` is one of `TDI_…`.
+    /// Sleeps on a channel, for at most `nanoseconds`. Returns false if the sleep timed out.
+    /// `inhibitor` is one of `TDI_…`.
     pub(crate) fn on(
         mut self,
         channel: usize,
@@ -236,7 +238,7 @@ impl Sleep {
         let kt = current();
         kt.channel.store(channel, Ordering::Relaxed);
         self.sched.sleepers.entry(channel).or_default().push(kt);
-        // SAFETY: guarded by the scheduler's lock.
+        // SAFETY: the fields are guarded by the scheduler's lock.
         unsafe {
             (*kt.as_ptr()).td_wmesg = wmesg;
             (*kt.as_ptr()).td_inhibitors = inhibitor.cast_signed();
@@ -248,7 +250,7 @@ impl Sleep {
             self.sched.timers.insert(timer, kt);
         }
         leave_cpu(self.sched, kt, sys::TDS_INHIBITED, nanoseconds);
-        // SAFETY: the thread's own, now that it runs.
+        // SAFETY: the fields are the thread's own while it runs.
         unsafe {
             (*kt.as_ptr()).td_wmesg = std::ptr::null();
             (*kt.as_ptr()).td_inhibitors = 0;
@@ -256,20 +258,20 @@ impl Sleep {
         !kt.timed_out.load(Ordering::Relaxed)
     }
 
-    /// Wakes who sleeps on another channel.
+    /// Wakes all threads that sleep on another channel.
     pub(crate) fn also_wake(mut self, channel: usize) -> Sleep {
         self.sched.wake(channel);
         self
     }
 
-    /// Wakes who sleeps on a channel, after `work`.
+    /// Runs `work`, then wakes all threads that sleep on a channel.
     pub(crate) fn wake(mut self, channel: usize, work: impl FnOnce()) {
         work();
         self.sched.wake(channel);
     }
 }
 
-/// Gives up the CPU, and waits for one.
+/// Gives up the CPU, and waits for another one.
 #[inline(never)]
 fn leave_cpu(
     mut sched: HostGuard<'static, Sched>,
@@ -277,7 +279,8 @@ fn leave_cpu(
     state: sys::thread_td_states,
     ns: Option<u64>,
 ) {
-    // SAFETY: guarded by the scheduler's lock; the registers are this function's, which has a frame.
+    // SAFETY: the fields are guarded by the scheduler's lock. The saved registers are those of this
+    // function, which has a frame.
     unsafe {
         machine::save(&mut *kt.pcb());
         let td = &mut *kt.as_ptr();
@@ -327,7 +330,7 @@ fn wait_for_go(kt: &Kt, ns: Option<u64>) -> bool {
     true
 }
 
-/// Has a thread run that does not, as soon as there is a CPU.
+/// Makes a thread runnable that does not run. It runs as soon as a CPU is free.
 pub(crate) fn make_runnable(kt: &'static Kt) {
     let mut sched = lock();
     sched.enqueue(kt);
@@ -337,7 +340,7 @@ pub(crate) fn make_runnable(kt: &'static Kt) {
 /// Gives up the CPU for good: the thread has left the kernel.
 pub(crate) fn leave_for_good(kt: &'static Kt) {
     let mut sched = lock();
-    // SAFETY: guarded by the scheduler's lock.
+    // SAFETY: the fields are guarded by the scheduler's lock.
     unsafe {
         (*kt.as_ptr()).td_state = sys::TDS_INACTIVE;
         (*kt.as_ptr()).td_oncpu = sys::NOCPU;
@@ -347,7 +350,7 @@ pub(crate) fn leave_for_good(kt: &'static Kt) {
     sched.dispatch();
 }
 
-/// Lets others run, if any are to.
+/// Yields the CPU if other threads are runnable.
 pub(crate) fn give_way() {
     let kt = current();
     let sched = lock();
@@ -357,7 +360,7 @@ pub(crate) fn give_way() {
     leave_cpu(sched, kt, sys::TDS_RUNQ, None);
 }
 
-/// A place where another thread may run: the seed says so, or the time of this one is over.
+/// Lets another thread run, if the seed says so or the time slice of this thread is over.
 pub(crate) fn point() {
     let Some(kt) = current_opt() else { return };
     if kt.interrupts_off.get() != 0 {
@@ -370,7 +373,7 @@ pub(crate) fn point() {
     }
 }
 
-/// Wakes whoever sleeps on a channel.
+/// Wakes all threads that sleep on a channel.
 pub(crate) fn wake(channel: usize) {
     lock().wake(channel);
 }
@@ -385,7 +388,7 @@ fn signal(kt: &Kt, signal: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), kt.host_tid.load(Ordering::Relaxed), signal) };
 }
 
-/// An interrupt.
+/// Handles an interrupt.
 unsafe extern "C" fn on_signal(number: i32, _: *mut libc::siginfo_t, context: *mut c_void) {
     let Some(kt) = current_opt() else { return };
     // SAFETY: errno is this thread's.
@@ -398,21 +401,21 @@ unsafe extern "C" fn on_signal(number: i32, _: *mut libc::siginfo_t, context: *m
     } else if number == RENDEZVOUS {
         interrupt_now(kt);
     } else {
-        // SAFETY: the handler's own argument.
+        // SAFETY: `context` is the handler's own argument.
         let address = unsafe { machine::interrupted_at(context) };
-        // Anywhere else it may have a lock of the host.
+        // Outside the kernel's text the thread may hold a lock of the host.
         if link::is_kernel_text(address) && kt.cpu.load(Ordering::Relaxed) >= 0 {
             give_way();
         }
     }
-    // SAFETY: as above; the handler's own argument.
+    // SAFETY: errno is this thread's; `context` is the handler's own argument.
     unsafe {
         *libc::__errno_location() = errno;
         machine::go_on_with_pcpu(context);
     }
 }
 
-/// Does what an interrupt asks for.
+/// Takes part in the current rendezvous, if the thread has a CPU and did not start it.
 pub(crate) fn interrupt_now(kt: &'static Kt) {
     kt.interrupted.store(false, Ordering::SeqCst);
     if kt.cpu.load(Ordering::Relaxed) < 0 {
@@ -420,9 +423,10 @@ pub(crate) fn interrupt_now(kt: &'static Kt) {
     }
     let call = MEETING.call.load(Ordering::Acquire);
     if call != 0 && MEETING.owner.load(Ordering::Acquire) != kt.as_ptr() as usize {
-        // It may have been given the CPU a moment ago.
+        // The thread may have been given the CPU a moment ago.
         enter_cpu(kt);
-        // SAFETY: who called the meeting waits for all, and keeps it that long.
+        // SAFETY: the thread that started the rendezvous waits for all CPUs, and keeps the call
+        // until then.
         meet(unsafe { &*(call as *const Call) });
     }
 }
@@ -434,11 +438,11 @@ struct Call {
     functions: [Option<unsafe extern "C" fn(*mut c_void)>; 3],
     argument: *mut c_void,
     all: u32,
-    /// How many CPUs have come, and have done each of the functions.
+    /// The number of CPUs that have reached each function, and that have finished the last.
     stages: [AtomicU32; 4],
 }
 
-/// What is done around the rendezvous of an unload.
+/// The hooks around the rendezvous of an unload.
 struct Around {
     before: Option<Box<dyn FnOnce() + Send>>,
     after: Box<dyn FnMut() -> bool + Send>,
@@ -446,8 +450,8 @@ struct Around {
 
 static AROUND: HostLock<Option<Around>> = HostLock::new(None);
 
-/// Has the thread that unloads run `before` right before its next rendezvous, and `after` right after each, until that
-/// returns true.
+/// Sets hooks for the unloading thread. `before` runs right before its next rendezvous, `after`
+/// right after each one, until it returns true.
 pub(crate) fn around_unload(
     before: impl FnOnce() + Send + 'static,
     after: impl FnMut() -> bool + Send + 'static,
@@ -455,7 +459,7 @@ pub(crate) fn around_unload(
     *AROUND.lock() = Some(Around { before: Some(Box::new(before)), after: Box::new(after) });
 }
 
-/// The rendezvous that there is now; one at a time.
+/// The current rendezvous. There is one at a time.
 struct Meeting {
     taken: AtomicU32,
     call: AtomicUsize,
@@ -473,7 +477,8 @@ fn meet(call: &Call) {
             std::thread::yield_now();
         }
         if let Some(function) = function {
-            // SAFETY: smp_rendezvous(9)'s caller says that each CPU may call it.
+            // SAFETY: the caller of smp_rendezvous(9) guarantees that each CPU may call the
+            // function.
             unsafe { function(call.argument) };
         }
     }
@@ -481,8 +486,9 @@ fn meet(call: &Call) {
     interrupts_on();
 }
 
-/// Every CPU that runs a thread calls the functions, none before all have called the one before; nothing else
-/// runs meanwhile. Idle CPUs, which there is no thread of, stay so.
+/// Calls the functions on every CPU that runs a thread. No CPU calls a function before all have
+/// finished the one before, and nothing else runs meanwhile. Idle CPUs have no thread, and stay
+/// idle.
 pub(crate) unsafe extern "C" fn smp_rendezvous(
     setup: Option<unsafe extern "C" fn(*mut c_void)>,
     action: Option<unsafe extern "C" fn(*mut c_void)>,
@@ -526,7 +532,7 @@ pub(crate) unsafe extern "C" fn smp_rendezvous(
     }
 }
 
-/// Interrupts the CPUs again and again, at any instruction.
+/// Interrupts random CPUs again and again, at any instruction.
 fn tick() {
     let mut rng = fastrand::Rng::with_seed(config().seed);
     loop {
@@ -542,7 +548,7 @@ fn tick() {
     }
 }
 
-/// Sees to it that something goes on.
+/// Reports a violation if no thread is switched to for [`HANG`] seconds.
 fn watch() {
     let (mut last, mut same) = (0, 0);
     loop {

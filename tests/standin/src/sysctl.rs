@@ -18,11 +18,11 @@ const EPERM: c_int = sys::EPERM.cast_signed();
 const EINVAL: c_int = sys::EINVAL.cast_signed();
 const ENOMEM: c_int = sys::ENOMEM.cast_signed();
 
-/// `lock` of a request whose buffer is wired.
+/// The `lock` of a request whose buffer is wired.
 const WIRED: c_int = 2;
 
 struct Oid {
-    /// The `struct sysctl_oid`.
+    /// The address of the `struct sysctl_oid`.
     address: usize,
     parent: usize,
     context: usize,
@@ -35,16 +35,16 @@ struct Oid {
 }
 
 static OIDS: HostLock<Vec<Oid>> = HostLock::new(Vec::new());
-/// What loader.conf(5) says.
+/// The tunables of loader.conf(5).
 static TUNABLES: HostLock<BTreeMap<String, String>> = HostLock::new(BTreeMap::new());
 
 type Handler =
     unsafe extern "C" fn(*mut sys::sysctl_oid, *mut c_void, sys::intmax_t, *mut sys::sysctl_req) -> c_int;
 
-/// What hides processes from others, as long as it is off.
+/// The policies that are off. Each hides processes from others while it is on.
 static OFF: HostLock<Vec<&'static CStr>> = HostLock::new(Vec::new());
 
-/// Whether one of `security.bsd.see_…` is on.
+/// Returns whether one of `security.bsd.see_…` is on.
 pub(crate) fn policy(name: &CStr) -> bool {
     !OFF.lock().contains(&name)
 }
@@ -63,12 +63,12 @@ pub fn tunable(name: &str, value: &str) {
     TUNABLES.lock().insert(name.to_owned(), value.to_owned());
 }
 
-/// Nodes that are registered.
+/// Returns the number of registered nodes.
 pub(crate) fn count() -> i64 {
     OIDS.lock().len() as i64
 }
 
-/// The address of a node's list of children.
+/// Returns the address of a node's list of children.
 fn children(address: usize) -> usize {
     // SAFETY: only the address is taken.
     unsafe { &raw mut (*(address as *mut sys::sysctl_oid)).oid_children as usize }
@@ -91,31 +91,32 @@ fn find(name: &str) -> Option<usize> {
     found
 }
 
-/// Reads a sysctl(3), and sets it, if `new` is something. May sleep.
+/// Reads a sysctl(3), and sets it if `new` is given. May sleep.
 ///
 /// # Errors
 ///
-/// An errno.
+/// Fails with an errno.
 pub fn request(name: &str, new: Option<&[u8]>) -> Result<Vec<u8>, i32> {
     let address = find(name).ok_or(ENOENT)?;
     run(address, new, Some(usize::MAX)).map(|(old, _)| old)
 }
 
-/// Reads a sysctl(3) with a buffer of so many bytes, or without one; also says how many there are. May sleep.
+/// Reads a sysctl(3) into a buffer of `room` bytes, or without a buffer. Also returns the value's
+/// full length. May sleep.
 ///
 /// # Errors
 ///
-/// An errno.
+/// Fails with an errno.
 pub fn read(name: &str, room: Option<usize>) -> Result<(Vec<u8>, usize), i32> {
     let address = find(name).ok_or(ENOENT)?;
     run(address, None, room)
 }
 
-/// A number, or a text.
+/// Returns the value of a number.
 ///
 /// # Errors
 ///
-/// An errno.
+/// Fails with an errno.
 pub fn number(name: &str) -> Result<u64, i32> {
     let bytes = request(name, None)?;
     Ok(match bytes.len() {
@@ -125,11 +126,11 @@ pub fn number(name: &str) -> Result<u64, i32> {
     })
 }
 
-/// A text.
+/// Returns the value of a string.
 ///
 /// # Errors
 ///
-/// An errno.
+/// Fails with an errno.
 pub fn text(name: &str) -> Result<String, i32> {
     let bytes = request(name, None)?;
     Ok(String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(&bytes)).into_owned())
@@ -139,16 +140,16 @@ pub fn text(name: &str) -> Result<String, i32> {
 ///
 /// # Errors
 ///
-/// An errno.
+/// Fails with an errno.
 pub fn set_number(name: &str, value: u32) -> Result<(), i32> {
     request(name, Some(&value.to_ne_bytes())).map(|_| ())
 }
 
-/// Sets a word.
+/// Sets a string.
 ///
 /// # Errors
 ///
-/// An errno.
+/// Fails with an errno.
 pub fn set_text(name: &str, value: &str) -> Result<(), i32> {
     request(name, Some(value.as_bytes())).map(|_| ())
 }
@@ -167,7 +168,7 @@ fn run(address: usize, new: Option<&[u8]>, room: Option<usize>) -> Result<(Vec<u
         (oid.handler, oid.arg1, oid.arg2)
     };
     let mut old = Vec::new();
-    // SAFETY: all zero is a request that asks for nothing.
+    // SAFETY: an all-zero request is valid, and asks for nothing.
     let mut request: sys::sysctl_req = unsafe { std::mem::zeroed() };
     request.td = current().as_ptr();
     if let Some(room) = room {
@@ -183,7 +184,7 @@ fn run(address: usize, new: Option<&[u8]>, room: Option<usize>) -> Result<(Vec<u
     // SAFETY: the module has registered the function as a handler.
     let handler: Handler = unsafe { std::mem::transmute(handler) };
     let error = user::checked("a handler of sysctl(9)", || {
-        // SAFETY: as above; it has what it was registered with.
+        // SAFETY: the function is a handler, called with the arguments that it was registered with.
         unsafe { handler(address as *mut sys::sysctl_oid, arg1 as *mut c_void, arg2, &raw mut request) }
     });
     if let Some(oid) = OIDS.lock().iter_mut().find(|oid| oid.address == address) {
@@ -193,13 +194,13 @@ fn run(address: usize, new: Option<&[u8]>, room: Option<usize>) -> Result<(Vec<u
     if error == 0 { Ok((old, request.oldidx)) } else { Err(error) }
 }
 
-/// Copies to the buffer of user space, as far as there is one with room.
+/// Copies to the buffer of user space, as far as there is room.
 unsafe extern "C" fn sysctl_old_user(
     request: *mut sys::sysctl_req,
     from: *const c_void,
     len: usize,
 ) -> c_int {
-    // SAFETY: the caller's: a request of run().
+    // SAFETY: the caller passes a request of run().
     let request = unsafe { &mut *request };
     let at = request.oldidx;
     request.oldidx += len;
@@ -211,7 +212,7 @@ unsafe extern "C" fn sysctl_old_user(
         violation!(Sleep, "pages of user space are waited for with locks held");
     }
     let room = len.min(request.validlen.saturating_sub(at));
-    // SAFETY: the caller's; the buffer is one of run().
+    // SAFETY: the caller passes `len` readable bytes; the buffer is the Vec of run().
     unsafe {
         let bytes = std::slice::from_raw_parts(from.cast::<u8>(), room);
         (*request.oldptr.cast::<Vec<u8>>()).extend_from_slice(bytes);
@@ -222,7 +223,7 @@ unsafe extern "C" fn sysctl_old_user(
 pub(crate) unsafe extern "C" fn sysctl_wire_old_buffer(request: *mut sys::sysctl_req, _: usize) -> c_int {
     witness::may_sleep(current(), format_args!("sysctl_wire_old_buffer()"));
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe {
         if !(*request).oldptr.is_null() {
             (*request).lock = WIRED;
@@ -231,13 +232,13 @@ pub(crate) unsafe extern "C" fn sysctl_wire_old_buffer(request: *mut sys::sysctl
     0
 }
 
-/// Hands out the old value; what the new one is to be, if it is set.
+/// Copies the old value out. Returns the new value if the request sets one.
 ///
 /// # Safety
 ///
 /// The request is one of run().
 unsafe fn hand_out<'a>(request: *mut sys::sysctl_req, old: &[u8]) -> Option<&'a [u8]> {
-    // SAFETY: the caller's.
+    // SAFETY: the request is one of run() (see # Safety).
     unsafe {
         sysctl_old_user(request, old.as_ptr().cast(), old.len());
         let request = &*request;
@@ -246,13 +247,13 @@ unsafe fn hand_out<'a>(request: *mut sys::sysctl_req, old: &[u8]) -> Option<&'a 
     }
 }
 
-/// Hands out a number, and takes what is set.
+/// Copies a number out, and stores the new value if the request sets one.
 ///
 /// # Safety
 ///
 /// As for [`hand_out`].
 unsafe fn exchange(request: *mut sys::sysctl_req, value: &mut [u8]) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the request is one of run() (see # Safety).
     let Some(new) = (unsafe { hand_out(request, value) }) else { return 0 };
     if new.len() != value.len() {
         return EINVAL;
@@ -267,7 +268,7 @@ pub(crate) unsafe extern "C" fn sysctl_handle_int(
     _: sys::intmax_t,
     request: *mut sys::sysctl_req,
 ) -> c_int {
-    // SAFETY: the caller's: an int.
+    // SAFETY: the caller passes a request of run(), and in arg1 an int.
     unsafe { exchange(request, std::slice::from_raw_parts_mut(arg1.cast::<u8>(), 4)) }
 }
 
@@ -277,7 +278,7 @@ pub(crate) unsafe extern "C" fn sysctl_handle_64(
     _: sys::intmax_t,
     request: *mut sys::sysctl_req,
 ) -> c_int {
-    // SAFETY: the caller's: 64 bits.
+    // SAFETY: the caller passes a request of run(), and in arg1 64 bits.
     unsafe { exchange(request, std::slice::from_raw_parts_mut(arg1.cast::<u8>(), 8)) }
 }
 
@@ -287,7 +288,8 @@ pub(crate) unsafe extern "C" fn sysctl_handle_string(
     arg2: sys::intmax_t,
     request: *mut sys::sysctl_req,
 ) -> c_int {
-    // SAFETY: the caller's: a string in a buffer of arg2 bytes, if that is not zero.
+    // SAFETY: the caller passes a request of run(), and in arg1 a string, in a buffer of arg2 bytes
+    // if arg2 is not zero.
     unsafe {
         let mut text = text_of(arg1.cast());
         text.push('\0');
@@ -303,15 +305,15 @@ pub(crate) unsafe extern "C" fn sysctl_handle_string(
 }
 
 pub(crate) unsafe extern "C" fn sysctl_ctx_init(context: *mut sys::sysctl_ctx_list) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe { (*context).tqh_first = null_mut() };
     0
 }
 
-/// A leaf has the name of the statistics.
+/// Whether another module's leaf has the name of the statistics node.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Has another module have a leaf of the name of the statistics, or not.
+/// Adds a leaf of another module with the name of the statistics node, or removes it.
 pub(crate) fn take_stats(taken: bool) {
     TAKEN.store(taken, Ordering::Relaxed);
 }
@@ -331,7 +333,7 @@ pub(crate) unsafe extern "C" fn sysctl_add_oid(
 ) -> *mut sys::sysctl_oid {
     witness::may_sleep(current(), format_args!("sysctl_add_oid()"));
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let (name, description) = unsafe { (text_of(name), text_of(description)) };
     if description.is_empty() {
         violation!(Call, "the sysctl {name} has no description");
@@ -366,7 +368,7 @@ pub(crate) unsafe extern "C" fn sysctl_add_oid(
             let number = value.parse::<u32>().map(u32::to_ne_bytes);
             let is_text = kind & sys::CTLTYPE == sys::CTLTYPE_STRING;
             let bytes = if is_text { value.as_bytes() } else { number.as_ref().map_or(&[][..], |n| &n[..]) };
-            // A value that the handler does not take is as if it were not there.
+            // A value that the handler rejects is ignored.
             let _ = run(address, Some(bytes), Some(usize::MAX));
         }
     }
@@ -392,7 +394,7 @@ pub(crate) unsafe extern "C" fn sysctl_ctx_free(context: *mut sys::sysctl_ctx_li
         };
         match next {
             Ok(address) => heap::release(address as *mut c_void, "sysctloid"),
-            // Somebody reads it.
+            // A request is reading the node.
             Err(address) => {
                 Sleep::prepare().on(address, c"oidrm".as_ptr(), sys::TDI_SLEEPING, Some(1_000_000));
             }
@@ -400,7 +402,7 @@ pub(crate) unsafe extern "C" fn sysctl_ctx_free(context: *mut sys::sysctl_ctx_li
     }
 }
 
-/// The sysctl of sysctls: what the number of a sysctl is called.
+/// Answers the sysctl of sysctls that translates a number into a name.
 pub(crate) unsafe extern "C" fn kernel_sysctl(
     _: *mut sys::thread,
     name: *mut c_int,
@@ -414,10 +416,10 @@ pub(crate) unsafe extern "C" fn kernel_sysctl(
 ) -> c_int {
     witness::may_sleep(current(), format_args!("kernel_sysctl()"));
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let name = unsafe { std::slice::from_raw_parts(name, namelen as usize) };
     let Some(text) = name.strip_prefix(&[0, 1]).and_then(sysctl_name) else { return ENOENT };
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe {
         if *oldlen < text.len() + 1 {
             return ENOMEM;
@@ -430,7 +432,7 @@ pub(crate) unsafe extern "C" fn kernel_sysctl(
     0
 }
 
-/// One of `security.bsd.see_…`.
+/// Reads one of `security.bsd.see_…`.
 pub(crate) unsafe extern "C" fn kernel_sysctlbyname(
     _: *mut sys::thread,
     name: *mut c_char,
@@ -443,7 +445,7 @@ pub(crate) unsafe extern "C" fn kernel_sysctlbyname(
 ) -> c_int {
     witness::may_sleep(current(), format_args!("kernel_sysctlbyname()"));
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe {
         let name = CStr::from_ptr(name);
         if !name.to_bytes().starts_with(b"security.bsd.see_") {
@@ -457,7 +459,7 @@ pub(crate) unsafe extern "C" fn kernel_sysctlbyname(
     0
 }
 
-/// What some sysctls are called.
+/// Returns the names of some sysctls.
 pub(crate) fn sysctl_name(name: &[c_int]) -> Option<&'static str> {
     match name {
         [1, 1] => Some("kern.ostype"),

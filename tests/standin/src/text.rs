@@ -1,7 +1,7 @@
-//! The kernel's text: for each function of `sys/ktrace.h` that the module redirects, one that a compiler has made of
-//! `stock/kern_ktrace.c`. It counts its calls, and returns zero.
+//! The kernel's text: the functions of `sys/ktrace.h` that the module redirects, compiled from
+//! `stock/kern_ktrace.c`. Each counts its calls, and returns zero.
 //!
-//! What calls the backend calls these; so it is the module's jump that leads into the module.
+//! Callers of the backend call these functions. Only the module's jump leads into the module.
 
 use std::ffi::{CString, c_char, c_int, c_long, c_void};
 use std::sync::OnceLock;
@@ -52,7 +52,7 @@ pub(crate) enum Stock {
     ktrexterr,
 }
 
-/// All of them. Releases lack some of the last.
+/// All functions. Some releases lack some of the last.
 static ALL: [(Stock, &str); 25] = [
     (Stock::ktr_get_tracevp, "ktr_get_tracevp"),
     (Stock::ktr_io_params_free, "ktr_io_params_free"),
@@ -81,20 +81,20 @@ static ALL: [(Stock, &str); 25] = [
     (Stock::ktrexterr, "ktrexterr"),
 ];
 
-/// Where they are, for who calls; zero where the release lacks one.
+/// The addresses that callers use. Zero for a function that the release lacks.
 static ENTRIES: [AtomicUsize; ALL.len()] = [const { AtomicUsize::new(0) }; ALL.len()];
 
-/// The file that a compiler has made, unless another one is named.
+/// The compiled file. Used unless another file is named.
 static COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kern_ktrace.so"));
 
-/// The function that a later release of the kernel has, and this one only if asked to.
+/// The function of a later kernel release. This kernel has it only on request.
 const LATER: &str = "ktrnew";
 static HAS_LATER: AtomicBool = AtomicBool::new(false);
 
-/// Whether a function has no more than two bytes, as far as the linker can tell.
+/// Whether the linker reports only two bytes for a function.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
-/// `Elf64_Sym`.
+/// An `Elf64_Sym`.
 #[derive(Debug)]
 #[repr(C)]
 struct Symbol {
@@ -110,7 +110,7 @@ struct Symbol {
 #[derive(Debug)]
 #[repr(C)]
 struct Function {
-    /// First, so that the address of one is that of the other.
+    /// The ELF symbol. First, so that both have the same address.
     symbol: Symbol,
     name: CString,
     address: usize,
@@ -118,17 +118,17 @@ struct Function {
 }
 
 struct Text {
-    /// The code, and behind it the variables.
+    /// The code, and the variables behind it.
     region: Region,
-    /// Offset and length of the code.
+    /// The offset and the length of the code.
     code: (usize, usize),
-    /// By address.
+    /// The functions, sorted by address.
     functions: Vec<Function>,
     calls: usize,
 }
 
 impl Text {
-    /// The backend's handler for ast(9).
+    /// Returns the backend's handler for ast(9).
     fn handler(&self) -> Result<usize> {
         let handler = self.functions.iter().find(|function| function.name.as_c_str() == c"ast_ktrace");
         Ok(handler.context("it has no ast_ktrace()")?.address)
@@ -141,11 +141,12 @@ fn text() -> &'static Text {
     TEXT.get().expect("the text is made first")
 }
 
-/// Makes the text, of `file` or of what was compiled with the stand-in, before anybody calls it.
+/// Creates the text from `file`, or from the file compiled with the stand-in. Must run before the
+/// first call of a function of the text.
 ///
 /// # Errors
 ///
-/// When the file is no shared object without relocations, or lacks a function.
+/// Fails if the file is no shared object without relocations, or lacks a function.
 pub(crate) fn init(file: Option<&[u8]>) -> Result<()> {
     let text = link(file.unwrap_or(COMPILED)).context("the stock backend")?;
     for (stock, name) in ALL {
@@ -161,7 +162,7 @@ pub(crate) fn init(file: Option<&[u8]>) -> Result<()> {
     Ok(())
 }
 
-/// Puts a shared object into memory.
+/// Loads a shared object into memory.
 fn link(bytes: &[u8]) -> Result<Text> {
     let header = elf::FileHeader64::<Endianness>::parse(bytes)?;
     let endian = header.endian()?;
@@ -200,23 +201,23 @@ fn link(bytes: &[u8]) -> Result<Text> {
     }
     functions.sort_by_key(|function| function.address);
     let hook = hook.context("it has no ktr_free_uio")? as *mut usize;
-    // SAFETY: a variable of the file, which is writable.
+    // SAFETY: the variable belongs to the file, and is writable.
     unsafe { hook.write(free_uio as *const () as usize) };
     Ok(Text { region, code, functions, calls: calls.context("it has no ktr_calls")? })
 }
 
-/// The stock ktrgenio() is given a copy to free.
+/// Frees the copy that the stock ktrgenio() is given.
 unsafe extern "C" fn free_uio(uio: *mut c_void) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller passes a block of type M_IOV that it owns.
     unsafe { heap::free(uio, kvar::m_iov()) };
 }
 
-/// Where a function is, as who calls it has it: read anew each time.
+/// Returns the address at which callers call a function. Read anew on each call.
 pub(crate) fn entry(stock: Stock) -> usize {
     ENTRIES[stock as usize].load(Ordering::Acquire)
 }
 
-/// Whether an address is in it.
+/// Returns whether an address is in the code.
 pub(crate) fn contains(address: usize) -> bool {
     TEXT.get().is_some_and(|text| {
         let start = text.region.base + text.code.0;
@@ -224,27 +225,27 @@ pub(crate) fn contains(address: usize) -> bool {
     })
 }
 
-/// Sets the handler for ast(9) that the backend has, or another one.
+/// Sets another handler for ast(9), or with `None` the backend's own.
 pub(crate) fn set_handler(other: Option<usize>) -> Result<()> {
     event::set_stock(other.map_or_else(|| text().handler(), Ok)?);
     Ok(())
 }
 
-/// Calls of the stock backend so far.
+/// Returns the number of calls of the stock backend so far.
 pub(crate) fn stock_calls() -> u64 {
-    // SAFETY: a number of the text's own, which is written whole.
+    // SAFETY: the counter is a variable of the text, never unmapped, and is accessed whole.
     unsafe { AtomicU64::from_ptr(text().calls as *mut u64) }.load(Ordering::Relaxed)
 }
 
-/// The code as it is now.
+/// Returns the current code.
 pub(crate) fn bytes() -> Vec<u8> {
     let text = text();
     let (start, len) = text.code;
-    // SAFETY: the code can be read.
+    // SAFETY: the code is readable.
     unsafe { std::slice::from_raw_parts((text.region.base + start) as *const u8, len) }.to_vec()
 }
 
-/// How many functions are not what they were.
+/// Returns the number of functions that differ from `before`.
 pub(crate) fn changed(before: &[u8]) -> usize {
     let (now, text) = (bytes(), text());
     let start = text.region.base + text.code.0;
@@ -255,42 +256,42 @@ pub(crate) fn changed(before: &[u8]) -> usize {
     text.functions.iter().filter(differs).count()
 }
 
-/// Whether this release has a function.
+/// Returns whether this release has a function.
 pub(crate) fn has(stock: Stock) -> bool {
     entry(stock) != 0
 }
 
-/// How many a module redirects.
+/// Returns the number of functions that a module redirects.
 pub(crate) fn redirected() -> usize {
     ALL.iter().filter(|(stock, _)| has(*stock)).count()
 }
 
-/// Writes a breakpoint into a function, as another tool would, or what was there.
+/// Writes a breakpoint into a function, as another tool would, or restores the original bytes.
 pub(crate) fn patch(stock: Stock, patched: bool) {
     static STOCK: OnceLock<Vec<u8>> = OnceLock::new();
     let (offset, breakpoint) = machine::BREAKPOINT;
     let place = entry(stock) + offset;
-    // SAFETY: the code can be read.
+    // SAFETY: the code is readable.
     let before = unsafe { std::slice::from_raw_parts(place as *const u8, breakpoint.len()) };
     let before = STOCK.get_or_init(|| before.to_vec());
     let bytes = if patched { breakpoint } else { before };
     set_writable(true);
-    // SAFETY: inside the function, which is writable now; nobody calls it.
+    // SAFETY: the place is inside the function, which is writable now, and no thread calls it.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place as *mut u8, bytes.len()) };
     set_writable(false);
 }
 
-/// Has the kernel be one that has another function in its backend, or not.
+/// Adds the backend function of a later release to the kernel, or removes it.
 pub(crate) fn add_later(there: bool) {
     HAS_LATER.store(there, Ordering::Release);
 }
 
-/// Has ktrsysctl() be too short for a jump, or not.
+/// Makes ktrsysctl() too short for a jump, or long enough again.
 pub(crate) fn shorten(short: bool) {
     IS_SHORT.store(short, Ordering::Release);
 }
 
-/// Has the text be one that can be written, or not.
+/// Makes the text writable, or write-protects it.
 pub(crate) fn set_writable(writable: bool) {
     let write = if writable { libc::PROT_WRITE } else { 0 };
     let text = text();
@@ -299,22 +300,24 @@ pub(crate) fn set_writable(writable: bool) {
     text.region.protect(first, start + len - first, libc::PROT_READ | libc::PROT_EXEC | write);
 }
 
-/// The text was written to, and can be: once a byte of it is not what it should be, if that is asked for.
+/// Shows the flaw [`flaw::Other::ByteLeft`]: changes one byte of the text. Called when the text has
+/// been written to, and is still writable.
 pub(crate) fn spoil() {
     if crate::link::is_unloading() && flaw::shows(flaw::Other::ByteLeft, 5) {
-        // Behind what a jump takes.
-        // SAFETY: inside a function, which is writable.
+        // Behind the bytes that a jump takes.
+        // SAFETY: the byte is inside a function, which is writable.
         unsafe { ((entry(Stock::ktrcapfail) + 26) as *mut u8).write_volatile(0xe9) };
     }
 }
 
-/// The functions that the linker tells of.
+/// Returns the functions that the linker knows.
 fn functions() -> impl Iterator<Item = &'static Function> {
     let later = HAS_LATER.load(Ordering::Acquire);
     text().functions.iter().filter(move |function| later || function.name.to_bytes() != LATER.as_bytes())
 }
 
-/// Looks a symbol of the kernel's own file up by name. The linker finds static ones, too.
+/// Returns the address of a symbol of the kernel's own file. As in the linker, static symbols are
+/// found, too.
 pub(crate) fn lookup(name: &str) -> Option<usize> {
     if name == "ast_entries" {
         return Some(handlers().address);
@@ -335,7 +338,7 @@ pub(crate) unsafe extern "C" fn linker_file_lookup_symbol(
     if file != kvar::kernel_file() {
         violation!(Call, "linker_file_lookup_symbol() of what is not the kernel's file");
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let name = unsafe { text_of(name) };
     lookup(&name).unwrap_or(0) as *mut c_char
 }
@@ -344,7 +347,7 @@ pub(crate) unsafe extern "C" fn module_lookupbyname(name: *const c_char) -> *mut
     if !witness::holds(kvar::modules_sx()) {
         violation!(LockUse, "module_lookupbyname() without the lock of the modules");
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let name = unsafe { text_of(name) };
     if name == "kinst" && kvar::kinst_is_loaded() { kvar::kernel_file() } else { std::ptr::null_mut() }
 }
@@ -360,7 +363,7 @@ pub(crate) unsafe extern "C" fn linker_file_function_listall(
     }
     for (number, function) in functions().enumerate() {
         let mut values = function.values();
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract of this kernel function.
         let error = unsafe { callback(file, number as c_int, &raw mut values, arg) };
         if error != 0 {
             return error;
@@ -383,7 +386,7 @@ pub(crate) unsafe extern "C" fn linker_ddb_search_symbol(
     else {
         return sys::ENOENT.cast_signed();
     };
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe {
         *symbol = std::ptr::from_ref(found).cast();
         *offset = (address - found.address) as c_long;
@@ -391,7 +394,7 @@ pub(crate) unsafe extern "C" fn linker_ddb_search_symbol(
     0
 }
 
-/// The table of handlers for ast(9), as a symbol.
+/// Returns the table of handlers for ast(9), as a symbol.
 fn handlers() -> &'static Function {
     static HANDLERS: OnceLock<Function> = OnceLock::new();
     HANDLERS.get_or_init(|| {
@@ -404,7 +407,7 @@ pub(crate) unsafe extern "C" fn linker_ddb_symbol_values(
     symbol: *const c_void,
     values: *mut sys::linker_symval_t,
 ) -> c_int {
-    // SAFETY: the caller's; these are the symbols that are given away.
+    // SAFETY: the caller passes a symbol from linker_ddb_search_symbol(), which is a Function.
     unsafe { values.write((*symbol.cast::<Function>()).values()) };
     0
 }

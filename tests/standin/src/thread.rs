@@ -16,66 +16,66 @@ use crate::proc::Kp;
 use crate::sched;
 use crate::witness::Held;
 
-/// A thread of the stand-in. It stays for good, so that whoever looks at one that has exited finds one, as in a
-/// kernel, where these are never given back.
+/// A thread of the stand-in. It is never freed, as in a kernel, where `struct thread` is
+/// type-stable. A thread that has exited can therefore still be read.
 #[repr(C)]
 pub struct Kt {
-    /// First, so that the address of one is that of the other.
+    /// The `struct thread`. First, so that both have the same address.
     td: UnsafeCell<sys::thread>,
     pcb: UnsafeCell<sys::pcb>,
-    /// One when the thread has a CPU: what it waits for.
+    /// The futex that the thread waits on. One while the thread has a CPU.
     pub(crate) go: AtomicU32,
-    /// The CPU; -1 without one.
+    /// The CPU, or -1 without one.
     pub(crate) cpu: AtomicI32,
-    /// Interrupts are off, so many times. Its own.
+    /// The nesting depth of disabled interrupts. Used by the thread itself.
     pub(crate) interrupts_off: Cell<u32>,
-    /// An interrupt came meanwhile.
+    /// Whether an interrupt came while they were disabled.
     pub(crate) interrupted: AtomicBool,
-    /// Others should run now.
+    /// Whether another thread should run now.
     pub(crate) resched: AtomicBool,
-    /// Sleeping is not allowed, so many times. Its own.
+    /// The nesting depth of sections where sleeping is not allowed. Used by the thread itself.
     pub(crate) no_sleep: Cell<u32>,
-    /// Locks that it holds. Its own, but for reports.
+    /// The locks that it holds. Used by the thread itself, and by reports.
     pub(crate) held: UnsafeCell<Vec<Held>>,
-    /// What it sleeps on; zero if it does not. Guarded by the scheduler's lock.
+    /// The channel that it sleeps on, or zero. Guarded by the scheduler's lock.
     pub(crate) channel: AtomicUsize,
-    /// Its sleep has ended because time was over. As above.
+    /// Whether its last sleep has timed out. Guarded by the scheduler's lock.
     pub(crate) timed_out: AtomicBool,
-    /// When its sleep ends; as above.
+    /// The key of its timer while it sleeps. Guarded by the scheduler's lock.
     pub(crate) timer: Cell<Option<(u64, u64)>>,
-    /// The host's number of it.
+    /// The host's thread ID.
     pub(crate) host_tid: AtomicI32,
-    /// Where kproc_exit(9) goes back to.
+    /// The stack pointer that kproc_exit(9) returns to.
     pub(crate) escape: Cell<usize>,
-    /// What it has made.
+    /// The records that it has made.
     pub(crate) ledger: Mutex<Ledger>,
-    /// What its stack has for the time at which it went to sleep. Its own.
+    /// The time at which it went to sleep, as its stack holds it. Used by the thread itself.
     pub(crate) slept_at: Cell<sys::timespec>,
-    /// Choices of its own.
+    /// Its own random numbers.
     pub(crate) rng: UnsafeCell<fastrand::Rng>,
 }
 
-// SAFETY: what is not atomic or locked is used by the thread itself, or under the scheduler's lock; the structures
-// that the module sees are shared as in a kernel.
+// SAFETY: fields that are neither atomic nor locked are used by the thread itself, or under the
+// scheduler's lock. The structures that the module sees are shared as in a kernel.
 unsafe impl Sync for Kt {}
-// SAFETY: as above.
+// SAFETY: as for Sync.
 unsafe impl Send for Kt {}
 
-/// How many there are.
+/// The number of threads created so far.
 static THREADS: AtomicI32 = AtomicI32::new(0);
-/// All of them.
+/// All threads.
 static ALL: HostLock<Vec<&'static Kt>> = HostLock::new(Vec::new());
 
-/// All threads that there ever were.
+/// Returns all threads ever created.
 pub(crate) fn all() -> Vec<&'static Kt> {
     ALL.lock().clone()
 }
 
 impl Kt {
-    /// A thread of a process, which does not run yet.
+    /// Creates a thread of a process. It does not run yet.
     pub(crate) fn new(p: &'static Kp, name: &str) -> &'static Kt {
         let number = THREADS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: all zero is a struct thread and a struct pcb that nobody has used.
+        // SAFETY: an all-zero struct thread and struct pcb are valid and unused.
         let (td, pcb) = unsafe { (std::mem::zeroed::<sys::thread>(), std::mem::zeroed()) };
         let seed = crate::host::config().seed ^ (u64::from(number.cast_unsigned()) << 32);
         let kt = Box::leak(Box::new(Kt {
@@ -97,7 +97,7 @@ impl Kt {
             ledger: Mutex::new(Ledger::default()),
             rng: UnsafeCell::new(fastrand::Rng::with_seed(seed)),
         }));
-        // SAFETY: nobody else has the thread yet.
+        // SAFETY: no other thread has this one yet.
         unsafe {
             let td = &mut *kt.td.get();
             td.td_proc = p.as_ptr();
@@ -112,17 +112,17 @@ impl Kt {
         kt
     }
 
-    /// The thread of a `struct thread`.
+    /// Returns the thread that a `struct thread` belongs to.
     ///
     /// # Safety
     ///
-    /// `td` is one of a [`Kt`].
+    /// `td` points to the `struct thread` of a [`Kt`].
     pub(crate) unsafe fn of(td: *mut sys::thread) -> &'static Kt {
-        // SAFETY: the caller's; threads stay for good.
+        // SAFETY: `td` belongs to a Kt (see # Safety), and threads are never freed.
         unsafe { &*td.cast::<Kt>() }
     }
 
-    /// Its `struct thread`.
+    /// Returns its `struct thread`.
     pub fn as_ptr(&self) -> *mut sys::thread {
         self.td.get()
     }
@@ -131,21 +131,21 @@ impl Kt {
         self.pcb.get()
     }
 
-    /// Its process.
+    /// Returns its process.
     pub fn proc(&self) -> &'static Kp {
-        // SAFETY: a thread's process does not change, and stays for good.
+        // SAFETY: a thread's process does not change, and processes are never freed.
         unsafe { Kp::of((*self.as_ptr()).td_proc) }
     }
 
-    /// Its number.
+    /// Returns the thread ID.
     pub fn tid(&self) -> i32 {
-        // SAFETY: it does not change.
+        // SAFETY: the field does not change.
         unsafe { (*self.as_ptr()).td_tid }
     }
 
-    /// What it is, for reports.
+    /// Describes the thread for reports.
     pub(crate) fn describe(&self) -> String {
-        // SAFETY: read as it is, for a report.
+        // SAFETY: the fields are read as they stand, for a report.
         let (wmesg, held, state) = unsafe {
             let td = &*self.as_ptr();
             (td.td_wmesg, (*self.held.get()).clone(), td.td_state)
@@ -161,31 +161,31 @@ impl Kt {
         text
     }
 
-    /// Sets bits of `td_ast`.
+    /// Sets a bit of `td_ast`.
     pub(crate) fn schedule_ast(&self, bit: u32) {
         self.ast().fetch_or(1 << bit, Ordering::SeqCst);
     }
 
-    /// `td_ast`.
+    /// Returns `td_ast`.
     pub(crate) fn ast(&self) -> &AtomicI32 {
-        // SAFETY: the field stays; all of the stand-in uses it atomically.
+        // SAFETY: threads are never freed, and all of the stand-in uses the field atomically.
         unsafe { AtomicI32::from_ptr(&raw mut (*self.as_ptr()).td_ast) }
     }
 
-    /// Whether the thread is inside the tracer.
+    /// Returns whether the thread is inside the tracer.
     pub(crate) fn is_in_ktrace(&self) -> bool {
-        // SAFETY: the thread's own flags.
+        // SAFETY: only the thread itself changes these flags.
         unsafe { (*self.as_ptr()).td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0 }
     }
 
-    /// A number below `end`. The thread's own.
+    /// Returns a random number below `end`. Only the thread itself may call this.
     pub(crate) fn random(&self, end: u64) -> u64 {
-        // SAFETY: only the thread itself asks.
+        // SAFETY: only the thread itself uses its random numbers.
         unsafe { (*self.rng.get()).u64(0..end.max(1)) }
     }
 }
 
-/// Copies a name into an array with a NUL behind.
+/// Copies a name into an array, followed by a NUL.
 pub(crate) fn copy_name(name: &str, out: &mut [c_char; 20]) {
     *out = [0; 20];
     for (to, from) in out.iter_mut().take(19).zip(name.bytes()) {
@@ -193,13 +193,14 @@ pub(crate) fn copy_name(name: &str, out: &mut [c_char; 20]) {
     }
 }
 
-/// Starts the host thread of a thread, which runs `body` once it has a CPU, and then leaves the kernel.
+/// Starts the host thread of a thread. It runs `body` once it has a CPU, and then leaves the
+/// kernel.
 pub(crate) fn start(kt: &'static Kt, body: Box<dyn FnOnce() + Send>) {
     let builder = std::thread::Builder::new().stack_size(192 * 1024);
     let run = move || {
         note_stack(kt);
         become_thread(kt);
-        // SAFETY: only asks.
+        // SAFETY: gettid() has no preconditions.
         kt.host_tid.store(unsafe { libc::gettid() }, Ordering::SeqCst);
         sched::wait_for_cpu(kt);
         body();
@@ -214,10 +215,11 @@ pub(crate) fn start(kt: &'static Kt, body: Box<dyn FnOnce() + Send>) {
     sched::make_runnable(kt);
 }
 
-/// Notes where the stack of this host thread is.
+/// Records the bounds of this host thread's stack in the `struct thread`.
 pub(crate) fn note_stack(kt: &Kt) {
     let (mut base, mut size) = (std::ptr::null_mut(), 0);
-    // SAFETY: out parameters of the right types; the thread is this one, which has not run yet.
+    // SAFETY: the out parameters have the right types. The thread is this one, and no other thread
+    // reads the fields before it runs.
     unsafe {
         let mut attributes = std::mem::zeroed();
         assert_eq!(libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes), 0, "own attributes");
@@ -229,31 +231,32 @@ pub(crate) fn note_stack(kt: &Kt) {
     }
 }
 
-/// Runs a function of the module that may not come back but with [`escape`].
+/// Calls a function of the module that may return only through [`escape`].
 ///
 /// # Safety
 ///
 /// `function` may be called with `argument`.
 pub(crate) unsafe fn call_escapable(function: unsafe extern "C" fn(*mut c_void), argument: *mut c_void) {
-    // SAFETY: the caller's; the word stays.
+    // SAFETY: the function may be called (see # Safety); the word for the stack pointer is never
+    // freed.
     unsafe { call_saving(function, argument, current().escape.as_ptr()) }
 }
 
-/// Goes back to [`call_escapable`].
+/// Returns to [`call_escapable`].
 pub(crate) fn escape() -> ! {
     // SAFETY: call_escapable() is below on this stack.
     unsafe { return_saved(current().escape.get()) }
 }
 
-/// A string of the module, for reports and names.
+/// Returns a string of the module, for reports and names.
 ///
 /// # Safety
 ///
-/// `text` is null or a string.
+/// `text` is null or a NUL-terminated string.
 pub(crate) unsafe fn text_of(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
-    // SAFETY: the caller's.
+    // SAFETY: `text` is a NUL-terminated string (see # Safety).
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

@@ -1,5 +1,5 @@
-//! What a process does: system calls, faults, signals, fork, exec; and where the kernel calls the ktrace backend for it,
-//! with the locks and in the context in which it does.
+//! The operations of a process: system calls, faults, signals, fork, exec. The ktrace backend is
+//! called where the kernel calls it, with the same locks held and in the same context.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::ptr::null_mut;
@@ -23,16 +23,16 @@ use crate::{clock, event, flaw, heap, kvar, ledger, lock, pageable, vnode};
 
 const EFAULT: c_int = sys::EFAULT.cast_signed();
 
-/// All record types, and that children are traced, too.
+/// The facilities of all record types, 1 to 18.
 pub const ALL: u32 = sys::KTRFAC_MASK & ((1 << 19) - 2);
 
 // ---- user space ----
 
-/// Addresses of user space.
+/// The size of user space.
 const SPACE: usize = 1 << 30;
-/// Where the program lies that a process is about to execute: see [`User::exec`].
+/// The address of the program that a process is about to execute: see [`User::exec`].
 pub const NEW_IMAGE: u64 = 0x4000_0000;
-/// What each thread has of it.
+/// The size of each thread's part of user space.
 const SLOT: usize = 64 * 1024;
 
 fn space() -> &'static Region {
@@ -40,7 +40,7 @@ fn space() -> &'static Region {
     USER.get_or_init(|| Region::anywhere(SPACE))
 }
 
-/// The bytes of user space from an address, if they are all there.
+/// Returns bytes of user space from an address, if all of them are mapped.
 fn user_bytes<'a>(address: usize, len: usize) -> Option<&'a [u8]> {
     if len == 0 {
         return Some(&[]);
@@ -48,11 +48,12 @@ fn user_bytes<'a>(address: usize, len: usize) -> Option<&'a [u8]> {
     let space = space();
     let offset = address.checked_sub(space.base)?;
     let end = offset.checked_add(len)?;
-    // SAFETY: inside of user space, which is mapped; its threads write to their own parts.
+    // SAFETY: the range is inside user space, which is mapped. Threads write only to their own
+    // parts.
     (end <= space.len).then(|| unsafe { std::slice::from_raw_parts(address as *const u8, len) })
 }
 
-/// A string of user space.
+/// Returns a string of user space.
 pub(crate) fn string(address: usize) -> Result<String, c_int> {
     for len in 1..=sys::MAXPATHLEN as usize {
         let bytes = user_bytes(address, len).ok_or(EFAULT)?;
@@ -67,7 +68,7 @@ pub(crate) unsafe extern "C" fn copyin(from: *const c_void, to: *mut c_void, len
     witness::may_sleep(current(), format_args!("copyin()"));
     point();
     let Some(bytes) = user_bytes(from as usize, len) else { return EFAULT };
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe { to.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), len) };
     0
 }
@@ -75,24 +76,24 @@ pub(crate) unsafe extern "C" fn copyin(from: *const c_void, to: *mut c_void, len
 pub(crate) unsafe extern "C" fn uiomove(to: *mut c_void, len: c_int, uio: *mut sys::uio) -> c_int {
     witness::may_sleep(current(), format_args!("uiomove()"));
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let uio = unsafe { &mut *uio };
     if uio.uio_rw != sys::UIO_WRITE {
         violation!(Call, "uiomove() in the other direction");
     }
     let (mut to, mut left) = (to.cast::<u8>(), usize::try_from(len).unwrap_or(0));
     while left > 0 && uio.uio_resid > 0 && uio.uio_iovcnt > 0 {
-        // SAFETY: the uio has as many.
+        // SAFETY: the uio has at least one more iovec.
         let iov = unsafe { &mut *uio.uio_iov };
         if iov.iov_len == 0 {
-            // SAFETY: as above.
+            // SAFETY: the uio has at least one more iovec.
             uio.uio_iov = unsafe { uio.uio_iov.add(1) };
             uio.uio_iovcnt -= 1;
             continue;
         }
         let part = left.min(iov.iov_len);
         let Some(bytes) = user_bytes(iov.iov_base as usize, part) else { return EFAULT };
-        // SAFETY: the caller's.
+        // SAFETY: the caller passes room for `len` bytes.
         unsafe {
             to.copy_from_nonoverlapping(bytes.as_ptr(), part);
             to = to.add(part);
@@ -109,22 +110,22 @@ pub(crate) unsafe extern "C" fn kern_yield(_: c_int) {
     give_way();
 }
 
-/// No thread of the stand-in has noted an extended error.
+/// Finds no extended error: no thread of the stand-in has one.
 pub(crate) unsafe extern "C" fn exterr_to_ue(_: *mut sys::thread, _: *mut c_void) -> c_int {
     sys::ENOENT.cast_signed()
 }
 
 // ---- the backend ----
 
-/// A function of the backend, as its callers have it.
+/// Returns a function of the backend, as its callers see it.
 fn backend<F: Copy>(stock: Stock) -> F {
     const { assert!(size_of::<F>() == size_of::<usize>()) };
     let address = entry(stock);
-    // SAFETY: whoever calls names the type that sys/ktrace.h has.
+    // SAFETY: callers name the function's type in sys/ktrace.h.
     unsafe { std::mem::transmute_copy(&address) }
 }
 
-/// Calls into the module, which has to come back as it went.
+/// Calls into the module. Checks that it returns with the same locks and the same TDP_INKTRACE.
 pub(crate) fn checked<R>(what: &str, call: impl FnOnce() -> R) -> R {
     let kt = current();
     let (locks, inside) = (held(kt).len(), kt.is_in_ktrace());
@@ -138,7 +139,7 @@ pub(crate) fn checked<R>(what: &str, call: impl FnOnce() -> R) -> R {
     result
 }
 
-/// As [`checked`], where sleeping is not allowed.
+/// Calls as [`checked`] does, where sleeping is not allowed.
 fn without_sleep(what: &str, call: impl FnOnce()) {
     let kt = current();
     kt.no_sleep.set(kt.no_sleep.get() + 1);
@@ -146,7 +147,7 @@ fn without_sleep(what: &str, call: impl FnOnce()) {
     kt.no_sleep.set(kt.no_sleep.get() - 1);
 }
 
-/// `KTRPOINT()`, and what happens between it and the call.
+/// Checks `KTRPOINT()`. Lets other threads run between the check and the call.
 fn ktrpoint(kt: &Kt, kind: Kind) -> bool {
     let traced = kt.proc().traceflag() & kind.facility() != 0 && !kt.is_in_ktrace();
     if traced {
@@ -155,8 +156,9 @@ fn ktrpoint(kt: &Kt, kind: Kind) -> bool {
     traced
 }
 
-/// A context switch of the thread, which sleeps, or runs again: as `_sleep()` makes the records of it. From FreeBSD 15.1 on
-/// it makes both when the thread runs again, with a time for the first that it has read only if the thread was traced.
+/// Records a context switch of the thread, as `_sleep()` does when the thread sleeps or runs again.
+/// From FreeBSD 15.1 on, both records are made when the thread runs again. The time of the first is
+/// read before the sleep, and only if the thread is traced then.
 pub(crate) fn context_switch(kt: &Kt, out: bool, wmesg: *const c_char) {
     if !has(Stock::ktrcsw_out) {
         return csw(kt, out, false, wmesg);
@@ -165,7 +167,7 @@ pub(crate) fn context_switch(kt: &Kt, out: bool, wmesg: *const c_char) {
         kt.slept_at.set(clock::junk());
         if kt.proc().traceflag() & Kind::Csw.facility() != 0 {
             let mut time = clock::junk();
-            // SAFETY: room for a time.
+            // SAFETY: the pointer is to a local timespec.
             unsafe { clock::nanotime(&raw mut time) };
             kt.slept_at.set(time);
         }
@@ -176,7 +178,7 @@ pub(crate) fn context_switch(kt: &Kt, out: bool, wmesg: *const c_char) {
         let ktrcsw_out: unsafe extern "C" fn(*const sys::timespec, *const c_char) =
             backend(Stock::ktrcsw_out);
         without_sleep("ktrcsw_out()", || {
-            // SAFETY: as sys/ktrace.h has it.
+            // SAFETY: the arguments are as sys/ktrace.h requires.
             unsafe { ktrcsw_out(&raw const *kt.slept_at.as_ptr(), wmesg) }
         });
     }
@@ -184,7 +186,7 @@ pub(crate) fn context_switch(kt: &Kt, out: bool, wmesg: *const c_char) {
 }
 
 fn note_csw(kt: &Kt, out: bool, user: bool, wmesg: *const c_char) {
-    // SAFETY: wait messages are strings.
+    // SAFETY: wait messages are NUL-terminated strings.
     let text = unsafe { CStr::from_ptr(wmesg) }.to_bytes();
     note(kt, &Payload::Csw(Csw { out, user, wmesg: &text[..text.len().min(7)] }));
 }
@@ -196,12 +198,12 @@ fn csw(kt: &Kt, out: bool, user: bool, wmesg: *const c_char) {
     note_csw(kt, out, user, wmesg);
     let ktrcsw: unsafe extern "C" fn(c_int, c_int, *const c_char) = backend(Stock::ktrcsw);
     without_sleep("ktrcsw()", || {
-        // SAFETY: as sys/ktrace.h has it.
+        // SAFETY: the arguments are as sys/ktrace.h requires.
         unsafe { ktrcsw(out.into(), user.into(), wmesg) }
     });
 }
 
-/// A path is looked up.
+/// Records the lookup of a path.
 pub(crate) fn namei(kt: &Kt, path: &str) {
     if !ktrpoint(kt, Kind::Namei) {
         return;
@@ -210,12 +212,12 @@ pub(crate) fn namei(kt: &Kt, path: &str) {
     let path = CString::new(path).unwrap_or_default();
     let ktrnamei: unsafe extern "C" fn(*const c_char) = backend(Stock::ktrnamei);
     checked("ktrnamei()", || {
-        // SAFETY: as above.
+        // SAFETY: the path is a NUL-terminated string.
         unsafe { ktrnamei(path.as_ptr()) }
     });
 }
 
-/// The process has exited, but for its last thread.
+/// Reports to the backend that the process has exited, except for its last thread.
 pub(crate) fn process_exit(kt: &Kt) {
     if kt.proc().traceflag() & Kind::ProcDtor.facility() != 0 {
         note(kt, &Payload::ProcDtor);
@@ -227,7 +229,7 @@ pub(crate) fn process_exit(kt: &Kt) {
     });
 }
 
-/// A thread that runs a program: the current one.
+/// A thread that runs a program. It is the current thread.
 #[derive(Debug)]
 pub struct User {
     kt: &'static Kt,
@@ -240,33 +242,33 @@ impl std::fmt::Debug for Kt {
     }
 }
 
-/// A call of a function of the kernel fails with an errno.
+/// The result of a system call, or its errno.
 pub type Outcome = Result<u64, i32>;
 
 impl User {
-    /// The current thread.
+    /// Returns the current thread.
     pub fn current() -> User {
         static SLOTS: AtomicUsize = AtomicUsize::new(0);
         let slot = SLOTS.fetch_add(1, Ordering::Relaxed) % (SPACE / SLOT);
         User { kt: current(), base: space().base + slot * SLOT }
     }
 
-    /// The thread.
+    /// Returns the thread.
     pub fn thread(&self) -> &'static Kt {
         self.kt
     }
 
-    /// Its process.
+    /// Returns its process.
     pub fn process(&self) -> &'static Kp {
         self.kt.proc()
     }
 
-    /// A number below `end`: the seed's choice.
+    /// Returns a random number below `end`, from the seed.
     pub fn random(&self, end: u64) -> u64 {
         self.kt.random(end)
     }
 
-    /// Copies bytes to where the thread has its memory; the address of them.
+    /// Copies bytes to the thread's part of user space. Returns their address.
     pub fn put(&self, bytes: &[u8]) -> usize {
         let len = bytes.len().min(SLOT);
         // SAFETY: the slot is this thread's, and long enough.
@@ -274,16 +276,17 @@ impl User {
         self.base
     }
 
-    /// A system call, as the kernel does it: entry, `body`, return, and what is to be done before user mode.
+    /// Makes a system call as the kernel does: entry, `body`, return, and the work before user
+    /// mode.
     pub fn syscall(&self, code: u32, args: &[u64], body: impl FnOnce(&User) -> Outcome) -> Outcome {
         let kt = self.kt;
-        // SAFETY: the thread's own.
+        // SAFETY: the field is the thread's own.
         unsafe { (*kt.as_ptr()).td_sa.code = code };
         if ktrpoint(kt, Kind::Syscall) {
             note(kt, &Payload::Syscall(Syscall { code: code as i16, args: args.into() }));
             let ktrsyscall: unsafe extern "C" fn(c_int, c_int, *const u64) = backend(Stock::ktrsyscall);
             checked("ktrsyscall()", || {
-                // SAFETY: as sys/ktrace.h has it.
+                // SAFETY: the arguments are as sys/ktrace.h requires.
                 unsafe { ktrsyscall(code.cast_signed(), args.len() as c_int, args.as_ptr()) }
             });
         }
@@ -304,7 +307,7 @@ impl User {
             note(kt, &Payload::Sysret(Sysret { code: code as i16, error, retval }));
             let ktrsysret: unsafe extern "C" fn(c_int, c_int, u64) = backend(Stock::ktrsysret);
             checked("ktrsysret()", || {
-                // SAFETY: as above.
+                // SAFETY: the arguments are plain numbers.
                 unsafe { ktrsysret(code.cast_signed(), error, value) }
             });
         }
@@ -312,7 +315,7 @@ impl User {
         result
     }
 
-    /// What is to be done on the way to user mode: ast(9), signals, and others that are to run.
+    /// Does the work on the way to user mode: handlers of ast(9), signals, and preemption.
     pub fn return_to_user(&self) {
         let kt = self.kt;
         point();
@@ -324,7 +327,7 @@ impl User {
             }
             event::run_asts();
             if kt.resched.load(Ordering::Relaxed) {
-                // What is left of the stock backend's own way.
+                // The rest of the stock backend's own path.
                 let ktruserret: unsafe extern "C" fn(*mut sys::thread) = backend(Stock::ktruserret);
                 checked("ktruserret()", || {
                     // SAFETY: the thread is the current one.
@@ -363,17 +366,17 @@ impl User {
         if !ktrpoint(kt, Kind::Psig) {
             return;
         }
-        // SAFETY: the thread's own.
+        // SAFETY: the field is the thread's own.
         let mask = unsafe { (*kt.as_ptr()).td_sigmask.__bits };
         note(kt, &Payload::Psig(Psig { signo: signal, action: handler as u64, code, mask }));
         let ktrpsig: unsafe extern "C" fn(c_int, usize, *mut sys::sigset_t, c_int) = backend(Stock::ktrpsig);
         without_sleep("ktrpsig()", || {
-            // SAFETY: the mask is the thread's.
+            // SAFETY: the mask is the thread's own.
             unsafe { ktrpsig(signal, handler, &raw mut (*kt.as_ptr()).td_sigmask, code) }
         });
     }
 
-    /// Sends a process a signal.
+    /// Sends a signal to a process.
     pub fn kill(&self, other: &Kp, signal: u32) {
         other.lock();
         if !other.has_exited() && other.flag() & sys::P_WEXIT == 0 {
@@ -382,23 +385,24 @@ impl User {
         other.unlock();
     }
 
-    /// A path is looked up.
+    /// Records the lookup of a path.
     pub fn namei(&self, path: &str) {
         namei(self.kt, path);
     }
 
-    /// Data is read or written: so many bytes in all, from addresses that may not be there.
+    /// Records a read or write of data. Each part is an address, which may be unmapped, and a
+    /// length.
     pub fn genio_at(&self, fd: i32, write: bool, parts: &[(usize, usize)], error: i32) {
         if ktrpoint(self.kt, Kind::Genio) {
             self.genio_copied(fd, write, parts, error);
         }
     }
 
-    /// As [`User::genio_at`], when the thread has looked whether that is traced.
+    /// Records as [`User::genio_at`] does, once the thread has found that it is traced.
     fn genio_copied(&self, fd: i32, write: bool, parts: &[(usize, usize)], error: i32) {
         let kt = self.kt;
         let len: usize = parts.iter().map(|part| part.1).sum();
-        // SAFETY: set once, at boot.
+        // SAFETY: the variable is set once, at boot.
         let most = unsafe { (*kvar::variables()).ktr_geniosize } as usize;
         let bytes: Option<Vec<u8>> = parts.iter().try_fold(Vec::new(), |mut bytes, (address, len)| {
             let wanted = (*len).min(most.saturating_sub(bytes.len()));
@@ -419,18 +423,19 @@ impl User {
         let ktrgenio: unsafe extern "C" fn(c_int, sys::uio_rw, *mut sys::uio, c_int) =
             backend(Stock::ktrgenio);
         checked("ktrgenio()", || {
-            // SAFETY: the copy is the callee's.
+            // SAFETY: the callee owns the copy from here on.
             unsafe { ktrgenio(fd, rw, uio, error) }
         });
     }
 
-    /// Data is read or written.
+    /// Records a read or write of data.
     pub fn genio(&self, fd: i32, write: bool, data: &[u8]) {
         let address = self.put(data);
         self.genio_at(fd, write, &[(address, data.len().min(SLOT))], 0);
     }
 
-    /// Data is read that the thread waits for: dofileread() looks before that whether it is traced.
+    /// Records a read of data that the thread waits for. As in dofileread(), the trace flag is
+    /// checked before the wait.
     pub fn genio_late(&self, fd: i32, data: &[u8], wait: impl FnOnce(&User)) {
         let traced = ktrpoint(self.kt, Kind::Genio);
         wait(self);
@@ -440,7 +445,7 @@ impl User {
         }
     }
 
-    /// A structure goes through the system call.
+    /// Records a structure that is passed through the system call.
     pub fn structure(&self, name: &CStr, data: &[u8]) {
         let kt = self.kt;
         if !ktrpoint(kt, Kind::Struct) {
@@ -449,12 +454,12 @@ impl User {
         note(kt, &Payload::Struct(Struct { name: name.to_bytes(), data }));
         let ktrstruct: unsafe extern "C" fn(*const c_char, *const c_void, usize) = backend(Stock::ktrstruct);
         checked("ktrstruct()", || {
-            // SAFETY: as sys/ktrace.h has it.
+            // SAFETY: the arguments are as sys/ktrace.h requires.
             unsafe { ktrstruct(name.as_ptr(), data.as_ptr().cast(), data.len()) }
         });
     }
 
-    /// As [`User::structure`], unless the call has failed.
+    /// Records as [`User::structure`] does, unless the call has failed.
     pub fn structure_error(&self, name: &CStr, data: &[u8], error: i32) {
         let kt = self.kt;
         if !ktrpoint(kt, Kind::Struct) {
@@ -466,18 +471,18 @@ impl User {
         let ktrstruct_error: unsafe extern "C" fn(*const c_char, *const c_void, usize, c_int) =
             backend(Stock::ktrstruct_error);
         checked("ktrstruct_error()", || {
-            // SAFETY: as above.
+            // SAFETY: the arguments are as sys/ktrace.h requires.
             unsafe { ktrstruct_error(name.as_ptr(), data.as_ptr().cast(), data.len(), error) }
         });
     }
 
-    /// An array of structures at an address of user space, which may not be there.
+    /// Records an array of structures at an address of user space, which may be unmapped.
     pub fn structarray(&self, name: &CStr, address: usize, items: i32, size: usize) {
         let kt = self.kt;
         if !ktrpoint(kt, Kind::StructArray) {
             return;
         }
-        // SAFETY: set once, at boot.
+        // SAFETY: the variable is set once, at boot.
         let most =
             (unsafe { (*kvar::variables()).ktr_geniosize } as usize).checked_div(size).unwrap_or(0).max(1);
         let data = match (usize::try_from(items), address) {
@@ -494,14 +499,14 @@ impl User {
         let ktrstructarray: unsafe extern "C" fn(*const c_char, sys::uio_seg, *const c_void, c_int, usize) =
             backend(Stock::ktrstructarray);
         checked("ktrstructarray()", || {
-            // SAFETY: as above; the address is one of user space.
+            // SAFETY: the arguments are as sys/ktrace.h requires; the address is one of user space.
             unsafe {
                 ktrstructarray(name.as_ptr(), sys::UIO_USERSPACE, address as *const c_void, items, size)
             }
         });
     }
 
-    /// A sysctl(3) is used, by its number.
+    /// Records a sysctl(3) by its number.
     pub fn sysctl(&self, name: &mut [c_int]) {
         let kt = self.kt;
         if !ktrpoint(kt, Kind::Sysctl) {
@@ -513,17 +518,17 @@ impl User {
         }
         let ktrsysctl: unsafe extern "C" fn(*mut c_int, u32) = backend(Stock::ktrsysctl);
         checked("ktrsysctl()", || {
-            // SAFETY: as above.
+            // SAFETY: the name is valid for its length.
             unsafe { ktrsysctl(name.as_mut_ptr(), name.len() as u32) }
         });
     }
 
-    /// A page fault, and what it ends with.
+    /// Records a page fault and its result.
     pub fn fault(&self, vaddr: u64, kind: i32, result: i32) {
         self.fault_in(vaddr, kind, result, false);
     }
 
-    /// As [`User::fault`]; of one in an exec no record is to be made.
+    /// Records as [`User::fault`] does. No record is expected of a fault within an exec.
     fn fault_in(&self, vaddr: u64, kind: i32, result: i32, exec: bool) {
         let kt = self.kt;
         if ktrpoint(kt, Kind::Fault) {
@@ -532,10 +537,11 @@ impl User {
             }
             let ktrfault: unsafe extern "C" fn(u64, c_int) = backend(Stock::ktrfault);
             without_sleep("ktrfault()", || {
-                // SAFETY: as above.
+                // SAFETY: the arguments are plain numbers.
                 unsafe { ktrfault(vaddr, kind) }
                 if flaw::shows(flaw::Other::SleepInFault, 1) {
-                    // SAFETY: as above.
+                    // SAFETY: the wait message is a static string. Sleeping here is the injected
+                    // flaw.
                     unsafe { lock::pause_sbt(c"flaw".as_ptr(), 1 << 20, 0, 0) };
                 }
             });
@@ -546,19 +552,19 @@ impl User {
             }
             let ktrfaultend: unsafe extern "C" fn(c_int) = backend(Stock::ktrfaultend);
             without_sleep("ktrfaultend()", || {
-                // SAFETY: as above.
+                // SAFETY: the argument is a plain number.
                 unsafe { ktrfaultend(result) }
             });
         }
     }
 
-    /// A page fault from user mode: with the way back there.
+    /// Takes a page fault in user mode, and returns there.
     pub fn trap(&self, vaddr: u64) {
         self.fault(vaddr, 1, 0);
         self.return_to_user();
     }
 
-    /// A capsicum(4) check fails; `bytes` are what `kind` (`CAPFAIL_…`) says.
+    /// Records a failed capsicum(4) check. `bytes` are the data for `kind` (`CAPFAIL_…`).
     pub fn capfail(&self, kind: u32, bytes: &[u8]) {
         let kt = self.kt;
         if !ktrpoint(kt, Kind::CapFail) {
@@ -573,31 +579,32 @@ impl User {
             }
             _ => CapData::None,
         };
-        // SAFETY: the thread's own.
+        // SAFETY: the field is the thread's own.
         let code = unsafe { (*kt.as_ptr()).td_sa.code } as i16;
         note(kt, &Payload::CapFail(CapFail { cap_type: kind, code, svflags: SV_FLAGS, data }));
-        // SAFETY: the thread's own; the table has an entry that says that capsicum(4) allows the call.
+        // SAFETY: the field is the thread's own. The entry of the table says that capsicum(4)
+        // allows the call.
         unsafe { (*kt.as_ptr()).td_sa.callp = allowed() };
         let ktrcapfail: unsafe extern "C" fn(u32, *const c_void) = backend(Stock::ktrcapfail);
-        // SAFETY: as sys/ktrace.h has it.
+        // SAFETY: the arguments are as sys/ktrace.h requires.
         let call = |data| unsafe { ktrcapfail(kind, data) };
         if kind == sys::CAPFAIL_NAMEI {
-            // A path may be an argument of an exec.
+            // A path may be an argument of an exec, in pageable memory.
             pageable::lend(bytes, |data| checked("ktrcapfail()", || call(data)));
         } else {
             without_sleep("ktrcapfail()", || call(bytes.as_ptr().cast()));
         }
     }
 
-    /// Sleeps for so many nanoseconds.
+    /// Sleeps for a number of nanoseconds.
     pub fn sleep(&self, nanoseconds: u64) {
         let sbt = (i128::from(nanoseconds) << 32) / 1_000_000_000;
         let sbt = i64::try_from(sbt).unwrap_or(i64::MAX).max(1);
-        // SAFETY: the thread holds nothing.
+        // SAFETY: the wait message is a static string, and the thread holds no lock.
         unsafe { lock::pause_sbt(c"nanslp".as_ptr(), sbt, 0, 0) };
     }
 
-    /// Sleeps until [`User::wakeup`] of the channel, or for a millisecond.
+    /// Sleeps until [`User::wakeup`] of the channel, for at most a millisecond.
     pub fn sleep_on(&self, channel: &AtomicUsize) {
         context_switch(self.kt, true, c"piperd".as_ptr());
         Sleep::prepare().on(
@@ -609,25 +616,25 @@ impl User {
         context_switch(self.kt, false, c"piperd".as_ptr());
     }
 
-    /// Wakes who sleeps on a channel.
+    /// Wakes all threads that sleep on a channel.
     pub fn wakeup(&self, channel: &AtomicUsize) {
         sched::wake(channel.as_ptr() as usize);
     }
 
-    /// Lets others run, as the kernel does when a thread's time is over.
+    /// Lets other threads run, as the kernel does when a thread's time slice is over.
     pub fn preempted(&self) {
         self.kt.resched.store(true, Ordering::Relaxed);
         self.return_to_user();
     }
 
-    /// ktrace(2).
+    /// Calls ktrace(2).
     pub fn ktrace(&self, path: Option<&str>, ops: u32, facs: u32, pid: i32) -> Outcome {
         let address = path.map_or(0, |path| {
             let path = CString::new(path).unwrap_or_default();
             self.put(path.as_bytes_with_nul())
         });
         self.syscall(45, &[address as u64, u64::from(ops), u64::from(facs)], |user| {
-            // SAFETY: all zero is a struct ktrace_args.
+            // SAFETY: an all-zero struct ktrace_args is valid.
             let mut args: sys::ktrace_args = unsafe { std::mem::zeroed() };
             args.fname = address as *const c_char as _;
             args.ops = ops.cast_signed();
@@ -643,19 +650,21 @@ impl User {
         })
     }
 
-    /// Has a process traced to a file, `ops` with flags, and notes what the module records of it by itself.
+    /// Starts tracing a process to a file with the facilities `facs`. Notes the records that the
+    /// module makes of it by itself.
     ///
     /// The process must not do anything meanwhile.
     pub fn trace(&self, path: &str, facs: u32, other: &Kp) -> Outcome {
         let result = self.ktrace(Some(path), sys::KTROP_SET, facs, other.pid());
-        // Where the first write fails, the trace has ended already.
+        // A failed first write has ended the trace already.
         if result.is_ok() && facs & Kind::ProcCtor.facility() != 0 {
             note(other.first_thread(), &CTOR);
         }
         result
     }
 
-    /// Takes trace points off a process, and notes what the module records of it by itself. As [`User::trace`].
+    /// Clears trace points of a process. Notes the records that the module makes of it by itself.
+    /// The process must not do anything meanwhile.
     pub fn clear(&self, facs: u32, other: &Kp) -> Outcome {
         let result = self.ktrace(None, sys::KTROP_CLEAR, facs, other.pid());
         if result.is_ok() {
@@ -664,14 +673,14 @@ impl User {
         result
     }
 
-    /// utrace(2).
+    /// Calls utrace(2).
     pub fn utrace(&self, address: usize, len: usize) -> Outcome {
         self.syscall(335, &[address as u64, len as u64], |user| {
-            // SAFETY: all zero is a struct utrace_args.
+            // SAFETY: an all-zero struct utrace_args is valid.
             let mut args: sys::utrace_args = unsafe { std::mem::zeroed() };
             args.addr = address as *const c_void as _;
             args.len = len;
-            // The module looks at the flag, which others may have changed by then.
+            // The module reads the flag again, and another process may have changed it by then.
             if (ktrpoint(user.kt, Kind::User) || ledger::in_churn())
                 && len <= sys::KTR_USER_MAXLEN as usize
                 && let Some(bytes) = user_bytes(address, len)
@@ -688,7 +697,7 @@ impl User {
         })
     }
 
-    /// A child that does not run yet.
+    /// Creates a child that does not run yet.
     pub fn fork(&self, comm: &str) -> Child {
         let kp = self.kt.proc();
         let (child, kt) = Kp::new(kp, comm, kp.uid(), None);
@@ -705,7 +714,7 @@ impl User {
         Child { process: child, thread: kt }
     }
 
-    /// fork(2): [`User::fork`] as a system call.
+    /// Calls fork(2), which is [`User::fork`] as a system call.
     pub fn sys_fork(&self, comm: &str) -> Child {
         let mut born = None;
         let _ = self.syscall(2, &[], |user| {
@@ -715,7 +724,7 @@ impl User {
         born.expect("the call was made")
     }
 
-    /// A new program is executed; `set_id` if it has another user's rights.
+    /// Executes a new program. With `set_id`, the program runs with another user's rights.
     pub fn exec(&self, comm: &str, set_id: bool) {
         let (kt, kp) = (self.kt, self.kt.proc());
         let mut left = null_mut();
@@ -726,31 +735,31 @@ impl User {
         kp.unlock();
         self.namei(comm);
         self.fault_in(NEW_IMAGE, 2, 0, true);
-        // For the disk.
+        // The time of the disk.
         self.sleep(1000);
         self.namei("/libexec/ld-elf.so.1");
         self.fault_in(NEW_IMAGE + 0x1000, 2, 0, true);
         kp.lock();
-        // SAFETY: the process is locked, and the thread its only one.
+        // SAFETY: the process is locked, and the thread is its only one.
         unsafe {
             copy_name(comm, &mut (*kp.as_ptr()).p_comm);
             copy_name(comm, &mut (*kt.as_ptr()).td_name);
         }
         if set_id {
-            // SAFETY: as above.
+            // SAFETY: the process is locked.
             unsafe { (*kp.as_ptr()).p_flag |= sys::P_SUGID.cast_signed() };
             let ktrprocexec: unsafe extern "C" fn(*mut sys::proc_) -> *mut sys::ktr_io_params =
                 backend(Stock::ktrprocexec);
             // SAFETY: the process is locked.
             left = checked("ktrprocexec()", || unsafe { ktrprocexec(kp.as_ptr()) });
         }
-        // SAFETY: as above.
+        // SAFETY: the process is locked.
         unsafe { (*kp.as_ptr()).p_flag &= !sys::P_INEXEC.cast_signed() };
         kp.unlock();
         let ktr_io_params_free: unsafe extern "C" fn(*mut sys::ktr_io_params) =
             backend(Stock::ktr_io_params_free);
         checked("ktr_io_params_free()", || {
-            // SAFETY: what ktrprocexec() has returned.
+            // SAFETY: the pointer is the one that ktrprocexec() has returned, or null.
             unsafe { ktr_io_params_free(left) }
         });
         note_ctor(kp);
@@ -761,7 +770,8 @@ impl User {
         });
     }
 
-    /// What it is executed with, which FreeBSD 15 has records of.
+    /// Records the arguments and the environment of an exec, where the release has such records
+    /// (FreeBSD 15).
     fn exec_arguments(&self, comm: &str) {
         let kt = self.kt;
         if !has(Stock::ktrdata) {
@@ -778,13 +788,14 @@ impl User {
             };
             note(kt, &payload);
             let ktrdata: unsafe extern "C" fn(c_int, *const c_void, usize) = backend(Stock::ktrdata);
-            // SAFETY: as sys/ktrace.h has it.
+            // SAFETY: the arguments are as sys/ktrace.h requires.
             let call = |data| unsafe { ktrdata(kind as c_int, data, text.len()) };
             pageable::lend(text.as_bytes(), |data| checked("ktrdata()", || call(data)));
         }
     }
 
-    /// What procstat(1) asks: whether a process is traced, with a reference to the file that is given back.
+    /// Returns whether a process is traced, as procstat(1) asks. The reference to the file is
+    /// released.
     pub fn look_at_trace(&self, other: &Kp) -> bool {
         let ktr_get_tracevp: unsafe extern "C" fn(*mut sys::proc_, bool) -> *mut sys::vnode =
             backend(Stock::ktr_get_tracevp);
@@ -793,13 +804,13 @@ impl User {
         let vp = checked("ktr_get_tracevp()", || unsafe { ktr_get_tracevp(other.as_ptr(), true) });
         other.unlock();
         if !vp.is_null() {
-            // SAFETY: the reference is this thread's.
+            // SAFETY: the thread owns the reference.
             unsafe { vnode::vrele(vp) };
         }
         !vp.is_null()
     }
 
-    /// Another thread of this process.
+    /// Creates another thread of this process.
     pub fn thread_create(&self, name: &str, body: impl FnOnce(&User) + Send + 'static) -> &'static Kt {
         let kt = Kt::new(self.kt.proc(), name);
         self.kt.proc().add_thread(kt);
@@ -807,7 +818,7 @@ impl User {
         kt
     }
 
-    /// Time passes: busy in user mode.
+    /// Spends time in user mode.
     pub fn spin(&self, nanoseconds: u64) {
         let end = clock::now() + nanoseconds;
         while clock::now() < end {
@@ -816,10 +827,10 @@ impl User {
     }
 }
 
-/// A process of its own that does not run yet, and is nobody's child.
+/// Creates a process in a process group of its own. It does not run yet.
 pub fn spawn(comm: &str, uid: u32) -> Child {
     let (process, thread) = Kp::new(current().proc(), comm, uid, Some(Kp::new_group(0)));
-    // SAFETY: a group that is nobody else's yet.
+    // SAFETY: no other thread uses the group yet.
     unsafe { (*(*process.as_ptr()).p_pgrp).pg_id = process.pid() };
     process.lock();
     // SAFETY: the process is locked.
@@ -845,7 +856,7 @@ impl std::fmt::Debug for Kp {
 }
 
 impl Child {
-    /// Has it run.
+    /// Runs the process.
     pub fn run(self, body: impl FnOnce(&User) + Send + 'static) -> &'static Kp {
         let start = move || {
             let user = User::current();
@@ -857,19 +868,19 @@ impl Child {
     }
 }
 
-/// Notes that the module records that a process is traced from now on, if it is.
+/// Notes the module's record that a process is traced from now on, if it is.
 fn note_ctor(kp: &Kp) {
     if kp.traceflag() & Kind::ProcCtor.facility() != 0 {
         note(kp.first_thread(), &CTOR);
     }
 }
 
-/// A copy of a uio, as cloneuio(9) makes it.
+/// Copies a uio, as cloneuio(9) does.
 fn clone_uio(parts: &[(usize, usize)], len: usize, rw: sys::uio_rw) -> *mut sys::uio {
     let size = size_of::<sys::uio>() + parts.len() * size_of::<sys::iovec>();
-    // SAFETY: the module's type of these.
+    // SAFETY: the type is the kernel's M_IOV.
     let uio = unsafe { heap::malloc(size, kvar::m_iov(), sys::M_WAITOK.cast_signed()) }.cast::<sys::uio>();
-    // SAFETY: there is room for it, and the parts behind it.
+    // SAFETY: there is room for the uio and the parts behind it.
     unsafe {
         let iov = uio.add(1).cast::<sys::iovec>();
         for (index, (address, len)) in parts.iter().enumerate() {
@@ -888,11 +899,11 @@ fn clone_uio(parts: &[(usize, usize)], len: usize, rw: sys::uio_rw) -> *mut sys:
     uio
 }
 
-/// An entry of the table of system calls that capsicum(4) allows.
+/// Returns an entry of the table of system calls that capsicum(4) allows.
 fn allowed() -> *mut sys::sysent {
     static ALLOWED: OnceLock<usize> = OnceLock::new();
     *ALLOWED.get_or_init(|| {
-        // SAFETY: all zero is a struct sysent.
+        // SAFETY: an all-zero struct sysent is valid.
         let mut call: sys::sysent = unsafe { std::mem::zeroed() };
         call.sy_flags = sys::SYF_CAPENABLED as _;
         Box::into_raw(Box::new(call)) as usize

@@ -28,40 +28,40 @@ const EISDIR: c_int = sys::EISDIR.cast_signed();
 const EMLINK: c_int = sys::EMLINK.cast_signed();
 const EWOULDBLOCK: c_int = sys::EWOULDBLOCK.cast_signed();
 
-/// Bytes that any disk writes at once.
+/// The number of bytes that a failing or interrupted write still writes.
 const PART: usize = 512;
 
-/// A disk and its file system, as it behaves.
+/// A disk and its file system, with their faults.
 #[derive(Debug)]
 pub struct Disk {
-    /// Bytes that a second of writing takes; zero is as fast as the host.
+    /// The write rate in bytes per second. Zero is as fast as the host.
     pub rate: AtomicU64,
-    /// Bytes that there is room for.
+    /// The free space in bytes.
     pub room: AtomicI64,
-    /// Writes what there is room for, although all or nothing was asked for.
+    /// Whether a write that does not fit is written partly. Otherwise it fails with ENOSPC.
     pub partial: AtomicBool,
-    /// Of a hundred writes, so many fail.
+    /// The percentage of writes that fail.
     pub failing: AtomicU64,
-    /// Writes hang while this is set.
+    /// Whether writes hang.
     pub hangs: AtomicBool,
-    /// Threads of processes with a signal pending are interrupted, as by NFS with `intr`.
+    /// Whether pending signals interrupt writes, as NFS with `intr` does.
     pub interruptible: AtomicBool,
-    /// How often that was so.
+    /// The number of interrupted operations.
     pub interrupted: AtomicU64,
-    /// All vnodes are dead: the file system was unmounted.
+    /// Whether all vnodes are dead, because the file system was unmounted.
     pub dead: AtomicBool,
-    /// Opening a file waits.
+    /// Whether opening a file waits.
     pub held: AtomicBool,
     suspended: AtomicBool,
     writers: AtomicI64,
-    /// Writes so far, and what they were.
+    /// The number of writes so far.
     pub writes: AtomicU64,
-    /// Bytes so far.
+    /// The number of bytes written so far.
     pub bytes: AtomicU64,
 }
 
 impl Disk {
-    /// A disk without faults.
+    /// Creates a disk without faults.
     pub fn new() -> &'static Disk {
         Box::leak(Box::new(Disk {
             rate: AtomicU64::new(0),
@@ -80,7 +80,8 @@ impl Disk {
         }))
     }
 
-    /// Whether a signal interrupts what the current thread does with the disk.
+    /// Returns whether a signal interrupts the current thread's operation on the disk. Counts the
+    /// interruption.
     fn is_interrupted(&self) -> bool {
         let is_it = self.interruptible.load(Ordering::Relaxed) && current().proc().has_signal();
         self.interrupted.fetch_add(u64::from(is_it), Ordering::Relaxed);
@@ -91,7 +92,7 @@ impl Disk {
         std::ptr::from_ref(self) as usize
     }
 
-    /// Suspends the file system: nobody writes any more until it is resumed. Waits for those that do.
+    /// Suspends the file system: no thread writes until it is resumed. Waits for current writers.
     pub fn suspend(&self) {
         self.suspended.store(true, Ordering::SeqCst);
         while self.writers.load(Ordering::SeqCst) != 0 {
@@ -102,17 +103,17 @@ impl Disk {
         }
     }
 
-    /// Ends that.
+    /// Resumes the file system.
     pub fn resume(&self) {
         self.suspended.store(false, Ordering::SeqCst);
         wake(self.channel());
     }
 }
 
-/// A file.
+/// A vnode over a file of the host.
 #[repr(C)]
 pub struct Vnode {
-    /// First, so that the address of one is that of the other.
+    /// The `struct vnode`. First, so that both have the same address.
     v: sys::vnode,
     disk: &'static Disk,
     lock: sys::sx,
@@ -126,18 +127,19 @@ pub struct Vnode {
     removed: AtomicBool,
 }
 
-// SAFETY: the structure that the module sees is shared as in a kernel; the rest is atomic, or under the lock.
+// SAFETY: the structure that the module sees is shared as in a kernel; the rest is atomic, or under
+// the lock.
 unsafe impl Sync for Vnode {}
-// SAFETY: as above.
+// SAFETY: as for Sync.
 unsafe impl Send for Vnode {}
 
-/// The names of the files.
+/// The vnodes of existing files, by name.
 static NAMES: HostLock<BTreeMap<PathBuf, usize>> = HostLock::new(BTreeMap::new());
-/// All vnodes, of removed files too.
+/// All vnodes, including those of removed files.
 static VNODES: HostLock<Vec<usize>> = HostLock::new(Vec::new());
 
 impl Vnode {
-    /// Makes a file with that name, which belongs to a user. `kind` is one of `VREG`, `VDIR`, `VLNK`.
+    /// Creates a file of a user's. `kind` is one of `VREG`, `VDIR`, `VLNK`.
     pub fn create(
         directory: &Path,
         path: &str,
@@ -154,7 +156,7 @@ impl Vnode {
             .truncate(true)
             .open(&host_path)
             .unwrap_or_else(|error| violation!(Call, "{}: {error}", host_path.display()));
-        // SAFETY: all zero is a struct vnode and a struct sx that nobody has used.
+        // SAFETY: an all-zero struct vnode and struct sx are valid and unused.
         let (v, lock) = unsafe { (std::mem::zeroed::<sys::vnode>(), std::mem::zeroed()) };
         let vnode = Box::leak(Box::new(Vnode {
             v,
@@ -171,7 +173,7 @@ impl Vnode {
         }));
         vnode.v.v_type = kind;
         vnode.v.v_mount = std::ptr::from_ref(disk).cast_mut().cast();
-        // SAFETY: the lock stays where it is.
+        // SAFETY: the vnode is leaked, so that the lock never moves.
         unsafe { sx_init_flags(&raw mut vnode.lock, c"vnode".as_ptr(), 0) };
         let address = std::ptr::from_ref(vnode) as usize;
         NAMES.lock().insert(PathBuf::from(path), address);
@@ -179,18 +181,18 @@ impl Vnode {
         vnode
     }
 
-    /// Takes its name away.
+    /// Removes the file's name.
     pub fn remove(&self) {
         self.removed.store(true, Ordering::Relaxed);
         NAMES.lock().remove(&self.path);
     }
 
-    /// Makes it empty, as open(2) with O_TRUNC does. May sleep.
+    /// Truncates the file to length zero, as open(2) with O_TRUNC does. May sleep.
     pub fn truncate(&self) {
         self.locked(|| self.set_size(0));
     }
 
-    /// What the file holds.
+    /// Returns the file's content.
     pub fn content(&self) -> Vec<u8> {
         let mut content = Vec::new();
         let read = File::open(&self.host_path).and_then(|mut file| file.read_to_end(&mut content));
@@ -200,7 +202,7 @@ impl Vnode {
         content
     }
 
-    /// Where the host has the file.
+    /// Returns the path of the file on the host.
     pub fn host_path(&self) -> &Path {
         &self.host_path
     }
@@ -208,10 +210,10 @@ impl Vnode {
     /// Runs `work` with the vnode locked, as a write does. May sleep.
     pub fn locked<R>(&self, work: impl FnOnce() -> R) -> R {
         let sx = (&raw const self.lock).cast_mut();
-        // SAFETY: initialised by create().
+        // SAFETY: create() has initialised the lock.
         unsafe { lock::sx_xlock(sx) };
         let result = work();
-        // SAFETY: taken above.
+        // SAFETY: the lock is held since the call above.
         unsafe { lock::sx_xunlock(sx) };
         result
     }
@@ -239,21 +241,23 @@ impl Vnode {
     }
 }
 
-/// References to vnodes, and how often they are open for writing.
+/// Returns the number of references to vnodes, and the number of opens for writing.
 pub(crate) fn references() -> (i64, i64) {
     let all = VNODES.lock().clone();
     all.iter().fold((0, 0), |(uses, writers), address| {
-        // SAFETY: vnodes stay for good.
+        // SAFETY: vnodes are never freed.
         let vnode = unsafe { &*(*address as *const Vnode) };
         (uses + vnode.uses.load(Ordering::Relaxed), writers + vnode.writers.load(Ordering::Relaxed))
     })
 }
 
+/// Returns the vnode of the stand-in, and checks that it is referenced.
+///
 /// # Safety
 ///
 /// `vp` is a vnode of the stand-in.
 unsafe fn vnode_of<'a>(vp: *mut sys::vnode) -> &'a Vnode {
-    // SAFETY: the caller's; vnodes stay for good.
+    // SAFETY: `vp` is a vnode of the stand-in (see # Safety), and vnodes are never freed.
     let vnode = unsafe { &*vp.cast::<Vnode>() };
     if vnode.uses.load(Ordering::Relaxed) <= 0 {
         violation!(Memory, "a vnode is used that nobody has a reference to");
@@ -270,7 +274,7 @@ pub(crate) unsafe extern "C" fn vn_open(
     let kt = current();
     witness::may_sleep(kt, format_args!("vn_open()"));
     point();
-    // SAFETY: the caller's: a nameidata of NDINIT() with a path of user space.
+    // SAFETY: the caller passes a nameidata of NDINIT() with a path of user space.
     let (nd, flags) = unsafe { (&mut *nd, *flags) };
     let path = match user::string(nd.ni_dirp as usize) {
         Ok(path) => path,
@@ -278,7 +282,7 @@ pub(crate) unsafe extern "C" fn vn_open(
     };
     user::namei(kt, &path);
     let Some(address) = NAMES.lock().get(Path::new(&path)).copied() else { return ENOENT };
-    // SAFETY: vnodes stay for good.
+    // SAFETY: vnodes are never freed.
     let vnode = unsafe { &*(address as *const Vnode) };
     while vnode.disk.held.load(Ordering::SeqCst) {
         user::User::current().sleep(100_000);
@@ -294,7 +298,7 @@ pub(crate) unsafe extern "C" fn vn_open(
     }
     vnode.hold();
     vnode.writers.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: initialised by create().
+    // SAFETY: create() has initialised the lock.
     unsafe { lock::sx_xlock((&raw const vnode.lock).cast_mut()) };
     nd.ni_cnd.cn_pnbuf = heap::allocate(sys::MAXPATHLEN as usize, heap::NAMEI, false).cast();
     nd.ni_vp = address as *mut sys::vnode;
@@ -309,7 +313,7 @@ pub(crate) unsafe extern "C" fn vn_close(
 ) -> c_int {
     witness::may_sleep(current(), format_args!("vn_close()"));
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let vnode = unsafe { vnode_of(vp) };
     if vnode.is_locked() {
         violation!(LockUse, "vn_close() of a vnode that is locked");
@@ -327,37 +331,37 @@ pub(crate) unsafe extern "C" fn _vn_lock(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let sx = (&raw const unsafe { vnode_of(vp) }.lock).cast_mut();
     if flags.cast_unsigned() & sys::LK_NOWAIT != 0 {
-        // SAFETY: initialised by create().
+        // SAFETY: create() has initialised the lock.
         return if unsafe { lock::sx_try_xlock_(sx, file, line) } != 0 { 0 } else { EBUSY };
     }
-    // SAFETY: initialised by create().
+    // SAFETY: create() has initialised the lock.
     unsafe { lock::sx_xlock(sx) };
     0
 }
 
 pub(crate) unsafe extern "C" fn vput(vp: *mut sys::vnode) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let vnode = unsafe { vnode_of(vp) };
     vnode.release();
-    // SAFETY: initialised by create().
+    // SAFETY: create() has initialised the lock.
     unsafe { lock::sx_xunlock((&raw const vnode.lock).cast_mut()) };
 }
 
 pub(crate) unsafe extern "C" fn vrefact(vp: *mut sys::vnode) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe { vnode_of(vp) }.hold();
 }
 
-/// Gives a reference back.
+/// Releases a reference.
 ///
 /// # Safety
 ///
 /// `vp` is a vnode of the stand-in.
 pub(crate) unsafe fn vrele(vp: *mut sys::vnode) {
-    // SAFETY: the caller's.
+    // SAFETY: `vp` is a vnode of the stand-in (see # Safety).
     unsafe { vnode_of(vp) }.release();
 }
 
@@ -367,14 +371,14 @@ pub(crate) unsafe extern "C" fn vn_start_write(
     flags: c_int,
 ) -> c_int {
     let kt = current();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let disk = unsafe { vnode_of(vp) }.disk;
     let class = witness::class("leave to write");
     witness::before(disk.channel(), class, Kind::Leave, false);
     witness::may_sleep(kt, format_args!("vn_start_write()"));
     point();
     loop {
-        // Whoever suspends looks for writers after it has said that it does.
+        // A suspending thread sets its flag first, and then checks for writers.
         disk.writers.fetch_add(1, Ordering::SeqCst);
         if !disk.suspended.load(Ordering::SeqCst) {
             break;
@@ -390,7 +394,7 @@ pub(crate) unsafe extern "C" fn vn_start_write(
         }
     }
     witness::taken(disk.channel(), class, Kind::Leave);
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe { *mpp = disk.channel() as *mut sys::mount };
     0
 }
@@ -401,7 +405,7 @@ pub(crate) unsafe extern "C" fn vn_finished_write(mp: *mut sys::mount) {
         return;
     }
     witness::released(mp as usize, Kind::Leave, "leave to write");
-    // SAFETY: from vn_start_write(): a disk, which stays.
+    // SAFETY: `mp` comes from vn_start_write(). It is a disk, which is never freed.
     let disk = unsafe { &*(mp as *const Disk) };
     disk.writers.fetch_sub(1, Ordering::SeqCst);
     if disk.suspended.load(Ordering::SeqCst) {
@@ -425,7 +429,7 @@ pub(crate) unsafe extern "C" fn vn_rdwr(
     let kt = current();
     witness::may_sleep(kt, format_args!("vn_rdwr()"));
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let vnode = unsafe { vnode_of(vp) };
     let wanted = sys::IO_APPEND | sys::IO_UNIT | sys::IO_NODELOCKED;
     if rw != sys::UIO_WRITE || segment != sys::UIO_SYSSPACE || flags.cast_unsigned() & wanted != wanted {
@@ -442,13 +446,13 @@ pub(crate) unsafe extern "C" fn vn_rdwr(
     }
     cred::check(active);
     let len = usize::try_from(len).unwrap_or(0);
-    // SAFETY: the caller's.
+    // SAFETY: the caller passes `len` readable bytes.
     let bytes = unsafe { std::slice::from_raw_parts(base.cast::<u8>(), len) };
-    // SAFETY: the thread's own.
+    // SAFETY: the field is the thread's own.
     let limit = unsafe { (*td).td_ktr_io_lim };
     match vnode.append(bytes, limit) {
         Ok(left) => {
-            // SAFETY: the caller's: null or a place for what is left.
+            // SAFETY: the caller passes null, or room for the number of bytes left.
             match unsafe { resid.as_mut() } {
                 Some(resid) => *resid = left as isize,
                 None if left != 0 => return EIO,
@@ -461,13 +465,14 @@ pub(crate) unsafe extern "C" fn vn_rdwr(
 }
 
 impl Vnode {
-    /// Appends as the disk lets it, and returns how many bytes are left.
+    /// Appends as far as the disk permits. Returns the number of bytes left.
     fn append(&self, bytes: &[u8], limit: i64) -> Result<usize, c_int> {
         let disk = self.disk;
         if disk.dead.load(Ordering::Relaxed) {
             return Err(EIO);
         }
-        // What is sent in several parts may fail with the first one written: see ncl_write() in the kernel.
+        // A write that is sent in several parts may fail after the first one is written: see
+        // ncl_write() in the kernel.
         let fails = current().random(100) < disk.failing.load(Ordering::Relaxed);
         if fails && bytes.len() <= PART {
             return Err(EIO);
@@ -490,7 +495,8 @@ impl Vnode {
         if size >= limit {
             return Err(EFBIG);
         }
-        // What fits below the limit is written, without a word: see vn_rlimit_fsizex() in the kernel.
+        // The part that fits below the limit is written without an error: see vn_rlimit_fsizex() in
+        // the kernel.
         take = take.min(usize::try_from(limit - size).unwrap_or(usize::MAX));
         let silently_cut = bytes.len() - take;
         if fails || interrupted {
@@ -536,7 +542,7 @@ pub(crate) unsafe extern "C" fn vn_getsize_locked(
     _: *mut sys::ucred,
 ) -> c_int {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let vnode = unsafe { vnode_of(vp) };
     if !vnode.is_locked() {
         violation!(LockUse, "vn_getsize_locked() of a vnode that is not locked");
@@ -544,7 +550,7 @@ pub(crate) unsafe extern "C" fn vn_getsize_locked(
     if vnode.disk.dead.load(Ordering::Relaxed) {
         return EBADF;
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     unsafe { *size = vnode.size.load(Ordering::Relaxed) };
     0
 }
@@ -556,7 +562,7 @@ pub(crate) unsafe extern "C" fn vn_truncate_locked(
     _: *mut sys::ucred,
 ) -> c_int {
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let vnode = unsafe { vnode_of(vp) };
     if !vnode.is_locked() || !witness::has(vnode.disk.channel(), Kind::Leave) {
         violation!(LockUse, "vn_truncate_locked() of a vnode that is not locked, or without leave to write");
@@ -575,16 +581,16 @@ pub(crate) unsafe extern "C" fn vn_fullpath(
 ) -> c_int {
     witness::may_sleep(current(), format_args!("vn_fullpath()"));
     point();
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract of this kernel function.
     let vnode = unsafe { vnode_of(vp) };
     if vnode.removed.load(Ordering::Relaxed) {
-        // The name cache has nothing: the file system is asked. See vn_vptocnp() in the kernel.
+        // The name cache has no entry, so the file system is asked. See vn_vptocnp() in the kernel.
         vnode.locked(|| ());
         return ENOENT;
     }
     let text = vnode.path.as_os_str().as_encoded_bytes();
     let memory = heap::allocate(text.len() + 1, "temp", true).cast::<u8>();
-    // SAFETY: there is room for the text and a NUL; the caller's.
+    // SAFETY: there is room for the text and a NUL; the caller passes valid out pointers.
     unsafe {
         memory.copy_from_nonoverlapping(text.as_ptr(), text.len());
         *name = memory.cast();

@@ -1,4 +1,4 @@
-//! What witness(4) and INVARIANTS look after: the order of locks, and where a thread may sleep.
+//! The checks of witness(4) and INVARIANTS: lock order, and where a thread may sleep.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,27 +7,27 @@ use crate::host::{HostLock, current, violation};
 use crate::pageable;
 use crate::thread::Kt;
 
-/// What a lock is.
+/// The kind of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// mutex(9): nobody sleeps with one.
+    /// mutex(9). A thread must not sleep while it holds one.
     Mutex,
-    /// sx(9), exclusively.
+    /// sx(9), held exclusively.
     Exclusive,
-    /// sx(9), shared.
+    /// sx(9), held shared.
     Shared,
-    /// Leave to write to a file system.
+    /// A `vn_start_write` reference to a file system.
     Leave,
 }
 
 impl Kind {
-    /// Nobody sleeps with one.
+    /// Returns whether a thread must not sleep while it holds such a lock.
     fn forbids_sleep(self) -> bool {
         matches!(self, Self::Mutex)
     }
 }
 
-/// A lock that a thread has.
+/// A lock that a thread holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     pub(crate) address: usize,
@@ -35,19 +35,19 @@ pub(crate) struct Held {
     pub(crate) kind: Kind,
 }
 
-/// Locks of one name.
+/// A lock class: all locks of one name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Class(pub(crate) u32);
 
 struct Classes {
     names: Vec<String>,
-    /// Pairs that were taken in that order.
+    /// Pairs of classes, in the order in which they were taken.
     order: BTreeSet<(u32, u32)>,
 }
 
 static CLASSES: HostLock<Classes> = HostLock::new(Classes { names: Vec::new(), order: BTreeSet::new() });
 
-/// The class of the kernel's own names in the order that its locks have, as subr_witness.c lists them.
+/// Registers the classes of the kernel's own locks, in the order that subr_witness.c lists.
 pub(crate) fn init() {
     let order = ["proctree", "allproc", "pidhash", "process group", "process lock", "sigacts"];
     for pair in order.windows(2) {
@@ -56,7 +56,7 @@ pub(crate) fn init() {
     }
 }
 
-/// The class of locks with that name.
+/// Returns the class of the locks with that name, registering it if it is new.
 pub(crate) fn class(name: &str) -> Class {
     let mut classes = CLASSES.lock();
     let index = classes.names.iter().position(|known| known == name).unwrap_or_else(|| {
@@ -103,20 +103,20 @@ impl Classes {
     }
 }
 
-/// The locks of a thread; the thread's own.
+/// Returns the locks that a thread holds. Only the thread itself may call this.
 #[expect(clippy::mut_from_ref, reason = "only the thread itself uses it")]
 pub(crate) fn held(kt: &Kt) -> &mut Vec<Held> {
-    // SAFETY: only the thread itself uses it, and nobody keeps the reference.
+    // SAFETY: only the thread itself uses the list, and no caller keeps the reference.
     unsafe { &mut *kt.held.get() }
 }
 
-/// Whether the current thread has the lock at an address.
+/// Returns whether the current thread holds the lock at an address.
 pub(crate) fn holds(address: usize) -> bool {
     held(current()).iter().any(|held| held.address == address)
 }
 
-/// Looks whether the current thread may take a lock now, and wait for it. `twice` says that it may have another of
-/// that class.
+/// Checks that the current thread may take a lock now, and wait for it. `twice` allows a second
+/// lock of the same class.
 pub(crate) fn before(address: usize, class: Class, kind: Kind, twice: bool) {
     let kt = current();
     if kind != Kind::Mutex {
@@ -148,7 +148,7 @@ pub(crate) fn before(address: usize, class: Class, kind: Kind, twice: bool) {
     }
 }
 
-/// The current thread has a lock now.
+/// Records that the current thread has taken a lock.
 pub(crate) fn taken(address: usize, class: Class, kind: Kind) {
     held(current()).push(Held { address, class, kind });
     if kind.forbids_sleep() {
@@ -156,7 +156,8 @@ pub(crate) fn taken(address: usize, class: Class, kind: Kind) {
     }
 }
 
-/// The current thread gives a lock back, which it must have.
+/// Records that the current thread releases a lock. Reports a violation if it does not hold the
+/// lock.
 pub(crate) fn released(address: usize, kind: Kind, name: &str) {
     let held = held(current());
     match held.iter().rposition(|held| held.address == address && held.kind == kind) {
@@ -170,17 +171,17 @@ pub(crate) fn released(address: usize, kind: Kind, name: &str) {
     }
 }
 
-/// Whether the current thread has that lock.
+/// Returns whether the current thread holds that lock in that mode.
 pub(crate) fn has(address: usize, kind: Kind) -> bool {
     held(current()).iter().any(|held| held.address == address && held.kind == kind)
 }
 
-/// Looks whether the thread may sleep.
+/// Checks that the thread may sleep.
 pub(crate) fn may_sleep(kt: &Kt, what: fmt::Arguments<'_>) {
     may_sleep_with(kt, 0, what);
 }
 
-/// As [`may_sleep`], with one mutex held that is released meanwhile.
+/// Checks as [`may_sleep`] does, ignoring one mutex that the sleep releases.
 pub(crate) fn may_sleep_with(kt: &Kt, interlock: usize, what: fmt::Arguments<'_>) {
     if let Some(held) = held(kt).iter().find(|held| held.kind.forbids_sleep() && held.address != interlock) {
         violation!(Sleep, "{what} with {held} held");

@@ -1,4 +1,4 @@
-//! Bounded: with queues so small that records must be lost, each is in the file or counted.
+//! Bounds: with queues so small that records are lost, each record is in the file or counted.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::sysctl;
 use crate::user::{ALL, Child, User, spawn};
 use crate::vnode::Disk;
 
-/// Many page faults within system calls, with queues of 4 KiB and a disk that takes its time.
+/// Takes many page faults within system calls, with queues of 4 KiB and a slow disk.
 pub fn limit(world: &World) -> Result<String> {
     let disk = Disk::new();
     let file = world.file("/tmp/ktrace.out", disk);
@@ -45,7 +45,7 @@ pub fn limit(world: &World) -> Result<String> {
     Ok(format!("{} records in the file, {lost} lost and counted, {} marked", found.total(), found.marks))
 }
 
-/// No two records are the same.
+/// Takes page faults whose records all differ.
 fn fault_much(user: &User, times: usize) {
     for call in 0..times as u64 {
         let _ = user.syscall(3, &[3, 0x2000_0000, call], |user| {

@@ -1,5 +1,6 @@
-//! Lifetimes: the module comes and goes while processes fork, execute, exit, signal, and are traced by others; files
-//! are truncated and removed meanwhile. What is in them then, some thread has made, in that order.
+//! Lifetimes: the module is loaded and unloaded while processes fork, execute, exit, send signals,
+//! and are traced by others. Files are truncated and removed meanwhile. Each record in a file must
+//! have been made by its thread, in that order.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,16 +21,16 @@ use crate::thread;
 use crate::user::{ALL, Child, User, spawn};
 use crate::vnode::{Disk, Vnode};
 
-/// Files that are traced to.
+/// The number of trace files.
 const FILES: usize = 4;
 
 struct Shared {
     stop: AtomicBool,
     directory: PathBuf,
     disk: &'static Disk,
-    /// Those that have the names now.
+    /// The files that have the names now.
     files: Mutex<[&'static Vnode; FILES]>,
-    /// Those that are removed.
+    /// The removed files.
     removed: Mutex<Vec<&'static Vnode>>,
     pids: Mutex<Vec<&'static crate::Kp>>,
     ktraces: AtomicUsize,
@@ -38,19 +39,19 @@ struct Shared {
 }
 
 impl Shared {
-    /// The process that was born last, of those that have not exited.
+    /// Returns the youngest process that has not exited.
     fn last(&self) -> Option<&'static crate::Kp> {
         let mut pids = self.pids.lock().expect("nobody panics with it");
         pids.retain(|process| !process.has_exited());
         pids.last().copied()
     }
 
-    /// The file that has a name.
+    /// Returns the file that has a name now.
     fn file(&self, number: usize) -> &'static Vnode {
         self.files.lock().expect("nobody panics with it")[number]
     }
 
-    /// Removes a file, and makes another one with its name.
+    /// Removes a file, and creates another one with its name.
     fn replace(&self, number: usize) {
         let old = self.file(number);
         old.remove();
@@ -59,7 +60,7 @@ impl Shared {
         self.removed.lock().expect("nobody panics with it").push(old);
     }
 
-    /// A process, which may be on its way out.
+    /// Returns a random process, which may be exiting.
     fn any(&self, user: &User) -> &'static crate::Kp {
         let mut pids = self.pids.lock().expect("nobody panics with it");
         pids.retain(|process| !process.has_exited());
@@ -67,7 +68,7 @@ impl Shared {
     }
 }
 
-/// Loads and unloads while all that goes on.
+/// Loads and unloads the module while the processes run.
 pub fn lifetimes(world: &World) -> Result<String> {
     let disk = Disk::new();
     let children: Vec<Child> = (0..8).map(|_| spawn("churn", 1001)).collect();
@@ -106,7 +107,7 @@ pub fn lifetimes(world: &World) -> Result<String> {
         me().sleep(me().random(4_000_000));
         made += sysctl::number("kern.ktrace_rs.stats.records").unwrap_or(0);
         loaded.unload_at_last();
-        // Nobody is traced now.
+        // No process is traced now.
         let threads = thread::all();
         let mut files = std::mem::take(&mut *shared.removed.lock().expect("nobody panics with it"));
         removed += files.len();
@@ -136,12 +137,12 @@ pub fn lifetimes(world: &World) -> Result<String> {
     ))
 }
 
-/// A trace file of an ordinary user's.
+/// Creates a trace file of an ordinary user's.
 fn create(directory: &Path, disk: &'static Disk, number: usize) -> &'static Vnode {
     Vnode::create(directory, &format!("/tmp/ktrace.{number}"), disk, 1001, sys::VREG)
 }
 
-/// Something that a process does.
+/// Does one random operation of a process.
 fn step(user: &User, shared: &Arc<Shared>) {
     match user.random(10) {
         0..=3 => everything(user, 1),
@@ -177,10 +178,10 @@ fn step(user: &User, shared: &Arc<Shared>) {
     }
 }
 
-/// Somebody begins or ends the tracing of somebody, or does something to a file.
+/// Begins or ends the tracing of a random process, or truncates or replaces a file.
 fn ktrace(user: &User, shared: &Shared) {
     if !link::is_loaded() {
-        // The stock backend's ktrace(2) does nothing here.
+        // The stock backend's ktrace(2) does nothing in the stand-in.
         return;
     }
     let file = user.random(FILES as u64) as usize;
@@ -201,7 +202,7 @@ fn ktrace(user: &User, shared: &Shared) {
         39..=46 => user.ktrace(None, sys::KTROP_CLEAR, sys::KTRFAC_STRUCT, other.pid()),
         _ => {
             match user.random(10) {
-                // What is truncated is not looked at.
+                // A truncated file's content is not checked.
                 0 => shared.file(file).truncate(),
                 1..=5 => shared.replace(file),
                 _ => {}

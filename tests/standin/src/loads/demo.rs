@@ -1,4 +1,4 @@
-//! A small load for a newcomer to look at.
+//! A small load as a first example.
 
 use std::io::Write;
 
@@ -11,7 +11,8 @@ use crate::sysctl;
 use crate::user::{ALL, User, spawn};
 use crate::vnode::Disk;
 
-/// Traces two processes and a child of one of them, and prints the trace as kdump(1) would, and the counters.
+/// Traces two processes and a child of one of them. Prints the trace as kdump(1) would, and the
+/// counters.
 pub fn run(world: &World, out: &mut impl Write) -> Result<()> {
     let file = world.file("/tmp/ktrace.out", Disk::new());
     let module = world.load()?;
@@ -74,7 +75,7 @@ fn run_cat(cat: &User) {
     let _ = cat.syscall(6, &[3], |_| Ok(0));
 }
 
-/// Starts a child, waits for it and is told by a signal. Returns the child's thread.
+/// Starts a child, waits for it, and gets a signal. Returns the child's thread.
 fn run_shell(shell: &User) -> &'static crate::Kt {
     let child = shell.sys_fork("sh");
     let runs = child.run(|user| {

@@ -1,5 +1,6 @@
-//! Slow and broken disks: whoever is traced goes on, what could be written is there, whole records only, and all else
-//! is counted; tracing ends with a line that says why.
+//! Slow and broken disks. Traced processes continue. The file holds the records that could be
+//! written, all of them whole, and all others are counted. Tracing ends with a log line that gives
+//! the reason.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +17,7 @@ use crate::sysctl;
 use crate::user::{ALL, Child, spawn};
 use crate::vnode::{Disk, Vnode};
 
-/// Some processes that do everything while they are traced to a file.
+/// Starts four processes that do all operations while they are traced to a file.
 fn start(world: &World, path: &str) -> Result<Vec<Child>> {
     let children: Vec<Child> = (0..4).map(|_| spawn("disks", 1001)).collect();
     for child in &children {
@@ -30,8 +31,8 @@ fn start(world: &World, path: &str) -> Result<Vec<Child>> {
     Ok(children)
 }
 
-/// Checks what is there when all have exited: `errno` is what a log line is to name, and all that was made until
-/// then is in the file or counted.
+/// Checks the file when all processes have exited. All records made until then must be in the file
+/// or counted. If `errno` is given, a log line must name it.
 fn finish(file: &Vnode, children: &[Child], what: &str, errno: Option<u32>) -> String {
     children.iter().for_each(|child| child.process.wait());
     expect_quiet();
@@ -51,7 +52,7 @@ fn finish(file: &Vnode, children: &[Child], what: &str, errno: Option<u32>) -> S
     format!("{}, {lost} lost", summary(&found))
 }
 
-/// 256 KiB in a second: nobody loses anything for it.
+/// Writes 256 KiB per second. No record is lost.
 pub fn slow(world: &World) -> Result<String> {
     let disk = Disk::new();
     let file = world.file("/tmp/ktrace.out", disk);
@@ -66,7 +67,8 @@ pub fn slow(world: &World) -> Result<String> {
     Ok(summary(&found))
 }
 
-/// A disk that becomes full, once with all or nothing written, once with what there is room for.
+/// Fills the disk. In one run a write that does not fit fails as a whole, in the other it is
+/// written partly.
 pub fn full(world: &World) -> Result<String> {
     let mut lines = Vec::new();
     for partial in [false, true] {
@@ -83,7 +85,7 @@ pub fn full(world: &World) -> Result<String> {
     Ok(lines.join("\n\t"))
 }
 
-/// A limit of the size of files: what fits below it is there.
+/// Limits the size of files. The part below the limit is in the file.
 pub fn filesize(world: &World) -> Result<String> {
     const LIMIT: u64 = 30_000;
     let file = world.file("/tmp/ktrace.out", Disk::new());
@@ -101,7 +103,7 @@ pub fn filesize(world: &World) -> Result<String> {
     Ok(text)
 }
 
-/// A disk that fails some writes, and then all.
+/// Fails some writes, and then all.
 pub fn failing(world: &World) -> Result<String> {
     let mut lines = Vec::new();
     for percent in [20, 100] {
@@ -118,10 +120,11 @@ pub fn failing(world: &World) -> Result<String> {
     Ok(lines.join("\n\t"))
 }
 
-/// A set-id exec leaves a trace behind at the last moment, and what is written for it then fails: the unload waits for
-/// that, and leaves alone what the stock backend, which is back, has made of the process meanwhile.
+/// Fails the last writes of a trace that a set-id exec has ended during an unload. The unload waits
+/// for them. It leaves alone the state that the restored stock backend has given the process
+/// meanwhile.
 pub fn late(world: &World) -> Result<String> {
-    /// What the stock backend hangs on a process: no place to read from.
+    /// The stock backend's trace of a process. An address that must not be read.
     const STOCKS: *mut sys::ktr_io_params = std::ptr::without_provenance_mut(8);
     let disk = Disk::new();
     Vnode::create(&world.directory, "/tmp/ktrace.out", disk, 1001, sys::VREG);
@@ -131,7 +134,8 @@ pub fn late(world: &World) -> Result<String> {
     let executed = Arc::new(AtomicBool::new(false));
     let (has_executed, ends) = (Arc::clone(&executed), Arc::clone(&end));
     child.run(move |user| {
-        // Once before: a trace that is to hang on the process is not made any more while the module leaves.
+        // The process is traced once before, because the module allocates no tracing state for a
+        // process while it unloads.
         let trace = || user.trace("/tmp/ktrace.out", ALL, user.process());
         let clear = || user.ktrace(None, sys::KTROP_CLEAR, ALL, user.process().pid());
         let traced = trace().and_then(|_| clear()).and_then(|_| {
@@ -151,7 +155,7 @@ pub fn late(world: &World) -> Result<String> {
     while !disk.held.load(Relaxed) {
         me().sleep(100_000);
     }
-    // It waits in ktrace(2) then, which has begun.
+    // The process waits in ktrace(2), which has begun, by then.
     me().sleep(5_000_000);
     let before = move || {
         disk.held.store(false, Relaxed);
@@ -161,10 +165,10 @@ pub fn late(world: &World) -> Result<String> {
         disk.failing.store(100, Relaxed);
     };
     let after = move || {
-        // SAFETY: nobody has begun to trace it, and the module is not to look.
+        // SAFETY: no thread has begun to trace the process, and the module must not read the field.
         unsafe {
             if !(*process.as_ptr()).p_ktrioparms.is_null() {
-                // The stock backend is not back yet.
+                // The stock backend is not restored yet.
                 return false;
             }
             (*process.as_ptr()).p_ktrioparms = STOCKS;
@@ -181,7 +185,7 @@ pub fn late(world: &World) -> Result<String> {
     if lines.iter().filter(|line| line.starts_with(&wanted)).count() != 1 {
         violation!(Record, "one line that records of pid {} are lost: {lines:?}", process.pid());
     }
-    // SAFETY: the stock backend of the stand-in does not look at it.
+    // SAFETY: the stock backend of the stand-in does not read the field.
     let left = unsafe { std::mem::take(&mut (*process.as_ptr()).p_ktrioparms) };
     if left != STOCKS || process.traceflag() != sys::KTRFAC_USER {
         violation!(Return, "the unload has changed what the stock backend traces");
@@ -192,7 +196,8 @@ pub fn late(world: &World) -> Result<String> {
     Ok(format!("{} lines of dmesg(8), and the stock backend's trace is what it was", lines.len()))
 }
 
-/// Writes to two files of one disk hang: who is traced to another disk is helped, and an unload gives up and names a file.
+/// Hangs the writes to two files of one disk. Processes that are traced to another disk are helped.
+/// An unload gives up, and names a file.
 pub fn hung(world: &World) -> Result<String> {
     const LATENCY_NS: u64 = 50_000_000;
     let (bad, good) = (Disk::new(), Disk::new());
@@ -242,7 +247,7 @@ pub fn hung(world: &World) -> Result<String> {
     Ok(format!("{} bytes while the other disk hung", file.content().len()))
 }
 
-/// Signals interrupt writes, some of them in the middle: nobody loses a record, nor stops being traced.
+/// Interrupts writes by signals, some of them halfway. No record is lost, and no trace ends.
 pub fn interrupted(world: &World) -> Result<String> {
     let mut lines = Vec::new();
     for policy in ["record", "return", "batch"] {
@@ -260,7 +265,7 @@ pub fn interrupted(world: &World) -> Result<String> {
             }
             me().sleep(100_000);
         }
-        // The helper writes what is left.
+        // The helper writes the rest.
         let wait = |name: &str| {
             while sysctl::number(&format!("kern.ktrace_rs.stats.{name}")).unwrap_or(0) != 0 {
                 me().sleep(1_000_000);
@@ -282,7 +287,7 @@ pub fn interrupted(world: &World) -> Result<String> {
     Ok(lines.join("\n\t"))
 }
 
-/// The file system goes away under a running trace.
+/// Unmounts the file system under a running trace.
 pub fn dead(world: &World) -> Result<String> {
     let disk = Disk::new();
     let file = world.file("/tmp/ktrace.out", disk);
@@ -299,7 +304,8 @@ pub fn dead(world: &World) -> Result<String> {
     Ok(text)
 }
 
-/// The file system is suspended again and again, by who waits until nobody writes.
+/// Suspends the file system again and again. Each time, the suspending thread waits until there are
+/// no writers.
 pub fn suspended(world: &World) -> Result<String> {
     let disk = Disk::new();
     let file = world.file("/tmp/ktrace.out", disk);

@@ -1,4 +1,5 @@
-//! Listing: who reads `kern.ktrace_rs` sees what they may, and waits for no trace file.
+//! Listing: a reader of `kern.ktrace_rs` sees what its credential permits, and waits for no trace
+//! file.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ const ROOTS: &str = "/tmp/ktrace.out";
 const SEE_OTHER_UIDS: &CStr = c"security.bsd.see_other_uids";
 const SEE_JAIL_PROC: &CStr = c"security.bsd.see_jail_proc";
 
-/// Processes of two users and of a jail are traced, one by its user, and others by root.
+/// Traces processes of two users and of a jail, one by its user, the others by root.
 pub fn run(world: &World) -> Result<String> {
     world.file(ROOTS, Disk::new());
     let own = Vnode::create(&world.directory, OWN, Disk::new(), USER, sys::VREG);
@@ -47,7 +48,7 @@ pub fn run(world: &World) -> Result<String> {
     let users = Seen { pids: roots.pids.clone(), files: vec!["-", "/home/user/a\\040b"] };
     expect("root", &look(), &roots, true)?;
     let of_user = ask(USER, 0, look);
-    // A process of the user's is traced to it, whoever opened it.
+    // A process of the user's is traced to root's file, so the user sees its name.
     let users = Seen { files: vec![ROOTS, users.files[1]], ..users };
     expect("a user", &of_user, &users, true)?;
     expect("another user", &ask(1003, 0, look), &Seen { files: vec!["-", "-"], ..users.clone() }, true)?;
@@ -74,18 +75,18 @@ pub fn run(world: &World) -> Result<String> {
     Ok("everyone sees what they may, and waits for no file".to_owned())
 }
 
-/// What somebody is to see.
+/// The processes and files that a reader should see.
 #[derive(Clone)]
 struct Seen {
     pids: Vec<i32>,
     files: Vec<&'static str>,
 }
 
-/// What somebody sees.
+/// The processes and files that a reader sees.
 struct Looked {
     procs: String,
     files: String,
-    /// An errno, if that is what they get for a statistic.
+    /// A statistic, or the errno of reading it.
     stats: Result<u64, i32>,
     oldest: Result<u64, i32>,
 }
@@ -100,7 +101,7 @@ fn look() -> Looked {
     }
 }
 
-/// A column of each line but the two of the names.
+/// Returns a column of each line but the first two, which are headings.
 fn column(text: &str, number: usize) -> Vec<&str> {
     text.lines().skip(2).filter_map(|line| line.split(' ').nth(number)).collect()
 }
@@ -119,7 +120,7 @@ fn expect(who: &str, looked: &Looked, seen: &Seen, has_stats: bool) -> Result<()
     Ok(())
 }
 
-/// While a removed trace file is being written to, both lists can be read.
+/// Checks that both lists can be read while a removed trace file is being written to.
 fn expect_no_wait(vnode: &'static Vnode, roots: &Seen) -> Result<()> {
     let (held, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let writer = {
@@ -148,7 +149,8 @@ fn expect_no_wait(vnode: &'static Vnode, roots: &Seen) -> Result<()> {
     expect("a user", &by_user, roots, true)
 }
 
-/// How long a list is can be asked for nothing, and it is not longer; less room than that is an error.
+/// Checks that a list's length can be read without an allocation, and is no less than the list. A
+/// shorter buffer is an error.
 fn expect_sizes() -> Result<()> {
     let ever = || heap::usage().get("ktrace_rs").map_or(0, |used| used.ever);
     for name in ["kern.ktrace_rs.procs", "kern.ktrace_rs.files"] {
@@ -168,7 +170,7 @@ fn expect_sizes() -> Result<()> {
     Ok(())
 }
 
-/// Runs `body` as another user, in a jail if that is not zero, and waits for it.
+/// Runs `body` as another user, in a jail unless `jail` is zero. Waits for the result.
 fn ask<T: Send + 'static>(uid: u32, jail: u32, body: impl FnOnce() -> T + Send + 'static) -> T {
     let answer = Arc::new(Mutex::new(None));
     let child = spawn("asker", uid);
@@ -179,7 +181,7 @@ fn ask<T: Send + 'static>(uid: u32, jail: u32, body: impl FnOnce() -> T + Send +
     answer.take().expect("it has run")
 }
 
-/// Has a process traced that makes no records.
+/// Traces a process in a way that makes no records.
 fn trace(user: &User, path: &str, child: &Child) -> Result<()> {
     let outcome = user.ktrace(Some(path), sys::KTROP_SET, sys::KTRFAC_USER, child.process.pid());
     ensure!(outcome.is_ok(), "ktrace: {outcome:?}");

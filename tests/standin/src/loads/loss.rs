@@ -1,4 +1,4 @@
-//! Nothing lost: every record that these loads make is in the file, in order, and none is marked.
+//! No loss: every record that these loads make is in the file, in order, and none is marked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::thread::Kt;
 use crate::user::{ALL, Child, User, spawn};
 use crate::vnode::{Disk, Vnode};
 
-/// A trace of some processes to one file, from load to unload.
+/// Traces some processes to one file, from load to unload.
 fn traced(
     world: &World,
     facs: u32,
@@ -35,7 +35,7 @@ fn traced(
     Ok(text)
 }
 
-/// Checks the file when all have exited.
+/// Checks the file when all processes have exited.
 fn finish(file: &Vnode, threads: &[&'static Kt]) -> String {
     let lost: u64 = dropped().iter().map(|(_, count)| count).sum();
     if lost != 0 {
@@ -57,7 +57,7 @@ fn sleep_often(user: &User, times: usize) {
     }
 }
 
-/// Processes that sleep for a millisecond again and again.
+/// Runs processes that sleep for a millisecond again and again.
 pub fn sleepers(world: &World) -> Result<String> {
     let children: Vec<Child> = (0..100 * world.scale).map(|_| spawn("sleeper", 1001)).collect();
     traced(world, ALL, &children, |children| {
@@ -68,7 +68,7 @@ pub fn sleepers(world: &World) -> Result<String> {
     })
 }
 
-/// As [`sleepers`], but threads of one process.
+/// Runs the work of [`sleepers`] in threads of one process.
 pub fn threads(world: &World) -> Result<String> {
     let count = 50 * world.scale;
     traced(world, ALL, &[spawn("threads", 1001)], |children| {
@@ -84,7 +84,7 @@ pub fn threads(world: &World) -> Result<String> {
     })
 }
 
-/// Pairs of processes that wake each other.
+/// Runs pairs of processes that wake each other.
 pub fn pingpong(world: &World) -> Result<String> {
     let pairs = 16 * world.scale;
     let children: Vec<Child> = (0..2 * pairs).map(|_| spawn("pingpong", 1001)).collect();
@@ -115,7 +115,7 @@ pub fn pingpong(world: &World) -> Result<String> {
     })
 }
 
-/// Two processes that send each other signals.
+/// Runs two processes that send each other signals.
 pub fn signals(world: &World) -> Result<String> {
     let times = 2000 * world.scale;
     let children = [spawn("signals", 1001), spawn("signals", 1001)];
@@ -138,7 +138,7 @@ pub fn signals(world: &World) -> Result<String> {
     })
 }
 
-/// Page faults, single ones from user mode, and many within one system call.
+/// Takes page faults, single ones from user mode, and many within one system call.
 pub fn faults(world: &World) -> Result<String> {
     let times = 1000 * world.scale as u64;
     let children: Vec<Child> = (0..4).map(|_| spawn("faults", 1001)).collect();
@@ -160,7 +160,7 @@ pub fn faults(world: &World) -> Result<String> {
     })
 }
 
-/// A process with many short children, some of which have children.
+/// Runs a process with many short-lived children, some of which have children.
 pub fn forks(world: &World) -> Result<String> {
     let times = 300 * world.scale;
     traced(world, ALL | sys::KTRFAC_INHERIT, &[spawn("forks", 1001)], |children| {
@@ -193,7 +193,7 @@ pub fn forks(world: &World) -> Result<String> {
     })
 }
 
-/// Everything that a process can do, under each policy and with small batches.
+/// Does all operations of a process, under each policy and with small batches.
 pub fn policies(world: &World) -> Result<String> {
     let mut lines = Vec::new();
     for (policy, at_once) in [("record", ""), ("return", ""), ("batch", ""), ("batch", "ns")] {

@@ -1,4 +1,4 @@
-//! What sdt(9) finds in the module: the probes that ktrace_rs(4) tells of.
+//! Probes: sdt(9) finds in the module the probes that ktrace_rs(4) documents.
 
 use anyhow::{Result, ensure};
 
@@ -13,7 +13,7 @@ const PROBES: [&str; 6] = [
     "ktrace_rs:::full__end(struct vnode *)",
 ];
 
-/// Loads the module, and looks.
+/// Loads the module, and compares its probes.
 pub fn run(world: &World) -> Result<String> {
     let module = world.load()?;
     let probes = module.probes()?;

@@ -1,4 +1,5 @@
-//! Loads and unloads that the module refuses: with one line that says why, and nothing changed.
+//! Loads and unloads that the module refuses. Each gives one line with the reason, and changes
+//! nothing.
 
 use anyhow::{Result, bail};
 use kernel_sys as sys;
@@ -31,7 +32,7 @@ fn refused(module: &ModuleFile, errno: i32, words: &str) -> Result<()> {
     Ok(())
 }
 
-/// Of what has been said since this was asked last, there is one line, with these words.
+/// Checks that exactly one line was printed since the last check, and that it contains these words.
 fn said(words: &str) {
     let lines = console::take();
     if lines.len() != 1 || !lines[0].contains(words) {
@@ -39,7 +40,7 @@ fn said(words: &str) {
     }
 }
 
-/// Each reason in turn; then it loads, and refuses to unload while it traces.
+/// Provokes each refusal in turn. Then loads the module, which refuses to unload while it traces.
 pub fn run(world: &World) -> Result<String> {
     let module = &world.module;
     let child = spawn("traced", 1001);
@@ -78,22 +79,22 @@ pub fn run(world: &World) -> Result<String> {
     sysctl::take_stats(false);
 
     let v = kvar::variables();
-    // SAFETY: nobody else loads a module now.
+    // SAFETY: no other thread loads a module now.
     unsafe { (*v).kinst = true };
     refused(module, EBUSY, "kinst of dtrace is loaded")?;
-    // SAFETY: as above.
+    // SAFETY: no other thread loads a module now.
     unsafe { (*v).kinst = false };
-    // SAFETY: nobody else reads the release now.
+    // SAFETY: no other thread reads the release now.
     unsafe { (*v).osreldate += 100_000 };
     refused(module, ENOEXEC, "built for FreeBSD")?;
-    // SAFETY: as above.
+    // SAFETY: no other thread reads the release now.
     unsafe { (*v).osreldate -= 100_000 };
-    // SAFETY: as above.
+    // SAFETY: no other thread writes the release now.
     let release = unsafe { (*v).osreldate };
-    // SAFETY: as above.
+    // SAFETY: no other thread reads the release now.
     unsafe { (*v).osreldate = release / 100_000 * 100_000 };
     refused(module, ENOEXEC, "is the oldest that works")?;
-    // SAFETY: as above.
+    // SAFETY: no other thread reads the release now.
     unsafe { (*v).osreldate = release };
 
     world.file("/tmp/ktrace.out", Disk::new());

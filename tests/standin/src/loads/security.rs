@@ -1,5 +1,5 @@
-//! Security: an ordinary user's system calls with random arguments. Nothing is read that should not be, and no memory
-//! of the kernel gets into a file.
+//! Security: system calls of an ordinary user with random arguments. No forbidden memory is read,
+//! and no kernel memory gets into a file.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,8 @@ use crate::kvar;
 use crate::user::{ALL, Child, User, spawn};
 use crate::vnode::{Disk, Vnode};
 
-/// Eight processes of a user, traced by root, call at random; what they may not is refused.
+/// Runs eight processes of a user, traced by root, that make random calls. Forbidden calls must be
+/// refused.
 pub fn run(world: &World) -> Result<String> {
     let file = world.file("/tmp/ktrace.out", Disk::new());
     let own = Vnode::create(&world.directory, "/home/user/out", Disk::new(), 1001, sys::VREG);
@@ -56,12 +57,12 @@ pub fn run(world: &World) -> Result<String> {
     Ok(format!("{}; {} calls refused", summary(&found), refused.load(Ordering::Relaxed)))
 }
 
-/// An address that user space has, or has not.
+/// Returns an address, in user space or not.
 fn address(user: &User, len: usize) -> usize {
     match user.random(8) {
         0 => 0,
         1 => usize::MAX - user.random(5000) as usize,
-        // Memory of the kernel.
+        // Kernel memory.
         2 => kvar::variables() as usize,
         3 => user.random(u64::MAX) as usize,
         _ => {
@@ -71,7 +72,7 @@ fn address(user: &User, len: usize) -> usize {
     }
 }
 
-/// A length, which may make no sense.
+/// Returns a length, plausible or not.
 fn length(user: &User) -> usize {
     match user.random(8) {
         0 => 0,
@@ -114,7 +115,7 @@ fn call(user: &User, victim: &crate::Kp) -> crate::user::Outcome {
             Ok(0)
         }),
         4 => user.syscall(98, &[], |user| {
-            // An address as short as its first byte says, with a kernel's memory behind.
+            // A socket address of the length in its first byte, with other memory behind it.
             let mut bytes = vec![0x5a; 64];
             bytes[0] = user.random(40) as u8;
             user.capfail(sys::CAPFAIL_SOCKADDR, &bytes);
@@ -134,7 +135,7 @@ fn call(user: &User, victim: &crate::Kp) -> crate::user::Outcome {
             Ok(0)
         }),
         _ => {
-            // What root traces no other may change; nor a process that is another's.
+            // Only root may change root's traces, and no user may trace another user's process.
             let path =
                 ["/tmp/ktrace.out", "/home/user/out", "/home/user/dir", "/home/user/link", "/none", ""]
                     [user.random(6) as usize];
@@ -145,7 +146,7 @@ fn call(user: &User, victim: &crate::Kp) -> crate::user::Outcome {
                 2 => user.random(1 << 20) as i32,
                 _ => user.process().pid(),
             };
-            // All but what is cleared and set by those who may: that is refused.
+            // All operations must be refused, except KTROP_CLEARFILE.
             let outcome = user.ktrace(Some(path), ops, user.random(u64::MAX) as u32, pid);
             if outcome.is_ok() && ops & 3 != sys::KTROP_CLEARFILE {
                 violation!(Call, "ktrace({path}, {ops}, ..., {pid}) succeeds");

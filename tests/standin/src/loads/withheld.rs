@@ -1,4 +1,5 @@
-//! What no record is made of: the new program in an exec, and what is not traced any more.
+//! Withheld records: none is made of the new program during an exec, nor of operations that are not
+//! traced any more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use crate::thread::Kt;
 use crate::user::{ALL, Child, User, spawn};
 use crate::vnode::{Disk, Vnode};
 
-/// A set-id program is executed under an ordinary user's trace, which ends, and under root's, which goes on.
+/// Executes a set-id program. An ordinary user's trace ends, and root's continues.
 pub fn set_id(world: &World) -> Result<String> {
     let mut lines = Vec::new();
     for (uid, policy) in [(1001, "record"), (1001, "return"), (1001, "batch"), (0, "batch")] {
@@ -44,13 +45,14 @@ pub fn set_id(world: &World) -> Result<String> {
     Ok(lines.join("\n\t"))
 }
 
-/// A process waits in a system call, and some of its trace points are switched off meanwhile.
+/// Clears some trace points of a process while it waits in a system call.
 pub fn cleared(world: &World) -> Result<String> {
-    // Context switches come in any order with what ktrace(2) makes.
+    // Context switches are left out, because their order with ktrace(2)'s own records varies.
     let data = in_call(world, ALL & !sys::KTRFAC_CSW, sys::KTRFAC_GENIO, "batch", |user, wait| {
         user.genio_late(3, b"secret", wait);
     })?;
-    // Where the record of the call's end would have written what is before it, another one has to.
+    // The record of the call's return would have flushed the records before it. Another record must
+    // do so now.
     let facs = sys::KTRFAC_NAMEI | sys::KTRFAC_SYSRET | sys::KTRFAC_STRUCT;
     let end = in_call(world, facs, sys::KTRFAC_NAMEI | sys::KTRFAC_SYSRET, "return", |user, wait| {
         user.namei("/etc/passwd");
@@ -60,7 +62,8 @@ pub fn cleared(world: &World) -> Result<String> {
     Ok(format!("data: {data}\n\tend: {end}"))
 }
 
-/// Traces a process for `facs`, and takes `off` away while it waits in a system call, which is `body`. Nobody helps it.
+/// Traces a process for `facs`, and clears `off` while it waits in its system call, `body`. The
+/// helper does not write for it.
 fn in_call(
     world: &World,
     facs: u32,
@@ -121,7 +124,7 @@ fn set(values: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the file holds all that the thread has made, and nothing else.
+/// Checks that the file holds all records that the thread has made, and no others.
 fn finish(file: &Vnode, thread: &'static Kt) -> String {
     let lost: u64 = dropped().iter().map(|(_, count)| count).sum();
     if lost != 0 {
@@ -131,7 +134,7 @@ fn finish(file: &Vnode, thread: &'static Kt) -> String {
     summary(&expect_all(file, &[thread]))
 }
 
-/// As [`finish`], where a call without a return, or a return without a call, is no fault.
+/// Checks as [`finish`] does, but permits a call without a return, and a return without a call.
 fn all_there(file: &Vnode, thread: &'static Kt) -> Found {
     let (found, made) = check(file, &[thread], Exact::Some);
     if found.records != made {

@@ -10,18 +10,20 @@ use object::elf;
 use crate::low::Region;
 use crate::text;
 
-/// What the kernel's linker loads.
+/// The ELF machine and file type that the kernel's linker loads.
 pub(crate) const FILE: (u16, u16) = (elf::EM_X86_64, elf::ET_REL);
-/// Where the memory has to be that the module's relocations reach: in the low 2 GB.
+/// The mmap(2) flag for memory within reach of the module's relocations: the low 2 GB.
 pub(crate) const NEAR: i32 = libc::MAP_32BIT;
 
-/// Bytes of addresses for malloc(9).
+/// The size of the address range for malloc(9), in bytes.
 pub(crate) const HEAP: usize = 1 << 42;
 
-/// Where another tool has its breakpoint in a function, and what that is: behind the frame.
+/// The offset and the bytes of another tool's breakpoint in a function. It stands behind the frame
+/// setup.
 pub(crate) const BREAKPOINT: (usize, &[u8]) = (4, &[0xcc]);
 
-/// What leads to a function: a jump; or, where a call of it is to be left out, a question before it.
+/// Returns code that leads to a function: a jump. If calls of the function may be left out, the
+/// code first calls `omit`, and returns zero if that returns true.
 pub(crate) fn trampoline(function: usize, omit: Option<usize>) -> Vec<u8> {
     let mut code: Vec<u8> = Vec::new();
     if let Some(omit) = omit {
@@ -36,20 +38,21 @@ pub(crate) fn trampoline(function: usize, omit: Option<usize>) -> Vec<u8> {
         // test %al,%al; je .+3; xor %eax,%eax; ret
         code.extend_from_slice(&[0x84, 0xc0, 0x74, 0x03, 0x31, 0xc0, 0xc3]);
     }
-    // movabs $function,%rax; jmp *%rax: %rax is nothing that functions are given.
+    // movabs $function,%rax; jmp *%rax: %rax carries no argument.
     code.extend_from_slice(&[0x48, 0xb8]);
     code.extend_from_slice(&function.to_le_bytes());
     code.extend_from_slice(&[0xff, 0xe0]);
     code
 }
 
-/// What a relocation writes, and how many bytes of it: for an address, and for the place.
+/// Returns the value that a relocation writes, and its length in bytes, for a symbol's address and
+/// the place to be relocated.
 pub(crate) fn relocated(kind: u32, address: u64, place: u64) -> Result<(u64, usize)> {
     Ok(match kind {
         elf::R_X86_64_NONE => (0, 0),
         elf::R_X86_64_64 => (address, 8),
         elf::R_X86_64_32S => (short(address)?, 4),
-        // Where nothing is, as for a weak name that is not there, a call leads nowhere: nobody makes it.
+        // An absent weak symbol has address zero. A call of it leads nowhere, and is never made.
         elf::R_X86_64_PC32 | elf::R_X86_64_PLT32 => (short(address.wrapping_sub(place))?, 4),
         kind => bail!("unexpected relocation type {kind}"),
     })
@@ -59,7 +62,7 @@ fn short(value: u64) -> Result<u64> {
     Ok(u64::from(i32::try_from(value.cast_signed())?.cast_unsigned()))
 }
 
-/// A function of the kernel that only this machine's has.
+/// Returns the address of a kernel function that exists on this machine only.
 pub(crate) fn import(name: &str) -> Option<usize> {
     match name {
         "disable_wp" => Some(disable_wp as *const () as usize),
@@ -68,7 +71,7 @@ pub(crate) fn import(name: &str) -> Option<usize> {
     }
 }
 
-/// Variables of the kernel that only this machine's has.
+/// Returns the kernel variables that exist on this machine only.
 pub(crate) fn variables() -> Vec<(&'static str, usize)> {
     Vec::new()
 }
@@ -83,50 +86,52 @@ unsafe extern "C" fn restore_wp(_: bool) {
     text::set_writable(false);
 }
 
-/// Memory for the kernel's text, which can be written to while it is mapped so.
+/// Allocates memory for the kernel's text. It can be written to while it is mapped writable.
 pub(crate) fn text_memory(len: usize) -> Region {
     Region::near(len)
 }
 
-/// What is added to the address of a counter for where the first CPU's part is.
+/// Returns the base to which a counter's address is added, to find the first CPU's part.
 pub(crate) fn counter_base(pcpu: usize) -> usize {
     pcpu
 }
 
 const ARCH_SET_GS: i32 = 0x1001;
 
-/// Points to a CPU's `struct pcpu`.
+/// Sets the pointer to a CPU's `struct pcpu`.
 pub(crate) fn set_pcpu(base: usize) {
     static FAST: OnceLock<bool> = OnceLock::new();
-    // SAFETY: asks what the processor and the host's kernel can do.
+    // SAFETY: getauxval(3) only reports features of the processor and the host's kernel.
     let fast = *FAST.get_or_init(|| unsafe { libc::getauxval(libc::AT_HWCAP2) } & 2 != 0);
     if fast {
-        // SAFETY: nothing on the host uses %gs; the host's kernel says that the instruction is allowed.
+        // SAFETY: nothing on the host uses %gs; the host's kernel says that the instruction is
+        // allowed.
         unsafe { std::arch::asm!("wrgsbase {}", in(reg) base, options(nomem, nostack, preserves_flags)) };
     } else {
-        // SAFETY: as above.
+        // SAFETY: nothing on the host uses %gs.
         unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) };
     }
 }
 
-/// Where an interrupt has come.
+/// Returns the address that a signal has interrupted.
 ///
 /// # Safety
 ///
-/// `context` is what a handler of a signal gets.
+/// `context` is the third argument of a signal handler.
 pub(crate) unsafe fn interrupted_at(context: *mut c_void) -> usize {
-    // SAFETY: the caller's.
+    // SAFETY: `context` points to the handler's ucontext_t (see # Safety).
     unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_RIP as usize] as usize }
 }
 
-/// Has what was interrupted go on with the `struct pcpu` of now: it does.
+/// Makes the interrupted code continue with the current `struct pcpu`. Nothing to do here: a signal
+/// does not save `%gs`.
 pub(crate) unsafe fn go_on_with_pcpu(_: *mut c_void) {}
 
-/// Notes where the caller's frame and stack are, as whoever is switched from does.
+/// Saves the caller's frame and stack pointers, as a thread that is switched out does.
 #[inline(always)]
 pub(crate) fn save(pcb: &mut sys::pcb) {
     let (frame, stack): (u64, u64);
-    // SAFETY: only reads.
+    // SAFETY: the instructions only read registers.
     unsafe {
         std::arch::asm!("mov {}, rbp", "mov {}, rsp", out(reg) frame, out(reg) stack, options(nomem, nostack));
     }
@@ -134,7 +139,7 @@ pub(crate) fn save(pcb: &mut sys::pcb) {
     pcb.pcb_rsp = stack.cast_signed();
 }
 
-/// Saves the registers that a function keeps, and the stack pointer, and calls.
+/// Saves the callee-saved registers and the stack pointer, and calls the function.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn call_saving(
     _function: unsafe extern "C" fn(*mut c_void),
@@ -159,7 +164,7 @@ pub(crate) unsafe extern "C" fn call_saving(
     )
 }
 
-/// Goes back behind the call of [`call_saving`].
+/// Returns behind the call in [`call_saving`].
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn return_saved(_stack: usize) -> ! {
     core::arch::naked_asm!(
@@ -169,7 +174,7 @@ pub(crate) unsafe extern "C" fn return_saved(_stack: usize) -> ! {
     )
 }
 
-/// The end of [`call_saving`].
+/// Ends [`call_saving`]: restores the registers, and returns to its caller.
 #[unsafe(naked)]
 unsafe extern "C" fn restore() {
     core::arch::naked_asm!(

@@ -1,4 +1,5 @@
-//! arm64. `x18` points to the `struct pcpu`: all of the stand-in is compiled so that nothing else uses it.
+//! arm64. `x18` points to the `struct pcpu`: all of the stand-in is compiled so that nothing else
+//! uses it.
 
 use std::ffi::c_void;
 use std::sync::OnceLock;
@@ -10,18 +11,20 @@ use object::elf;
 use crate::low::Region;
 use crate::text;
 
-/// What the kernel's linker loads.
+/// The ELF machine and file type that the kernel's linker loads.
 pub(crate) const FILE: (u16, u16) = (elf::EM_AARCH64, elf::ET_DYN);
-/// Where the memory has to be that the module's relocations reach: anywhere.
+/// The mmap(2) flag for memory within reach of the module's relocations: none, they reach anywhere.
 pub(crate) const NEAR: i32 = 0;
 
-/// Bytes of addresses for malloc(9): an emulator has a note of each page.
+/// The size of the address range for malloc(9), in bytes. Small, because an emulator keeps a note
+/// of each page.
 pub(crate) const HEAP: usize = 1 << 35;
 
-/// Where another tool has its breakpoint in a function, and what that is: the first instruction, `brk #0x40d`.
+/// The offset and the bytes of another tool's breakpoint in a function: the first instruction, `brk
+/// #0x40d`.
 pub(crate) const BREAKPOINT: (usize, &[u8]) = (0, &[0xa0, 0x81, 0x20, 0xd4]);
 
-/// `movz`, and three `movk`, of a number.
+/// Encodes a `movz` and three `movk` that load a number.
 fn load(register: u32, value: u64) -> impl Iterator<Item = u32> {
     let parts = [0xd280_0000_u32, 0xf2a0_0000, 0xf2c0_0000, 0xf2e0_0000].into_iter().zip([0, 16, 32, 48]);
     parts.map(move |(code, shift)| code | ((value >> shift) as u32 & 0xffff) << 5 | register)
@@ -31,18 +34,19 @@ fn bytes(code: &[u32]) -> Vec<u8> {
     code.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// What leads to a function: a jump; or, where a call of it is to be left out, a question before it.
+/// Returns code that leads to a function: a jump. If calls of the function may be left out, the
+/// code first calls `omit`, and returns zero if that returns true.
 pub(crate) fn trampoline(function: usize, omit: Option<usize>) -> Vec<u8> {
     let mut code = Vec::new();
     if let Some(omit) = omit {
-        // stp x29, x30, [sp, #-80]!; stp x0, x1, [sp, #16]; stp x2, x3, [sp, #32]; stp x4, x5, [sp, #48];
-        // stp x6, x7, [sp, #64]
+        // stp x29, x30, [sp, #-80]!; stp x0, x1, [sp, #16]; stp x2, x3, [sp, #32];
+        // stp x4, x5, [sp, #48]; stp x6, x7, [sp, #64]
         code.extend_from_slice(&[0xa9bb_7bfd, 0xa901_07e0, 0xa902_0fe2, 0xa903_17e4, 0xa904_1fe6]);
         // blr x9; mov w9, w0
         code.extend(load(9, omit as u64));
         code.extend_from_slice(&[0xd63f_0120, 0x2a00_03e9]);
-        // ldp x0, x1, [sp, #16]; ldp x2, x3, [sp, #32]; ldp x4, x5, [sp, #48]; ldp x6, x7, [sp, #64];
-        // ldp x29, x30, [sp], #80
+        // ldp x0, x1, [sp, #16]; ldp x2, x3, [sp, #32]; ldp x4, x5, [sp, #48];
+        // ldp x6, x7, [sp, #64]; ldp x29, x30, [sp], #80
         code.extend_from_slice(&[0xa941_07e0, 0xa942_0fe2, 0xa943_17e4, 0xa944_1fe6, 0xa8c5_7bfd]);
         // tbz w9, #0, .+12; mov x0, #0; ret
         code.extend_from_slice(&[0x3600_0069, 0xd280_0000, 0xd65f_03c0]);
@@ -53,7 +57,7 @@ pub(crate) fn trampoline(function: usize, omit: Option<usize>) -> Vec<u8> {
     bytes(&code)
 }
 
-/// What a relocation writes, and how many bytes of it: for an address.
+/// Returns the value that a relocation writes, and its length in bytes, for a symbol's address.
 pub(crate) fn relocated(kind: u32, address: u64, _: u64) -> Result<(u64, usize)> {
     Ok(match kind {
         elf::R_AARCH64_NONE => (0, 0),
@@ -65,7 +69,7 @@ pub(crate) fn relocated(kind: u32, address: u64, _: u64) -> Result<(u64, usize)>
     })
 }
 
-/// A function of the kernel that only this machine's has.
+/// Returns the address of a kernel function that exists on this machine only.
 pub(crate) fn import(name: &str) -> Option<usize> {
     match name {
         "arm64_get_writable_addr" => Some(arm64_get_writable_addr as *const () as usize),
@@ -73,34 +77,36 @@ pub(crate) fn import(name: &str) -> Option<usize> {
     }
 }
 
-/// Variables of the kernel that only this machine's has.
+/// Returns the kernel variables that exist on this machine only.
 pub(crate) fn variables() -> Vec<(&'static str, usize)> {
     static SYNC: unsafe extern "C" fn(usize, usize) = icache_sync_range;
     vec![("arm64_icache_sync_range", &raw const SYNC as usize)]
 }
 
-/// Where the kernel's text is, and where else, so that it can be written.
+/// The kernel's text, and its second, writable mapping.
 static TEXT: OnceLock<(Region, Region)> = OnceLock::new();
 
-/// Memory for the kernel's text. It is mapped twice, as the kernel has it in its direct map, too.
+/// Allocates memory for the kernel's text. It is mapped twice, as in the kernel, whose direct map
+/// has it, too.
 pub(crate) fn text_memory(len: usize) -> Region {
     TEXT.get_or_init(|| Region::twice(len)).0
 }
 
 unsafe extern "C" fn arm64_get_writable_addr(address: usize, writable: *mut usize) -> bool {
     let Some((text, other)) = TEXT.get().filter(|(text, _)| text.contains(address)) else { return false };
-    // SAFETY: the caller's.
+    // SAFETY: the caller passes a pointer that may be written to.
     unsafe { writable.write(other.base + (address - text.base)) };
     true
 }
 
-/// Has what was written be what is executed.
+/// Makes written code visible to instruction fetch.
 unsafe extern "C" fn icache_sync_range(address: usize, len: usize) {
-    // An emulator does not see what is written elsewhere: it forgets code that could be written to.
+    // An emulator does not notice writes through the other mapping. It discards its translation of
+    // code that becomes writable.
     text::set_writable(true);
     text::spoil();
     for line in (address & !3..address + len).step_by(4) {
-        // SAFETY: only caches are touched, of memory that is mapped.
+        // SAFETY: the instructions touch only caches, of memory that is mapped.
         unsafe {
             std::arch::asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", "dsb ish", "isb", in(reg) line, options(nostack));
         }
@@ -108,46 +114,47 @@ unsafe extern "C" fn icache_sync_range(address: usize, len: usize) {
     text::set_writable(false);
 }
 
-/// What is added to the address of a counter for where the first CPU's part is.
+/// Returns the base to which a counter's address is added, to find the first CPU's part.
 pub(crate) fn counter_base(_: usize) -> usize {
     0
 }
 
-/// Points to a CPU's `struct pcpu`.
+/// Sets the pointer to a CPU's `struct pcpu`.
 pub(crate) fn set_pcpu(base: usize) {
     // SAFETY: nothing else uses the register.
     unsafe { std::arch::asm!("mov x18, {}", in(reg) base, options(nomem, nostack, preserves_flags)) };
 }
 
-/// Where an interrupt has come.
+/// Returns the address that a signal has interrupted.
 ///
 /// # Safety
 ///
-/// `context` is what a handler of a signal gets.
+/// `context` is the third argument of a signal handler.
 pub(crate) unsafe fn interrupted_at(context: *mut c_void) -> usize {
-    // SAFETY: the caller's.
+    // SAFETY: `context` points to the handler's ucontext_t (see # Safety).
     unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.pc as usize }
 }
 
-/// Has what was interrupted go on with the `struct pcpu` of now: the host has kept the one of then.
+/// Makes the interrupted code continue with the current `struct pcpu`. The host has saved the
+/// earlier one.
 ///
 /// # Safety
 ///
-/// `context` is what a handler of a signal gets.
+/// `context` is the third argument of a signal handler.
 pub(crate) unsafe fn go_on_with_pcpu(context: *mut c_void) {
     let pcpu: u64;
-    // SAFETY: the caller's.
+    // SAFETY: `context` points to the handler's ucontext_t (see # Safety).
     unsafe {
         std::arch::asm!("mov {}, x18", out(reg) pcpu, options(nomem, nostack, preserves_flags));
         (*context.cast::<libc::ucontext_t>()).uc_mcontext.regs[18] = pcpu;
     }
 }
 
-/// Notes where the caller's frame and stack are, as whoever is switched from does.
+/// Saves the caller's frame and stack pointers, as a thread that is switched out does.
 #[inline(always)]
 pub(crate) fn save(pcb: &mut sys::pcb) {
     let (frame, stack): (u64, u64);
-    // SAFETY: only reads.
+    // SAFETY: the instructions only read registers.
     unsafe {
         std::arch::asm!("mov {}, x29", "mov {}, sp", out(reg) frame, out(reg) stack, options(nomem, nostack));
     }
@@ -155,7 +162,7 @@ pub(crate) fn save(pcb: &mut sys::pcb) {
     pcb.pcb_sp = stack;
 }
 
-/// Saves the registers that a function keeps, and the stack pointer, and calls.
+/// Saves the callee-saved registers and the stack pointer, and calls the function.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn call_saving(
     _function: unsafe extern "C" fn(*mut c_void),
@@ -184,7 +191,7 @@ pub(crate) unsafe extern "C" fn call_saving(
     )
 }
 
-/// Goes back behind the call of [`call_saving`].
+/// Returns behind the call in [`call_saving`].
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn return_saved(_stack: usize) -> ! {
     core::arch::naked_asm!(
@@ -194,7 +201,7 @@ pub(crate) unsafe extern "C" fn return_saved(_stack: usize) -> ! {
     )
 }
 
-/// The end of [`call_saving`].
+/// Ends [`call_saving`]: restores the registers, and returns to its caller.
 #[unsafe(naked)]
 unsafe extern "C" fn restore() {
     core::arch::naked_asm!(

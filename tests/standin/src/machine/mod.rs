@@ -1,4 +1,5 @@
-//! What the processors differ in that the module is built for: the host's, too, which may be emulated.
+//! The differences between the processors that the module is built for. The stand-in is built for
+//! the same processor as the module; the host may emulate it.
 
 #[cfg(target_arch = "x86_64")]
 mod amd64;
