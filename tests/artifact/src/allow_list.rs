@@ -1,9 +1,9 @@
-//! The written list of names that a module may leave undefined.
+//! The list of names that a module may leave undefined.
 
-/// One name of the list.
+/// A name of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed<'a> {
-    /// The line it stands on, counted from one.
+    /// The number of its line, counted from one.
     pub line: usize,
     /// The name.
     pub name: &'a str,
@@ -17,9 +17,8 @@ pub struct AllowList<'a> {
 }
 
 impl<'a> AllowList<'a> {
-    /// Reads the list. Whatever is left of a line without its comment and the
-    /// space around it is a name; that the names are in order and single words
-    /// is for the check to report.
+    /// Reads the list. The rest of a line without its comment and surrounding space is a name. The
+    /// check reports names that are out of order or not single words.
     pub fn parse(text: &'a str) -> Self {
         let names = text
             .lines()
@@ -33,7 +32,7 @@ impl<'a> AllowList<'a> {
         Self { names }
     }
 
-    /// Whether `name` is on the list.
+    /// Returns whether `name` is on the list.
     pub fn contains(&self, name: &str) -> bool {
         self.names.iter().any(|allowed| allowed.name == name)
     }

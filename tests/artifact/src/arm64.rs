@@ -11,34 +11,33 @@ use crate::function::{self, Extent};
 use crate::module::{Module, SymbolPlace};
 use crate::violation::Violation;
 
-/// An instruction, or a word among instructions that is none.
+/// An instruction, or a word among instructions that is not one.
 #[derive(Debug)]
 pub(crate) struct Code {
-    /// Its offset in the section.
+    /// The offset in the section.
     pub(crate) offset: u64,
-    /// Its bits.
+    /// The bits.
     pub(crate) word: u32,
-    /// What they mean, if anything.
+    /// The decoded instruction, if the word is one.
     pub(crate) instruction: Option<Instruction>,
 }
 
-/// One function, decoded from the bytes that its symbol covers.
+/// A function, decoded from the bytes that its symbol covers.
 #[derive(Debug)]
 pub(crate) struct Function<'a> {
     /// The symbol's name.
     pub(crate) name: &'a str,
-    /// The number of the section it is in.
+    /// The number of its section.
     pub(crate) section: usize,
     /// Its offset in the section.
     pub(crate) start: u64,
-    /// Its instructions in the order of the file.
+    /// The instructions in the order of the file.
     pub(crate) code: Vec<Code>,
 }
 
-/// Decodes every function of the sections that the kernel runs, as
-/// [`function::functions`] does for amd64. Data within them is what a mapping symbol
-/// says is data; `.plt` is the linker's own, and has no symbols. What does not decode
-/// is for [`arm64_registers`](crate::arm64_registers) to judge.
+/// Decodes every function of the sections with code, as [`function::functions`] does for amd64.
+/// Mapping symbols mark data within functions. The linker's own `.plt` has no symbols, and is
+/// skipped. Words that do not decode are left to [`arm64_registers`](crate::arm64_registers).
 pub(crate) fn functions<'a>(module: &Module<'a>) -> (Vec<Function<'a>>, Vec<Violation>) {
     let marks: Vec<_> = (0..module.sections.len()).map(|section| Marks::of(module, section)).collect();
     let (covered, mut violations) = function::covered(module, |section, start, bytes| {
@@ -66,7 +65,7 @@ pub(crate) fn functions<'a>(module: &Module<'a>) -> (Vec<Function<'a>>, Vec<Viol
     (functions, violations)
 }
 
-/// Where in a section data begins, and code, by its mapping symbols: `$d` and `$x`.
+/// The offsets in a section where data and code begin, from its mapping symbols `$d` and `$x`.
 #[derive(Debug)]
 struct Marks(BTreeMap<u64, bool>);
 
@@ -76,7 +75,7 @@ impl Marks {
         for symbol in module.symbols.iter().filter(|symbol| symbol.place == SymbolPlace::Section(section)) {
             let mark = symbol.name.split('.').next().unwrap_or_default();
             if symbol.kind == elf::STT_NOTYPE && matches!(mark, "$d" | "$x") {
-                // In doubt it is code, which is checked.
+                // If in doubt, treat it as code, which is checked.
                 *marks.entry(symbol.value).or_insert(true) &= mark == "$d";
             }
         }
@@ -88,29 +87,29 @@ impl Marks {
     }
 }
 
-/// The words of what is at `start` of a section, by offset; none for a last one that
-/// is not whole.
+/// Returns the words of the bytes at `start` of a section, by offset. A last word that is not whole
+/// is `None`.
 fn words(bytes: &[u8], start: u64) -> impl Iterator<Item = (u64, Option<u32>)> {
     let offsets = (start..).step_by(4);
     offsets.zip(bytes.chunks(4)).map(|(offset, word)| (offset, word.try_into().ok().map(u32::from_le_bytes)))
 }
 
-/// Whether an instruction only fills space: `nop`, `udf` or `brk`.
+/// Returns whether an instruction is only padding: `nop`, `udf` or `brk`.
 fn is_padding(word: u32) -> bool {
     word == 0xd503_201f || word >> 16 == 0 || word & 0xffe0_001f == 0xd420_0000
 }
 
-/// What a word means as an instruction.
+/// Decodes a word as an instruction.
 fn decode(word: u32) -> Option<Instruction> {
     let mut instruction = InstDecoder::default().decode(&mut U8Reader::new(&word.to_le_bytes())).ok()?;
     if instruction.opcode == Opcode::MSR && matches!(instruction.operands[1], Operand::Register(..)) {
-        // yaxpeax-arm 0.5.0 drops the top bit of its number.
+        // yaxpeax-arm 0.5.0 drops the top bit of the register number.
         instruction.operands[1] = Operand::Register(SizeCode::X, (word & 0x1f) as u16);
     }
     (instruction.opcode != Opcode::Invalid).then_some(instruction)
 }
 
-/// An instruction as an assembler has it.
+/// Writes the instruction in assembler syntax.
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.instruction {
@@ -129,7 +128,7 @@ mod tests {
     const NOP: u32 = 0xd503_201f;
     const RET: u32 = 0xd65f_03c0;
 
-    /// The messages for a module.
+    /// Returns the messages for a module.
     fn messages(elf: &SharedBuilder) -> Vec<String> {
         let file = elf.build();
         let module = Module::parse(&file).unwrap();

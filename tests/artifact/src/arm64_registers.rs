@@ -1,6 +1,6 @@
-//! Registers that a kernel for arm64 does not have for itself: floating-point and
-//! vector registers hold what the process last computed, `tpidr_el0` points to its
-//! threads, and `x18` to the `struct pcpu`. And instructions that not every CPU has.
+//! Registers that a kernel for arm64 cannot use freely, and instructions that some CPUs lack.
+//! Floating-point and vector registers hold the process's last results, `tpidr_el0` points to its
+//! threads' storage, and `x18` to the `struct pcpu`.
 
 use yaxpeax_arm::armv8::a64::{Instruction, Opcode, Operand, SizeCode};
 
@@ -8,14 +8,14 @@ use crate::arm64::{Code, Function};
 use crate::module::Module;
 use crate::violation::Violation;
 
-/// The register that points to the `struct pcpu` of the CPU.
+/// The number of the register that points to the CPU's `struct pcpu`.
 const PCPU: u16 = 18;
 
 /// The number of the zero register, or of the stack pointer.
 const ZERO: u16 = 31;
 
-/// Encodings that a module must not have: the bits that are looked at, what they
-/// are, and why not. In the order of the Arm Architecture Reference Manual, C4.1.
+/// Encodings that a module must not have: the mask, the bits under it, and the reason. They are in
+/// the order of the Arm Architecture Reference Manual, C4.1.
 const FORBIDDEN: [(u32, u32, &str); 9] = [
     (0x9e00_0000, 0x8000_0000, "floating-point or vector instruction"), // SME
     (0x1e00_0000, 0x0400_0000, "floating-point or vector instruction"), // SVE
@@ -43,7 +43,7 @@ pub(crate) fn check(module: &Module<'_>, functions: &[Function<'_>]) -> Vec<Viol
     violations
 }
 
-/// What of an instruction a kernel module must not use.
+/// Returns the reason why a kernel module must not use an instruction, if there is one.
 fn forbidden(code: &Code) -> Option<&'static str> {
     let listed = FORBIDDEN.iter().find(|(mask, bits, _)| code.word & mask == *bits);
     if let Some((_, _, what)) = listed {
@@ -54,7 +54,7 @@ fn forbidden(code: &Code) -> Option<&'static str> {
     (used && !reads_pcpu(instruction)).then_some("x18 is for reading the struct pcpu that it points to")
 }
 
-/// Whether an operand has to do with a general-purpose register.
+/// Returns whether an operand involves a general-purpose register.
 fn names(operand: &Operand, register: u16) -> bool {
     match *operand {
         Operand::Register(_, named)
@@ -70,8 +70,7 @@ fn names(operand: &Operand, register: u16) -> bool {
     }
 }
 
-/// Whether all that an instruction does with `x18` is to take it as an address, or
-/// to copy it or add to it.
+/// Returns whether an instruction uses `x18` only as an address, or only to copy it or add to it.
 fn reads_pcpu(instruction: &Instruction) -> bool {
     let operands = &instruction.operands;
     let copies = match instruction.opcode {
@@ -95,7 +94,7 @@ mod tests {
     use crate::arm64;
     use crate::shared_builder::SharedBuilder;
 
-    /// The messages for a function of one instruction.
+    /// Returns the messages for a function of one instruction.
     fn of(word: u32) -> Vec<String> {
         let mut elf = SharedBuilder::module();
         elf.function("f", &[word, 0xd65f_03c0]);

@@ -1,5 +1,4 @@
-//! Stack frames of functions for arm64: how large they are at most, and that nothing
-//! is kept below them.
+//! Stack frames of functions for arm64: upper bounds of their sizes, and accesses below them.
 
 use yaxpeax_arm::armv8::a64::{Instruction, Opcode, Operand, SizeCode};
 
@@ -8,30 +7,30 @@ use crate::module::Module;
 use crate::stack::Frame;
 use crate::violation::Violation;
 
-/// The numbers of the frame pointer, and of the stack pointer where it can be one.
+/// The register numbers of the frame pointer, and of the stack pointer where an operand can be one.
 const FP: u16 = 29;
 const SP: u16 = 31;
 
-/// What an instruction does with the stack pointer.
+/// The effect of an instruction on the stack pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Nothing that matters here.
+    /// No relevant effect.
     None,
-    /// It adds a number to it.
+    /// The addition of a number.
     Moves(i64),
-    /// It sets it to what is known at run time only.
+    /// A change to a value known only at run time.
     Dynamic,
-    /// It reads or writes memory below it, where an interrupt writes.
+    /// An access to memory below the stack pointer, which an interrupt overwrites.
     Below,
 }
 
-/// Measures the frame of every function, and checks that it is not over `max_frame`,
-/// that it is of one size, and that nothing below it is accessed.
+/// Measures the frame of every function. Checks that it is not over `max_frame`, that its size is
+/// fixed, and that no access goes below it.
 ///
-/// All that the instructions of a function take off the stack pointer is added up,
-/// whatever the way through them. That is an upper bound of the frame: what is given
-/// back in between is not seen. It would not be one if a loop took more each time,
-/// but compilers do that by a register, which is found.
+/// The result is the sum of all subtractions from the stack pointer, whatever the path through the
+/// function. That is an upper bound of the frame: additions in between are not taken into account.
+/// A loop that takes more each time would break the bound, but compilers use a register for that,
+/// which is found.
 pub(crate) fn check(
     module: &Module<'_>,
     functions: &[Function<'_>],
@@ -71,8 +70,8 @@ pub(crate) fn check(
     (frames, violations)
 }
 
-/// What an instruction does with the stack pointer. Where the frame pointer is in the
-/// frame is not followed: to go below it counts in full.
+/// Returns the effect of an instruction on the stack pointer. The position of the frame pointer in
+/// the frame is not tracked: a subtraction from it counts in full.
 fn step(instruction: &Instruction) -> Step {
     let operands = &instruction.operands;
     for operand in operands {
@@ -97,7 +96,7 @@ fn step(instruction: &Instruction) -> Step {
     }
 }
 
-/// The number that an `add` or `sub` has for its last operand.
+/// Returns the number in the last operand of an `add` or `sub`.
 fn immediate(operand: &Operand) -> Option<i64> {
     match *operand {
         Operand::Immediate(value) => Some(value.into()),

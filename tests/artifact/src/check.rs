@@ -1,4 +1,4 @@
-//! All checks, in one order.
+//! All checks, in order.
 
 use object::elf;
 
@@ -12,27 +12,26 @@ use crate::{
     shared_relocations, sizes, stack, symbols,
 };
 
-/// Checks a module that is ready to be loaded, for the machine that it is for:
+/// Checks a module that is ready to be loaded, for its machine:
 ///
-/// 1. it has the form, the sections and the metadata of a module, and none of
-///    what the kernel linker does not provide for (`layout`; for arm64, where a
-///    module is a shared object, `shared`);
-/// 2. only relocations that this machine's kernel linker knows (`relocations`,
-///    `shared_relocations`);
-/// 3. no undefined symbol that `allow` does not name, and no name in `allow`
-///    that is not used (`symbols`);
-/// 4. every byte of code belongs to a function and decodes (`function`, `arm64`);
-/// 5. no floating-point or vector register, no thread-local access (`registers`,
-///    `arm64_registers`); for arm64, no atomic instruction that not every CPU has,
-///    and no use of `x18` but to read the `struct pcpu`;
-/// 6. no stack frame over `max_frame` bytes, none of a size known only at run
-///    time, no access below the stack pointer (`stack`, `arm64_stack`).
+/// 1. It has the form, the sections and the metadata of a module, and no features that the kernel
+///    linker lacks (`layout`; `shared` for arm64, where a module is a shared object).
+/// 2. It has only relocations that this machine's kernel linker knows (`relocations`,
+///    `shared_relocations`).
+/// 3. Every undefined symbol is named in `allow`, and every name in `allow` is used (`symbols`).
+/// 4. Every byte of code belongs to a function and decodes (`function`, `arm64`).
+/// 5. It uses no floating-point or vector register and no thread-local access (`registers`,
+///    `arm64_registers`). On arm64, it uses no atomic instruction that some CPUs lack, and `x18`
+///    only to read the `struct pcpu`.
+/// 6. No stack frame is over `max_frame` bytes or of a size known only at run time, and no access
+///    goes below the stack pointer (`stack`, `arm64_stack`).
 ///
-/// Frames are measured one by one: how deep calls nest is not added up. On amd64,
-/// what only a jump through a table reaches is measured from the depth of such a
-/// jump, and below the stack pointer, an access is seen if it goes through `%rsp`, or
-/// through `%rbp` while that points to the frame. On arm64, a frame's size is an upper
-/// bound, and such an access is seen if it goes through `sp`.
+/// Frames are measured one by one: the depth of nested calls is not added up.
+///
+/// On amd64, code that is reached only by a jump through a table is measured from the depth of such
+/// a jump. An access below the stack pointer is found if it goes through `%rsp`, or through `%rbp`
+/// while that points to the frame. On arm64, a frame's size is an upper bound, and such an access
+/// is found if it goes through `sp`.
 pub fn check(module: &Module<'_>, allow: &AllowList<'_>, max_frame: u64) -> Report {
     let (violations, mut frames) = match module.machine {
         elf::EM_X86_64 => check_amd64(module, allow, max_frame),

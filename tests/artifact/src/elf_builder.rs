@@ -1,4 +1,4 @@
-//! Small ELF objects for tests, made section by section.
+//! Small ELF objects for tests, built section by section.
 
 use object::elf;
 use object::write::{Object, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
@@ -15,14 +15,14 @@ pub(crate) struct ElfBuilder {
 }
 
 impl ElfBuilder {
-    /// A FreeBSD/amd64 object without a section.
+    /// Creates a FreeBSD/amd64 object without sections.
     pub(crate) fn empty() -> Self {
         let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
         object.flags = FileFlags::Elf { os_abi: elf::ELFOSABI_FREEBSD, abi_version: 0, e_flags: 0 };
         Self { object, sections: Vec::new(), local: Vec::new() }
     }
 
-    /// The least that passes for a module: the two linker sets.
+    /// Creates the smallest object that passes for a module: the two linker sets.
     pub(crate) fn module() -> Self {
         let mut elf = Self::empty();
         for set in ["set_sysinit_set", "set_modmetadata_set"] {
@@ -36,7 +36,7 @@ impl ElfBuilder {
         self.object.flags = FileFlags::Elf { os_abi, abi_version: 0, e_flags: 0 };
     }
 
-    /// Adds a section; `SHT_NOTE` and the array types come with the type.
+    /// Adds a section. A type such as `SHT_NOTE` or an array type is passed in `kind`.
     pub(crate) fn section(&mut self, name: &str, kind: u32, flags: u32, data: &[u8]) {
         let id = self.object.add_section(Vec::new(), name.into(), SectionKind::Elf(kind));
         let section = self.object.section_mut(id);
@@ -45,13 +45,13 @@ impl ElfBuilder {
         self.sections.push((name.to_owned(), id));
     }
 
-    /// Adds a section of zeros that the file does not hold.
+    /// Adds a zero-filled section without bytes in the file.
     pub(crate) fn bss(&mut self, name: &str, size: u64) {
         let id = self.object.add_section(Vec::new(), name.into(), SectionKind::UninitializedData);
         self.object.append_section_bss(id, size, 8);
     }
 
-    /// Adds a function to `.text`, behind what is there already.
+    /// Adds a function to the end of `.text`.
     pub(crate) fn function(&mut self, name: &str, code: impl AsRef<[u8]>) {
         self.text(name, SymbolKind::Text, code.as_ref());
     }
@@ -80,7 +80,7 @@ impl ElfBuilder {
         self.object.add_symbol(symbol(name, SymbolSection::Undefined, elf::STB_GLOBAL, elf::STT_NOTYPE))
     }
 
-    /// Adds an undefined symbol that is local.
+    /// Adds an undefined local symbol.
     pub(crate) fn local(&mut self, name: &str) {
         let id =
             self.object.add_symbol(symbol(name, SymbolSection::Undefined, elf::STB_LOCAL, elf::STT_NOTYPE));
@@ -101,7 +101,7 @@ impl ElfBuilder {
         self.object.add_symbol(symbol(name, SymbolSection::Section(section), elf::STB_GLOBAL, elf::STT_TLS));
     }
 
-    /// Adds a relocation against a symbol, undefined if it is not there yet.
+    /// Adds a relocation against a symbol. Creates the symbol, undefined, if it does not exist.
     pub(crate) fn relocate(&mut self, section: &str, offset: u64, r_type: u32, name: &str, addend: i64) {
         let local = self.local.iter().find(|(known, _)| known == name).map(|(_, id)| *id);
         let symbol = local.or_else(|| self.object.symbol_id(name.as_bytes()));
@@ -113,12 +113,12 @@ impl ElfBuilder {
             .expect("relocation");
     }
 
-    /// The file.
+    /// Returns the file.
     pub(crate) fn build(&self) -> Vec<u8> {
         self.object.write().expect("object")
     }
 
-    /// The section of that name; `.text` is made when it is first asked for.
+    /// Returns the section of that name. Creates `.text` on first use.
     fn id(&mut self, name: &str) -> SectionId {
         if let Some((_, id)) = self.sections.iter().find(|(known, _)| known == name) {
             return *id;
@@ -144,7 +144,7 @@ impl ElfBuilder {
     }
 }
 
-/// A symbol of the given binding and type, at 0.
+/// Returns a symbol of the given binding and type, with value 0.
 fn symbol(name: &str, section: SymbolSection, bind: u8, kind: u8) -> Symbol {
     Symbol {
         name: name.into(),

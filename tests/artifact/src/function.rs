@@ -6,29 +6,27 @@ use object::elf;
 use crate::module::{Module, Section, SymbolPlace};
 use crate::violation::Violation;
 
-/// One function, decoded from the bytes that its symbol covers.
+/// A function, decoded from the bytes that its symbol covers.
 #[derive(Debug)]
 pub(crate) struct Function<'a> {
     /// The symbol's name.
     pub(crate) name: &'a str,
-    /// The number of the section it is in.
+    /// The number of its section.
     pub(crate) section: usize,
     /// Its offset in the section.
     pub(crate) start: u64,
-    /// Its instructions in the order of the file; their addresses are offsets in
-    /// the section.
+    /// The instructions in the order of the file. Their addresses are offsets in the section.
     pub(crate) instructions: Vec<Instruction>,
-    /// For each instruction that jumps within the function, the number of the one
-    /// it jumps to.
+    /// For each instruction that jumps within the function, the number of the target instruction.
     pub(crate) targets: Vec<Option<usize>>,
 }
 
-/// What a function's symbol covers.
+/// The bytes that a function's symbol covers.
 #[derive(Debug)]
 pub(crate) struct Extent<'a> {
     /// The symbol's name.
     pub(crate) name: &'a str,
-    /// The number of the section it is in.
+    /// The number of its section.
     pub(crate) section: usize,
     /// Its offset in the section.
     pub(crate) start: u64,
@@ -36,7 +34,7 @@ pub(crate) struct Extent<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Decodes every function of the sections that the kernel runs.
+/// Decodes every function of the sections with code.
 pub(crate) fn functions<'a>(module: &Module<'a>) -> (Vec<Function<'a>>, Vec<Violation>) {
     let (covered, mut violations) =
         covered(module, |_, start, bytes| decode(bytes, start).iter().all(is_padding));
@@ -52,10 +50,10 @@ pub(crate) fn functions<'a>(module: &Module<'a>) -> (Vec<Function<'a>>, Vec<Viol
     (functions, violations)
 }
 
-/// The functions of the sections that the kernel runs. Data among them is left
-/// alone if it has a symbol (`STT_OBJECT`); bytes without a symbol that are more
-/// than padding cannot be judged, so they are violations. Beside zeros, padding is
-/// what `is_padding` says of the number of a section, an offset and bytes.
+/// Returns the functions of the sections with code. Data among them is skipped if it has a symbol
+/// (`STT_OBJECT`). Bytes without a symbol that are not padding cannot be checked, so they are
+/// violations. Padding is zeros, and the bytes that `is_padding` accepts, given the number of a
+/// section, an offset and the bytes.
 pub(crate) fn covered<'a>(
     module: &Module<'a>,
     is_padding: impl Fn(usize, u64, &[u8]) -> bool,
@@ -89,8 +87,8 @@ pub(crate) fn covered<'a>(
     (functions, violations)
 }
 
-/// The bytes of a section that its functions and data cover, in order: beginning,
-/// end, name, whether it is code. Of several names for the same bytes, one.
+/// Returns the parts of a section that functions and data cover, in order: beginning, end, name,
+/// and whether it is code. Of several names for the same bytes, one is returned.
 fn extents<'a>(module: &Module<'a>, section: usize) -> Vec<(u64, u64, &'a str, bool)> {
     let mut extents: Vec<_> = module
         .symbols
@@ -107,18 +105,17 @@ fn extents<'a>(module: &Module<'a>, section: usize) -> Vec<(u64, u64, &'a str, b
     extents
 }
 
-/// The bytes `start..end` of a section.
+/// Returns the bytes `start..end` of a section.
 fn slice<'a>(section: &Section<'a>, start: u64, end: u64) -> Option<&'a [u8]> {
     section.data.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
 }
 
-/// Whether an instruction only fills space.
+/// Returns whether an instruction is only padding.
 pub(crate) fn is_padding(instruction: &Instruction) -> bool {
     matches!(instruction.mnemonic(), Mnemonic::Nop | Mnemonic::Int3) || instruction.code() == Code::Fnop
 }
 
-/// Decodes bytes at an offset, as far as they are instructions; the first that is
-/// none is the last of the list.
+/// Decodes bytes at an offset, up to the first invalid instruction, which ends the list.
 fn decode(bytes: &[u8], offset: u64) -> Vec<Instruction> {
     let mut decoder = Decoder::with_ip(64, bytes, offset, DecoderOptions::NONE);
     let mut instructions = Vec::new();
@@ -132,8 +129,8 @@ fn decode(bytes: &[u8], offset: u64) -> Vec<Instruction> {
     instructions
 }
 
-/// Where a jump leads within its own function: with a relocation, where that
-/// says, not what the bytes hold.
+/// Returns the target of a jump within its own function. A relocation of the jump determines the
+/// target, not its bytes.
 fn target(module: &Module<'_>, section: usize, jump: &Instruction, all: &[Instruction]) -> Option<usize> {
     if !matches!(jump.flow_control(), FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch) {
         return None;
@@ -193,7 +190,7 @@ mod tests {
     #[test]
     fn what_does_not_decode_is_found() {
         let mut elf = ElfBuilder::module();
-        // push %es: there is none in 64-bit mode.
+        // push %es, which is invalid in 64-bit mode.
         elf.function("f", [0x90, 0x06, 0xc3]);
         assert_eq!(messages(&elf), ["not an instruction"]);
     }
@@ -208,11 +205,11 @@ mod tests {
     #[test]
     fn a_relocated_jump_leads_where_the_relocation_says() {
         let mut elf = ElfBuilder::module();
-        // f: jmp g; nop; ret. The bytes alone would say: to the nop.
+        // f: jmp g; nop; ret. The bytes alone would lead to the nop.
         elf.function("f", [0xe9, 0, 0, 0, 0, 0x90, 0xc3]);
         elf.function("g", [0xc3]);
         elf.relocate(".text", 1, elf::R_X86_64_PLT32, "g", -4);
-        // h: jmp f+6, out of the function; its own 2 bytes further on without one.
+        // h: jmp 3f; nop; 3: ret. Without a relocation, the target is in h itself.
         elf.function("h", [0xeb, 0x01, 0x90, 0xc3]);
         let file = elf.build();
         let module = Module::parse(&file).unwrap();

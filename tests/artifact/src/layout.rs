@@ -1,22 +1,21 @@
-//! The form of the file: its header, the sections a module must have and those
-//! it must not.
+//! The form of the file: its header, the sections that a module must have, and those that it must
+//! not have.
 
 use object::elf;
 
 use crate::module::{Module, Section};
 use crate::violation::Violation;
 
-/// The linker sets by which the kernel finds what is in a module: without
-/// `sysinit_set` nothing of it ever runs, without `modmetadata_set` it has no
-/// name, no version and no dependency on a kernel.
+/// The linker sets by which the kernel finds the contents of a module. Without `sysinit_set` no
+/// code of it ever runs. Without `modmetadata_set` it has no name, no version and no dependency on
+/// a kernel.
 const REQUIRED: [&str; 2] = ["set_modmetadata_set", "set_sysinit_set"];
 
-/// Sections that only another loader makes use of, each with all that begins
-/// with its name and a dot.
+/// Sections that only another loader uses. Names with a dot and a suffix are included.
 const FORBIDDEN: [&str; 6] =
     [".ctors", ".dtors", ".eh_frame_hdr", ".fini_array", ".init_array", ".preinit_array"];
 
-/// As above, but in a shared object, of which the kernel linker fills them.
+/// Sections that are allowed only in a shared object, where the kernel linker fills them.
 const SHARED_ONLY: [&str; 2] = [".got", ".plt"];
 
 /// The size of an entry of a linker set: a pointer.
@@ -29,8 +28,8 @@ pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Checks that the linker sets are there, that other loaders' sections are not, those
-/// of `no_place` included, nor any thread-local storage, and that the symbols are.
+/// Checks the contents of a module. It must have the linker sets and one symbol table. It must not
+/// have sections of other loaders, sections named in `no_place`, or thread-local storage.
 pub(crate) fn contents(module: &Module<'_>, no_place: &[&str]) -> Vec<Violation> {
     let mut violations = Vec::new();
     for required in REQUIRED {
@@ -66,7 +65,7 @@ fn header(module: &Module<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Checks that the linker set `name` is there and has entries.
+/// Checks that the linker set `name` exists and has entries.
 fn linker_set(module: &Module<'_>, name: &str) -> Option<Violation> {
     let Some((index, section)) = module.loaded().find(|(_, section)| section.name == name) else {
         let message = format!("no section {name}: the kernel would find nothing in the module");
@@ -79,7 +78,7 @@ fn linker_set(module: &Module<'_>, name: &str) -> Option<Violation> {
     })
 }
 
-/// Why a section must not be in a module.
+/// Returns the reason why a section must not be in a module, if there is one.
 fn forbidden(section: &Section<'_>, no_place: &[&str]) -> Option<String> {
     let name = section.name;
     let listed = FORBIDDEN.iter().chain(no_place).any(|forbidden| {

@@ -1,8 +1,8 @@
-//! Checks a finished kernel module for what a linker lets pass and a FreeBSD kernel
-//! on amd64 or arm64 does not: see [`check()`] for the list.
+//! Checks a finished kernel module for faults that a linker accepts and a FreeBSD kernel on amd64
+//! or arm64 does not. [`check()`] has the list.
 //!
-//! A [`Module`] is the ELF file as the checks see it, [`AllowList`] the names it
-//! may leave undefined, [`Report`] what was found.
+//! [`Module`] is the ELF file as the checks see it. [`AllowList`] has the names that it may leave
+//! undefined. [`Report`] is the result.
 
 mod allow_list;
 mod arm64;

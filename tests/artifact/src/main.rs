@@ -1,7 +1,7 @@
 //! The command line: `ktrace-artifact check --allow symbols.txt ktrace_rs.ko`.
 //!
-//! Violations go to standard error, one a line; sizes and the largest frames to
-//! standard output. Exit status: 0 clean, 1 violations, 2 not checked.
+//! Violations go to standard error, one per line. Sizes and the largest frames go to standard
+//! output. Exit status: 0 clean, 1 violations, 2 not checked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,8 @@ enum Command {
         /// The names that the module may leave undefined, one a line, sorted.
         #[arg(long, value_name = "FILE")]
         allow: PathBuf,
-        /// The largest stack frame, in bytes: saved registers and locals, without what a call pushes.
+        /// The largest stack frame, in bytes: saved registers and locals, without what a call
+        /// pushes.
         #[arg(long, value_name = "BYTES", default_value_t = 1024)]
         max_frame: u64,
         /// The module.
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether `file` is clean.
+/// Checks `file`. Returns whether it is clean.
 fn run(allow: &Path, max_frame: u64, file: &Path) -> Result<bool> {
     let names = fs::read_to_string(allow).with_context(|| allow.display().to_string())?;
     let names = AllowList::parse(&names);

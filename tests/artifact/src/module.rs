@@ -2,21 +2,21 @@
 
 use object::elf;
 
-/// A kernel module's file. Sections and symbols keep the numbers they have in it,
-/// so the first of each is the null entry.
+/// A kernel module's file. Sections and symbols keep their numbers in the file, so the first of
+/// each is the null entry.
 #[derive(Debug)]
 pub struct Module<'a> {
-    /// `e_type`: `ET_REL` in a module for amd64, `ET_DYN` in one for arm64.
+    /// The `e_type`: `ET_REL` in a module for amd64, `ET_DYN` in one for arm64.
     pub kind: u16,
-    /// `e_machine`.
+    /// The `e_machine`.
     pub machine: u16,
-    /// `EI_OSABI`.
+    /// The `EI_OSABI`.
     pub os_abi: u8,
-    /// Where in the file the program headers end; 0 without any.
+    /// The end of the program headers in the file. Zero if there are none.
     pub segments_end: u64,
     /// The program headers.
     pub segments: Vec<Segment>,
-    /// What `PT_DYNAMIC` holds, up to `DT_NULL`.
+    /// The entries of `PT_DYNAMIC`, up to `DT_NULL`.
     pub dynamic: Vec<Dynamic>,
     /// The sections.
     pub sections: Vec<Section<'a>>,
@@ -29,24 +29,24 @@ pub struct Module<'a> {
 /// A program header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// `p_type`.
+    /// The `p_type`.
     pub kind: u32,
-    /// `p_flags`.
+    /// The `p_flags`.
     pub flags: u32,
-    /// Where it is in the file.
+    /// The offset in the file.
     pub offset: u64,
-    /// Where it is in memory, from where the module is loaded.
+    /// The address in memory, relative to the module's base.
     pub address: u64,
-    /// Its size in the file.
+    /// The size in the file.
     pub file_size: u64,
-    /// Its size in memory.
+    /// The size in memory.
     pub memory_size: u64,
 }
 
 /// An entry of `PT_DYNAMIC`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dynamic {
-    /// `DT_…`.
+    /// The tag, `DT_…`.
     pub tag: u64,
     /// A number or an address.
     pub value: u64,
@@ -55,70 +55,69 @@ pub struct Dynamic {
 /// A section, with the relocations that apply to it.
 #[derive(Debug)]
 pub struct Section<'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a str,
-    /// `sh_type`.
+    /// The `sh_type`.
     pub kind: u32,
-    /// `sh_flags`.
+    /// The `sh_flags`.
     pub flags: u64,
-    /// Where it is in memory, from where the module is loaded; 0 in a relocatable
-    /// file.
+    /// The address in memory, relative to the module's base. Zero in a relocatable file.
     pub address: u64,
-    /// Its size in memory.
+    /// The size in memory.
     pub size: u64,
-    /// Its bytes in the file: none for `SHT_NOBITS`.
+    /// The bytes in the file. Empty for `SHT_NOBITS`.
     pub data: &'a [u8],
-    /// The relocations that apply to it, by offset. The null section has those of
-    /// a shared object that apply to no section.
+    /// The relocations that apply to the section, by offset. The null section has those of a shared
+    /// object that apply to no section.
     pub relocations: Vec<Relocation>,
 }
 
 /// A relocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relocation {
-    /// The offset in the section it applies to.
+    /// The offset in the section that it applies to.
     pub offset: u64,
-    /// `R_X86_64_…` or `R_AARCH64_…`.
+    /// The type, `R_X86_64_…` or `R_AARCH64_…`.
     pub kind: u32,
-    /// The number of the symbol among [`Module::linked_symbols`]; 0 is none.
+    /// The number of the symbol among [`Module::linked_symbols`]. Zero means none.
     pub symbol: usize,
-    /// What is added to the symbol's value; none in an `SHT_REL` table, which
-    /// keeps it in the place that is relocated.
+    /// The number added to the symbol's value. None in an `SHT_REL` table, which keeps it in the
+    /// relocated place.
     pub addend: Option<i64>,
 }
 
-/// Where a symbol is defined.
+/// The place where a symbol is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SymbolPlace {
-    /// Nowhere: another file must.
+    /// Another file, which must define the symbol.
     Undefined,
-    /// Nowhere yet: `SHN_COMMON`.
+    /// No place yet: `SHN_COMMON`.
     Common,
-    /// It is a number.
+    /// No place: the symbol is a number.
     Absolute,
-    /// In the section with this number.
+    /// The section with this number.
     Section(usize),
 }
 
 /// A symbol.
 #[derive(Debug)]
 pub struct Symbol<'a> {
-    /// Its name; a section's symbol has none.
+    /// The name. A section's symbol has none.
     pub name: &'a str,
-    /// `STT_…`.
+    /// The type, `STT_…`.
     pub kind: u8,
-    /// `STB_…`.
+    /// The binding, `STB_…`.
     pub bind: u8,
-    /// Where it is defined.
+    /// The place where it is defined.
     pub place: SymbolPlace,
-    /// Its offset in its section.
+    /// The offset in its section.
     pub value: u64,
-    /// Its size.
+    /// The size.
     pub size: u64,
 }
 
 impl<'a> Module<'a> {
-    /// The function or object that covers an offset of a section.
+    /// Returns the function or object that covers an offset of a section.
     pub fn symbol_at(&self, section: usize, offset: u64) -> Option<&Symbol<'a>> {
         self.symbols.iter().find(|symbol| {
             symbol.place == SymbolPlace::Section(section)
@@ -128,33 +127,33 @@ impl<'a> Module<'a> {
         })
     }
 
-    /// The symbols that relocations refer to and the kernel looks up, and the name
-    /// of their table.
+    /// Returns the symbols that relocations refer to and the kernel looks up, with the name of
+    /// their table.
     pub fn linked_symbols(&self) -> (&'static str, &[Symbol<'a>]) {
         if self.kind == elf::ET_DYN { (".dynsym", &self.dynamic_symbols) } else { (".symtab", &self.symbols) }
     }
 
-    /// Whether `size` bytes at `address` are within a segment that is loaded and has
-    /// all of `flags` (`PF_…`).
+    /// Returns whether `size` bytes at `address` are within a loaded segment with all of `flags`
+    /// (`PF_…`).
     pub fn is_in_memory(&self, address: u64, size: u64, flags: u32) -> bool {
         self.segments.iter().any(|segment| {
             segment.kind == elf::PT_LOAD && segment.has(flags) && segment.covers(address, size)
         })
     }
 
-    /// The sections that the kernel gives memory to.
+    /// Returns the sections that the kernel gives memory to.
     pub fn loaded(&self) -> impl Iterator<Item = (usize, &Section<'a>)> {
         self.sections.iter().enumerate().filter(|(_, section)| section.has(elf::SHF_ALLOC))
     }
 }
 
 impl Segment {
-    /// Whether the segment has all of `flags` (`PF_…`).
+    /// Returns whether the segment has all of `flags` (`PF_…`).
     pub fn has(&self, flags: u32) -> bool {
         self.flags & flags == flags
     }
 
-    /// Whether `size` bytes at `address` are within the segment.
+    /// Returns whether `size` bytes at `address` are within the segment.
     pub fn covers(&self, address: u64, size: u64) -> bool {
         let offset = address.checked_sub(self.address);
         offset.and_then(|offset| offset.checked_add(size)).is_some_and(|end| end <= self.memory_size)
@@ -162,17 +161,17 @@ impl Segment {
 }
 
 impl Section<'_> {
-    /// Whether the section has all of `flags` (`SHF_…`).
+    /// Returns whether the section has all of `flags` (`SHF_…`).
     pub fn has(&self, flags: u32) -> bool {
         self.flags & u64::from(flags) == u64::from(flags)
     }
 
-    /// Whether the kernel runs what is in it.
+    /// Returns whether the section contains code that the kernel runs.
     pub fn is_code(&self) -> bool {
         self.has(elf::SHF_ALLOC | elf::SHF_EXECINSTR)
     }
 
-    /// The first relocation within `start..end`.
+    /// Returns the first relocation within `start..end`.
     pub fn relocation_within(&self, start: u64, end: u64) -> Option<&Relocation> {
         let first = self.relocations.partition_point(|relocation| relocation.offset < start);
         self.relocations.get(first).filter(|relocation| relocation.offset < end)

@@ -1,4 +1,4 @@
-//! Reading a module's file.
+//! The parser of a module's file.
 
 use anyhow::{Context, Result, bail};
 use object::LittleEndian;
@@ -16,7 +16,7 @@ impl<'a> Module<'a> {
     ///
     /// # Errors
     ///
-    /// When it is none, or when a table of it does not lie within the file.
+    /// Fails if it is no such file, or if one of its tables does not lie within the file.
     pub fn parse(data: &'a [u8]) -> Result<Self> {
         let header = Header::parse(data).context("not an ELF64 file")?;
         let endian = header.endian().context("not a little-endian file")?;
@@ -51,7 +51,7 @@ impl<'a> Module<'a> {
         for (index, section) in table.enumerate() {
             let Some((relocations, link)) = relocations(section, data)? else { continue };
             if shared && section.sh_flags(endian) & u64::from(elf::SHF_ALLOC) == 0 {
-                // Not for the kernel: they have been applied.
+                // The kernel does not apply these: the linker already has.
                 continue;
             }
             let symbols = if shared { &dynamic_table } else { &symbol_table };
@@ -99,8 +99,8 @@ impl<'a> Module<'a> {
     }
 }
 
-/// The relocations that a section holds, if it is a table of such, and the number
-/// of the symbol table they use.
+/// Returns the relocations in a section, if it is a relocation table, and the number of the symbol
+/// table that they use.
 fn relocations(
     section: &elf::SectionHeader64<LittleEndian>,
     data: &[u8],
@@ -127,8 +127,8 @@ fn relocations(
     Ok(None)
 }
 
-/// Gives the relocations of a shared object, which are by address, to the sections
-/// they apply to.
+/// Distributes the relocations of a shared object, which are by address, to the sections that they
+/// apply to.
 fn relocate_by_address(sections: &mut [Section<'_>], relocations: Vec<Relocation>) {
     for mut relocation in relocations {
         let target = sections.iter().position(|section| {
@@ -144,7 +144,7 @@ fn relocate_by_address(sections: &mut [Section<'_>], relocations: Vec<Relocation
     }
 }
 
-/// The symbols of a table.
+/// Returns the symbols of a table.
 fn symbols<'a>(table: &SymbolTable<'a>, sections: &[Section<'_>]) -> Result<Vec<Symbol<'a>>> {
     let endian = LittleEndian;
     let mut symbols = Vec::with_capacity(table.len());

@@ -1,5 +1,5 @@
-//! Registers that a kernel does not save for itself: x87, MMX, SSE, AVX and AMX
-//! hold what the process last computed. And `%fs`, which points to its threads.
+//! Registers that a kernel does not save for its own use. x87, MMX, SSE, AVX and AMX registers hold
+//! the process's last results, and `%fs` points to its threads' storage.
 
 use iced_x86::{
     CpuidFeature, Formatter, GasFormatter, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
@@ -25,14 +25,14 @@ pub(crate) fn check(module: &Module<'_>, functions: &[Function<'_>]) -> Vec<Viol
     violations
 }
 
-/// An instruction as an assembler has it.
+/// Returns an instruction in assembler syntax.
 pub(crate) fn text(instruction: &Instruction) -> String {
     let mut text = String::new();
     GasFormatter::new().format(instruction, &mut text);
     text
 }
 
-/// What of an instruction a kernel module must not use.
+/// Returns the reason why a kernel module must not use an instruction, if there is one.
 fn forbidden(factory: &mut InstructionInfoFactory, instruction: &Instruction) -> Option<&'static str> {
     if instruction.segment_prefix() == Register::FS {
         return Some("thread-local access through %fs");
@@ -54,13 +54,13 @@ fn forbidden(factory: &mut InstructionInfoFactory, instruction: &Instruction) ->
     if keeps_state(instruction.mnemonic()) {
         return None;
     }
-    // `fwait` is as old as the processor itself.
+    // `fwait` has no floating-point feature in CPUID: it is as old as the processor itself.
     let unit = instruction.mnemonic() == Mnemonic::Wait
         || instruction.cpuid_features().iter().any(is_floating_point);
     unit.then_some("floating-point or vector instruction")
 }
 
-/// Instructions that came with SSE, but only order or place memory accesses.
+/// Returns whether an instruction came with SSE, but only orders or places memory accesses.
 fn keeps_state(mnemonic: Mnemonic) -> bool {
     matches!(
         mnemonic,
@@ -76,8 +76,8 @@ fn keeps_state(mnemonic: Mnemonic) -> bool {
     )
 }
 
-/// The units whose instructions may do without a register operand: `fninit`,
-/// `emms`, `ldmxcsr`, `vzeroupper`, `fxsave`, `xrstor`, `crc32`.
+/// Returns whether a feature belongs to a unit whose instructions may lack a register operand:
+/// `fninit`, `emms`, `ldmxcsr`, `vzeroupper`, `fxsave`, `xrstor`, `crc32`.
 fn is_floating_point(feature: &CpuidFeature) -> bool {
     matches!(
         feature,

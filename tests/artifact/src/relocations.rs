@@ -1,5 +1,5 @@
-//! Relocations: what `elf_reloc_internal` of `sys/amd64/amd64/elf_machdep.c` and
-//! `elf_obj_lookup` of `sys/kern/link_elf_obj.c` do, and nothing else.
+//! Relocations, as `elf_reloc_internal` of `sys/amd64/amd64/elf_machdep.c` and `elf_obj_lookup` of
+//! `sys/kern/link_elf_obj.c` process them.
 
 use object::elf;
 
@@ -10,18 +10,18 @@ use crate::violation::Violation;
 const KNOWN: [u32; 5] =
     [elf::R_X86_64_NONE, elf::R_X86_64_64, elf::R_X86_64_PC32, elf::R_X86_64_PLT32, elf::R_X86_64_32S];
 
-/// The section types that the kernel linker gives memory to; a relocation in
-/// another one ends the load with "lost base".
+/// The section types that the kernel linker gives memory to. A relocation in a section of another
+/// type ends the load with "lost base".
 const LOADED: [u32; 5] =
     [elf::SHT_PROGBITS, elf::SHT_NOBITS, elf::SHT_X86_64_UNWIND, elf::SHT_INIT_ARRAY, elf::SHT_FINI_ARRAY];
 
-/// Checks the relocations of the sections that are loaded. Those of debug
-/// information and the like are never applied.
+/// Checks the relocations of the loaded sections. Those of debug information and the like are never
+/// applied.
 pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
     check_each(module, module.loaded(), wrong)
 }
 
-/// Looks with `wrong` at each relocation of some sections, which come with their index.
+/// Applies `wrong` to each relocation of some sections, which come with their index.
 pub(crate) fn check_each<'m>(
     module: &'m Module<'m>,
     sections: impl Iterator<Item = (usize, &'m Section<'m>)>,
@@ -38,7 +38,7 @@ pub(crate) fn check_each<'m>(
     violations
 }
 
-/// What is wrong with one relocation.
+/// Returns the fault of a relocation, if it has one.
 fn wrong(module: &Module<'_>, section: &Section<'_>, relocation: &Relocation) -> Option<String> {
     let kind = relocation.kind;
     if !KNOWN.contains(&kind) {
@@ -60,7 +60,7 @@ fn wrong(module: &Module<'_>, section: &Section<'_>, relocation: &Relocation) ->
     against(&module.symbols, relocation, &name(kind))
 }
 
-/// What is wrong with the symbol of a relocation, which is one of `symbols`.
+/// Returns the fault of a relocation's symbol, which is one of `symbols`, if it has one.
 pub(crate) fn against(symbols: &[Symbol<'_>], relocation: &Relocation, name: &str) -> Option<String> {
     match symbols.get(relocation.symbol) {
         None => Some(format!("{name} against symbol {}, which is not there", relocation.symbol)),
@@ -71,7 +71,7 @@ pub(crate) fn against(symbols: &[Symbol<'_>], relocation: &Relocation, name: &st
     }
 }
 
-/// The name of a relocation type, as far as a compiler writes it.
+/// Returns the name of a relocation type that a compiler writes, or the number of any other.
 fn name(kind: u32) -> String {
     let name = match kind {
         elf::R_X86_64_NONE => "NONE",
@@ -104,7 +104,7 @@ mod tests {
     use crate::elf_builder::ElfBuilder;
     use crate::violation;
 
-    /// The messages for a module with one relocation in `section`.
+    /// Returns the messages for a module with one relocation in `section`.
     fn messages(section: &str, offset: u64, kind: u32, symbol: &str) -> Vec<String> {
         let mut elf = ElfBuilder::module();
         elf.function("f", [0x90; 16]);

@@ -1,4 +1,4 @@
-//! What was found in a module.
+//! The result of the checks of a module.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -7,22 +7,22 @@ use crate::sizes::Sizes;
 use crate::stack::Frame;
 use crate::violation::Violation;
 
-/// How many frames the summary shows.
+/// The number of frames in the summary.
 const FRAMES_SHOWN: usize = 5;
 
-/// What was found in a module.
+/// The result of the checks of a module.
 #[derive(Debug)]
 pub struct Report {
-    /// What is wrong; nothing, in a module that may be loaded.
+    /// The violations. Empty for a module that may be loaded.
     pub violations: Vec<Violation>,
     /// The stack frame of each function, largest first.
     pub frames: Vec<Frame>,
-    /// How large the module is.
+    /// The sizes of the module.
     pub sizes: Sizes,
 }
 
 impl Report {
-    /// The sizes, the largest frames and the verdict, for a reader.
+    /// Returns the sizes, the largest frames and the verdict as text.
     pub fn summary(&self, file: &Path) -> String {
         let file = file.display();
         let Sizes { text, rodata, data, bss } = self.sizes;

@@ -1,5 +1,5 @@
-//! The form of a shared object, as `link_elf_load_file`, `preload_protect`,
-//! `parse_dynamic` and `link_elf_lookup_set` of `sys/kern/link_elf.c` want it.
+//! The form of a shared object, as `link_elf_load_file`, `preload_protect`, `parse_dynamic` and
+//! `link_elf_lookup_set` of `sys/kern/link_elf.c` require it.
 
 use object::elf;
 
@@ -8,8 +8,8 @@ use crate::symbols::entry;
 use crate::violation::Violation;
 use crate::{layout, shared_dynamic, shared_segments};
 
-/// Checks the headers, the dynamic table, the section table and the exported
-/// names of a shared object.
+/// Checks the headers, the dynamic table, the section table and the exported names of a shared
+/// object.
 pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     if module.kind != elf::ET_DYN {
@@ -24,12 +24,12 @@ pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Whether a name is one that a linker gives to a bound of a linker set.
+/// Returns whether a name is one that a linker gives to a bound of a linker set.
 fn is_bound(name: &str) -> bool {
     name.starts_with("__start_set_") || name.starts_with("__stop_set_")
 }
 
-/// Checks that the kernel can find the linker sets: by the names of their bounds.
+/// Checks that the kernel can find the linker sets, by the names of their bounds.
 fn sets(module: &Module<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (index, section) in module.loaded().filter(|(_, section)| section.name.starts_with("set_")) {
@@ -49,8 +49,8 @@ fn sets(module: &Module<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Checks that nothing else is exported, so that no other module links against it,
-/// and that all that the module does not define is looked up.
+/// Checks that no other name is exported, so that no other module links against it. Also checks
+/// that `.dynsym` has all undefined symbols, so that the kernel looks them up.
 fn names(module: &Module<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (index, symbol) in module.dynamic_symbols.iter().enumerate().skip(1) {

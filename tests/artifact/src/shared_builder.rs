@@ -1,13 +1,13 @@
-//! Small shared objects for arm64, for tests: a page each of tables, of code and of
-//! data, at the same place in the file and in memory.
+//! Small shared objects for arm64, for tests. They have a page each of tables, of code and of data,
+//! at the same offset in the file as in memory.
 
 use object::elf;
 
-/// Where code begins.
+/// The address of the code.
 pub(crate) const TEXT: u64 = 0x1000;
-/// Where data begins.
+/// The address of the data.
 pub(crate) const DATA: u64 = 0x2000;
-/// Where what is not loaded begins.
+/// The offset of the part of the file that is not loaded.
 const END: u64 = 0x3000;
 
 const DYNSYM: u64 = 0x200;
@@ -56,9 +56,9 @@ struct Name {
 pub(crate) struct SharedBuilder {
     /// The program headers.
     pub(crate) segments: Vec<Segment>,
-    /// Where they are in the file.
+    /// The offset of the program headers in the file.
     pub(crate) segments_at: u64,
-    /// How many symbols the hash table has, if not all.
+    /// The number of symbols in the hash table, if not all.
     pub(crate) hashed: Option<u64>,
     /// Whether relocations have addends.
     pub(crate) rela: bool,
@@ -71,7 +71,7 @@ pub(crate) struct SharedBuilder {
 }
 
 impl SharedBuilder {
-    /// A shared object without anything to link but its tables.
+    /// Creates a shared object with only its tables to link.
     pub(crate) fn empty() -> Self {
         let load = |flags, address| Segment {
             kind: elf::PT_LOAD,
@@ -104,7 +104,7 @@ impl SharedBuilder {
         }
     }
 
-    /// The least that passes for a module: the two linker sets.
+    /// Creates the smallest shared object that passes for a module: the two linker sets.
     pub(crate) fn module() -> Self {
         let mut elf = Self::empty();
         for set in ["set_sysinit_set", "set_modmetadata_set"] {
@@ -116,7 +116,7 @@ impl SharedBuilder {
         elf
     }
 
-    /// Adds a section, and says where it is.
+    /// Adds a section. Returns its address.
     pub(crate) fn section(&mut self, name: &str, kind: u32, flags: u32, data: &[u8]) -> u64 {
         let beginning = match () {
             () if name == ".text" => TEXT,
@@ -130,7 +130,7 @@ impl SharedBuilder {
         address
     }
 
-    /// Adds a function to `.text`, behind what is there already.
+    /// Adds a function to the end of `.text`.
     pub(crate) fn function(&mut self, name: &str, code: &[u32]) {
         self.text(name, elf::STT_FUNC, code);
     }
@@ -146,7 +146,7 @@ impl SharedBuilder {
         self.parts[text - FIRST_PART].data.extend(words.iter().flat_map(|word| word.to_le_bytes()));
     }
 
-    /// Adds a mapping symbol, `$x` or `$d`, behind what is in `.text`.
+    /// Adds a mapping symbol, `$x` or `$d`, at the end of `.text`.
     pub(crate) fn mark(&mut self, name: &str) {
         self.text(name, elf::STT_NOTYPE, &[]);
     }
@@ -162,7 +162,7 @@ impl SharedBuilder {
         self.symbols.push(symbol(name, elf::STB_GLOBAL, elf::STT_NOTYPE));
     }
 
-    /// Exports the name of a place.
+    /// Exports a symbol for a place.
     pub(crate) fn export(&mut self, name: &str, section: &str, value: u64) {
         let section = self.id(section);
         self.dynamic_symbols.push(Name { section, value, ..symbol(name, elf::STB_GLOBAL, elf::STT_NOTYPE) });
@@ -178,12 +178,12 @@ impl SharedBuilder {
         self.tags.push([tag.into(), value]);
     }
 
-    /// Leaves an entry out of `PT_DYNAMIC` that is in it otherwise.
+    /// Omits an entry from `PT_DYNAMIC`.
     pub(crate) fn without(&mut self, tag: u32) {
         self.left_out.push(tag);
     }
 
-    /// The file.
+    /// Returns the file.
     pub(crate) fn build(&self) -> Vec<u8> {
         let mut parts = self.tables();
         let count = parts.len() + 3;
@@ -225,7 +225,7 @@ impl SharedBuilder {
         file
     }
 
-    /// The null section, the tables for the kernel linker, and the parts.
+    /// Returns the null section, the tables for the kernel linker, and the parts.
     fn tables(&self) -> Vec<Part> {
         let mut dynsym = self.symbol_table(&self.dynamic_symbols, 3);
         dynsym = Part {
@@ -236,7 +236,7 @@ impl SharedBuilder {
             ..dynsym
         };
         let count = self.dynamic_symbols.len() as u32 + 1;
-        // One bucket, and a chain that goes through all symbols.
+        // One bucket, and a chain through all symbols.
         let mut hash = vec![1, self.hashed.map_or(count, |hashed| hashed as u32), u32::from(count > 1)];
         hash.extend((0..count).map(|index| if index + 1 < count && index > 0 { index + 1 } else { 0 }));
         let hash = hash.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -254,7 +254,7 @@ impl SharedBuilder {
         parts
     }
 
-    /// `.dynamic`.
+    /// Returns `.dynamic`.
     fn dynamic_part(&self) -> Part {
         let mut tags = vec![
             [elf::DT_HASH.into(), HASH],
@@ -270,7 +270,7 @@ impl SharedBuilder {
         part(".dynamic", elf::SHT_DYNAMIC, elf::SHF_ALLOC | elf::SHF_WRITE, DYNAMIC, data)
     }
 
-    /// A symbol table whose strings are in section `link`.
+    /// Returns a symbol table whose strings are in section `link`.
     fn symbol_table(&self, symbols: &[Name], link: u64) -> Part {
         let mut data = vec![0; 24];
         let mut strings = vec![0];
@@ -285,8 +285,7 @@ impl SharedBuilder {
         Part { link, entry: 24, ..part(".symtab", elf::SHT_SYMTAB, 0, 0, data) }
     }
 
-    /// The number of the section of that name; `.text` is made when it is first
-    /// asked for.
+    /// Returns the number of the section of that name. Creates `.text` on first use.
     fn id(&mut self, name: &str) -> usize {
         if let Some(index) = self.parts.iter().position(|part| part.name == name) {
             return index + FIRST_PART;
@@ -305,7 +304,7 @@ impl SharedBuilder {
     }
 }
 
-/// An undefined symbol.
+/// Returns an undefined symbol.
 fn symbol(name: &str, bind: u8, kind: u8) -> Name {
     Name { name: name.to_owned(), info: bind << 4 | kind, section: 0, value: 0, size: 0 }
 }
@@ -314,7 +313,7 @@ fn part(name: &str, kind: u32, flags: u32, address: u64, data: Vec<u8>) -> Part 
     Part { name: name.to_owned(), kind, flags, address, data, ..Part::default() }
 }
 
-/// The string table that goes with `symbols`.
+/// Returns the string table for `symbols`.
 fn strings(symbols: &[Name]) -> Vec<u8> {
     let mut strings = vec![0];
     for symbol in symbols {
@@ -323,7 +322,7 @@ fn strings(symbols: &[Name]) -> Vec<u8> {
     strings
 }
 
-/// Where in `strings` the new one is.
+/// Appends a string to `strings`. Returns its offset.
 fn add_string(strings: &mut Vec<u8>, string: &str) -> u64 {
     let offset = strings.len() as u64;
     strings.extend(string.as_bytes());
@@ -331,7 +330,7 @@ fn add_string(strings: &mut Vec<u8>, string: &str) -> u64 {
     offset
 }
 
-/// A section header: name, type, flags, address, offset, size.
+/// Returns a section header. The entry is name, type, flags, address, offset, size.
 fn section_header(entry: [u64; 6], link: u64, entry_size: u64) -> Vec<u8> {
     let [name, kind, flags, address, offset, size] = entry;
     words(&[name | kind << 32, flags, address, offset, size, link, 8, entry_size])
@@ -345,7 +344,7 @@ fn halves(values: &[u16]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// Puts bytes into a file that may not be long enough yet.
+/// Writes bytes into a file, extending it if necessary.
 fn write(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     let offset = offset as usize;
     file.resize(file.len().max(offset + bytes.len()), 0);

@@ -1,15 +1,14 @@
-//! The dynamic table of a shared object: what `parse_dynamic` of
-//! `sys/kern/link_elf.c` reads.
+//! The dynamic table of a shared object, as `parse_dynamic` of `sys/kern/link_elf.c` reads it.
 
 use object::elf;
 
 use crate::module::{Module, Section};
 use crate::violation::Violation;
 
-/// Packed relative relocations; as in `sys/elf_common.h`.
+/// The tag of packed relative relocations, as in `sys/elf_common.h`.
 const DT_RELR: u32 = 36;
 
-/// Entries of `PT_DYNAMIC` that ask for what the kernel linker does not do.
+/// Entries of `PT_DYNAMIC` for features that the kernel linker does not have.
 const UNKNOWN: [(u32, &str); 9] = [
     (elf::DT_NEEDED, "DT_NEEDED: a module says in its metadata what it depends on"),
     (elf::DT_TEXTREL, "DT_TEXTREL: code cannot be relocated"),
@@ -22,14 +21,14 @@ const UNKNOWN: [(u32, &str); 9] = [
     (elf::DT_PREINIT_ARRAY, "DT_PREINIT_ARRAY: the kernel does not call it"),
 ];
 
-/// Tables that the kernel linker finds by `PT_DYNAMIC`, and their sections' type.
+/// The tables that the kernel linker finds by `PT_DYNAMIC`, with the types of their sections.
 const TABLES: [(u32, &str, u32); 3] = [
     (elf::DT_HASH, "DT_HASH", elf::SHT_HASH),
     (elf::DT_SYMTAB, "DT_SYMTAB", elf::SHT_DYNSYM),
     (elf::DT_STRTAB, "DT_STRTAB", elf::SHT_STRTAB),
 ];
 
-/// Checks what `PT_DYNAMIC` says.
+/// Checks the entries of `PT_DYNAMIC`.
 pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut wrong = |message: String| violations.push(Violation::in_part("PT_DYNAMIC", 0, message));
@@ -65,18 +64,18 @@ pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
     violations
 }
 
-/// The value of a dynamic entry.
+/// Returns the value of a dynamic entry.
 fn value(module: &Module<'_>, tag: u32) -> Option<u64> {
     module.dynamic.iter().find(|entry| entry.tag == u64::from(tag)).map(|entry| entry.value)
 }
 
-/// How many symbols a hash table has: its second word.
+/// Returns the number of symbols in a hash table: its second word.
 fn chains(section: &Section<'_>) -> Option<u64> {
     let word = section.data.get(4..8)?;
     Some(u32::from_le_bytes(word.try_into().ok()?).into())
 }
 
-/// Address and size of each table of relocations that the kernel linker applies.
+/// Returns the address and size of each relocation table that the kernel linker applies.
 fn relocated(module: &Module<'_>) -> Vec<(u64, u64)> {
     let tables = [(elf::DT_RELA, elf::DT_RELASZ), (elf::DT_JMPREL, elf::DT_PLTRELSZ)];
     let mut tables: Vec<_> = tables
@@ -88,7 +87,7 @@ fn relocated(module: &Module<'_>) -> Vec<(u64, u64)> {
     tables
 }
 
-/// Address and size of each table of relocations that the other checks know.
+/// Returns the address and size of each relocation table that the other checks know.
 fn relocations(module: &Module<'_>) -> Vec<(u64, u64)> {
     let mut tables: Vec<_> = module
         .loaded()

@@ -1,5 +1,5 @@
-//! Relocations of a shared object: what `elf_reloc_internal` of
-//! `sys/arm64/arm64/elf_machdep.c` and `elf_lookup` of `sys/kern/link_elf.c` do.
+//! Relocations of a shared object, as `elf_reloc_internal` of `sys/arm64/arm64/elf_machdep.c` and
+//! `elf_lookup` of `sys/kern/link_elf.c` process them.
 
 use object::elf;
 
@@ -7,8 +7,8 @@ use crate::module::{Module, Relocation, Section};
 use crate::relocations::{against, check_each};
 use crate::violation::Violation;
 
-/// The types that a module is made of. The kernel linker also knows
-/// `R_AARCH64_IRELATIVE`, which calls into a module before it is linked.
+/// The types that a module may have. The kernel linker also knows `R_AARCH64_IRELATIVE`, which
+/// calls into a module before it is linked.
 const KNOWN: [u32; 5] = [
     elf::R_AARCH64_NONE,
     elf::R_AARCH64_ABS64,
@@ -17,7 +17,7 @@ const KNOWN: [u32; 5] = [
     elf::R_AARCH64_RELATIVE,
 ];
 
-/// What each of them writes: a pointer.
+/// The number of bytes that each of them writes: a pointer.
 const WIDTH: u64 = 8;
 
 /// Checks all relocations.
@@ -25,7 +25,7 @@ pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
     check_each(module, module.sections.iter().enumerate(), wrong)
 }
 
-/// What is wrong with one relocation.
+/// Returns the fault of a relocation, if it has one.
 fn wrong(module: &Module<'_>, section: &Section<'_>, relocation: &Relocation) -> Option<String> {
     let kind = relocation.kind;
     if !KNOWN.contains(&kind) {
@@ -50,7 +50,8 @@ fn wrong(module: &Module<'_>, section: &Section<'_>, relocation: &Relocation) ->
     against(&module.dynamic_symbols, relocation, &name(kind))
 }
 
-/// The name of a relocation type, as far as a linker leaves it in a shared object.
+/// Returns the name of a relocation type that a linker leaves in a shared object, or the number of
+/// any other.
 fn name(kind: u32) -> String {
     let name = match kind {
         elf::R_AARCH64_NONE => "NONE",
@@ -78,7 +79,7 @@ mod tests {
     use crate::shared_builder::{DATA, SharedBuilder, TEXT};
     use crate::violation;
 
-    /// The messages for a module with one more relocation.
+    /// Returns the messages for a module with one more relocation.
     fn messages(address: u64, kind: u32, symbol: u32) -> Vec<String> {
         let mut elf = SharedBuilder::module();
         elf.undefined("free");

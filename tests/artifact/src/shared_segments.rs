@@ -1,16 +1,16 @@
-//! The segments of a shared object: what `link_elf_load_file` and `preload_protect` of
-//! `sys/kern/link_elf.c` load and protect.
+//! The segments of a shared object, as `link_elf_load_file` and `preload_protect` of
+//! `sys/kern/link_elf.c` load and protect them.
 
 use object::elf;
 
 use crate::module::Module;
 use crate::violation::Violation;
 
-/// How many segments the kernel linker loads.
+/// The number of segments that the kernel linker loads.
 const MAXSEGS: usize = 4;
 
-/// The size of a page: what the kernel linker reads of the file before it knows
-/// more of it, and what it protects memory by.
+/// The size of a page. The kernel linker reads one page of the file at first, and protects memory
+/// by pages.
 const PAGE: u64 = 4096;
 
 /// The size of a program header, `sizeof(Elf64_Phdr)`.
@@ -47,7 +47,7 @@ pub(crate) fn check(module: &Module<'_>) -> Vec<Violation> {
             continue;
         }
         if end_of_last.is_none() && (segment.offset, segment.address) != (0, 0) {
-            // Tables are looked for by address, and the header at the beginning.
+            // The kernel linker finds tables by address, and the header at the beginning.
             wrong(index, "the first PT_LOAD segment is not from the beginning of the file to 0".to_owned());
         }
         if end_of_last.is_some_and(|end| segment.address & !(PAGE - 1) < end) {
@@ -85,7 +85,7 @@ mod tests {
         violation::messages(&elf.build(), check)
     }
 
-    /// The messages for a module with one program header changed, or one more.
+    /// Returns the messages for a module with one program header changed or added.
     fn with_segment(index: usize, segment: Segment) -> Vec<String> {
         let mut elf = SharedBuilder::module();
         match elf.segments.get_mut(index) {

@@ -1,20 +1,20 @@
-//! How much memory a module takes.
+//! The memory use of a module.
 
 use object::elf;
 
 use crate::module::Module;
 
-/// The bytes of the sections that the kernel gives memory to, by kind, without
-/// the padding between them.
+/// The sizes in bytes of the sections that the kernel gives memory to, by kind, without the padding
+/// between them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// Code.
     pub text: u64,
-    /// Data that is only read.
+    /// Read-only data.
     pub rodata: u64,
-    /// Data that is written.
+    /// Writable data.
     pub data: u64,
-    /// Data that begins as zeros.
+    /// Zero-initialised data.
     pub bss: u64,
 }
 

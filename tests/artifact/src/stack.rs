@@ -1,4 +1,4 @@
-//! Stack frames: how large they are, and that nothing is kept below them.
+//! Stack frames: their sizes, and accesses below them.
 
 use crate::function::Function;
 use crate::module::Module;
@@ -10,19 +10,19 @@ use crate::violation::Violation;
 /// The stack frame of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// How far the stack pointer goes down: saved registers, locals and arguments
-    /// for others, without what a call pushes.
+    /// The depth of the stack pointer: saved registers, locals and arguments for callees, without
+    /// the return address that a call pushes.
     pub bytes: u64,
-    /// The function.
+    /// The name of the function.
     pub function: String,
-    /// The section it is in.
+    /// The name of its section.
     pub section: String,
     /// Its offset in the section.
     pub offset: u64,
 }
 
-/// Measures the frame of every function, and checks that it is not over
-/// `max_frame`, that it is of one size, and that nothing below it is accessed.
+/// Measures the frame of every function. Checks that it is not over `max_frame`, that its size is
+/// fixed, and that no access goes below it.
 pub(crate) fn check(
     module: &Module<'_>,
     functions: &[Function<'_>],
@@ -83,7 +83,7 @@ mod tests {
         (frames, violations.into_iter().map(|violation| violation.message).collect())
     }
 
-    /// push %rbp; mov %rsp,%rbp; sub $locals,%rsp; leave; ret
+    /// Returns the code push %rbp; mov %rsp,%rbp; sub $locals,%rsp; leave; ret.
     fn framed(locals: u32) -> Vec<u8> {
         let mut code = vec![0x55, 0x48, 0x89, 0xe5, 0x48, 0x81, 0xec];
         code.extend(locals.to_le_bytes());

@@ -1,14 +1,13 @@
 //! The stack depth at every instruction of a function.
 //!
-//! A compiler keeps the depth at each instruction the same on whichever path it is
-//! reached, so one walk over the paths finds it. Two things do not show in the
-//! code:
+//! A compiler keeps the depth at each instruction the same on all paths to it, so one walk over the
+//! paths finds it. Two things do not show in the code:
 //!
-//! - A call that never returns has no path to the instruction behind it. Jumps
-//!   are followed before calls are passed; where a path that passed a call
-//!   disagrees with one that did not, that call does not return.
-//! - What only a jump through a table reaches begins with the depth at such a
-//!   jump, the deepest if there are several.
+//! - A call that never returns has no path to the instruction behind it. Jumps are followed before
+//!   calls are passed. If a path that passed a call disagrees with one that did not, that call does
+//!   not return.
+//! - Code that only a jump through a table reaches begins with the depth at such a jump, the
+//!   deepest if there are several.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -17,17 +16,16 @@ use iced_x86::{FlowControl, InstructionInfoFactory, Mnemonic};
 use crate::function::{Function, is_padding};
 use crate::stack_step::Depth;
 
-/// What a walk over a function has found.
+/// The result of a walk over a function.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
-    /// The depth before each instruction; none for padding.
+    /// The depth before each instruction. None for padding.
     pub(crate) depths: Vec<Option<Depth>>,
     /// The deepest the stack gets.
     pub(crate) deepest: i64,
-    /// The instructions that change the stack pointer by what is only known at
-    /// run time.
+    /// The instructions that set the stack pointer to a value known only at run time.
     pub(crate) dynamic: Vec<usize>,
-    /// The instructions that are reached with two depths, and these.
+    /// The instructions that are reached with two depths, and these depths.
     pub(crate) uneven: Vec<(usize, i64, i64)>,
 }
 
@@ -36,22 +34,22 @@ pub(crate) struct Flow {
 struct Visit {
     index: usize,
     depth: Depth,
-    /// The call that the path passed last.
+    /// The last call that the path passed.
     passed: Option<usize>,
 }
 
-/// One walk.
+/// A walk over a function.
 struct Walk<'a, 'b> {
     function: &'a Function<'b>,
     factory: InstructionInfoFactory,
-    /// Calls that do not return.
+    /// The calls that do not return.
     final_calls: &'a HashSet<usize>,
     flow: Flow,
-    /// For each instruction, the call that its path passed last.
+    /// The last call on the path to each instruction.
     passed: Vec<Option<usize>>,
-    /// What is behind a call, by the call.
+    /// The visits behind calls, by the call.
     behind_calls: BTreeMap<usize, Visit>,
-    /// The depths at jumps to where the code does not say.
+    /// The depths at jumps to targets that the code does not show.
     table_jumps: Vec<Depth>,
 }
 
@@ -80,12 +78,12 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
     }
 
-    /// Visits everything, or finds a call that does not return.
+    /// Visits everything. Fails with a call that does not return, if it finds one.
     fn run(mut self) -> Result<Flow, usize> {
         self.follow(Visit { index: 0, depth: Depth::default(), passed: None })?;
         loop {
             if let Some((_, visit)) = self.behind_calls.pop_first() {
-                // Reached otherwise meanwhile: that path is the surer one.
+                // The instruction was reached on another path meanwhile, which is more reliable.
                 if self.flow.depths.get(visit.index).is_some_and(Option::is_none) {
                     self.follow(visit)?;
                 }
@@ -98,13 +96,14 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
     }
 
-    /// The first instruction that no path has reached and that is not padding.
+    /// Returns the first instruction that no path has reached and that is not padding.
     fn unreached(&self) -> Option<usize> {
         let mut reached = self.flow.depths.iter().zip(&self.function.instructions);
         reached.position(|(depth, instruction)| depth.is_none() && !is_padding(instruction))
     }
 
-    /// The depth for what only a jump through a table reaches, or nothing at all.
+    /// Returns the depth for code that is reached only by a jump through a table, or by no path at
+    /// all.
     fn guess(&self) -> Depth {
         let deepest = |depths: &mut dyn Iterator<Item = Depth>| depths.max_by_key(|depth| depth.stack);
         deepest(&mut self.table_jumps.iter().copied())
@@ -130,7 +129,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         Ok(())
     }
 
-    /// Compares the depth of an instruction on a second path with that on the first.
+    /// Compares the depth of an instruction on a second path with the depth on the first.
     fn compare(&mut self, known: Depth, visit: Visit) -> Result<(), usize> {
         if known.stack == visit.depth.stack {
             return Ok(());
@@ -165,7 +164,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             FlowControl::ConditionalBranch => pending.extend([Some(next), jump].into_iter().flatten()),
             FlowControl::UnconditionalBranch => pending.extend(jump),
             FlowControl::IndirectBranch => self.table_jumps.push(after),
-            // `syscall` and its like come back at once.
+            // Instructions such as `syscall` return at once.
             FlowControl::Call | FlowControl::IndirectCall if instruction.mnemonic() != Mnemonic::Call => {
                 pending.push(next);
             }
@@ -198,7 +197,8 @@ mod tests {
 
     #[test]
     fn an_epilogue_in_the_middle_does_not_end_the_frame() {
-        // sub $64,%rsp; test %edi,%edi; jne 1f; add $64,%rsp; ret; 1: push %rax; pop %rax; add $64,%rsp; ret
+        // sub $64,%rsp; test %edi,%edi; jne 1f; add $64,%rsp; ret;
+        // 1: push %rax; pop %rax; add $64,%rsp; ret
         let code = [
             0x48, 0x83, 0xec, 0x40, 0x85, 0xff, 0x75, 0x05, 0x48, 0x83, 0xc4, 0x40, 0xc3, 0x50, 0x58, 0x48,
             0x83, 0xc4, 0x40, 0xc3,
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_call_that_does_not_return_is_recognised() {
         // f: test %edi,%edi; jne 1f; ret (shallow) … 1: sub $40,%rsp; call panic; then
-        // 2: ret, which is at depth 0 and which a jump before the sub reaches too.
+        // 2: ret, at depth 0, which a jump before the sub reaches, too.
         let mut code = vec![0x85, 0xff, 0x74, 0x09]; // test; je 2f
         code.extend([0x48, 0x83, 0xec, 0x28]); // sub $40,%rsp
         code.extend(CALL);
@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn a_deeper_path_is_not_taken_for_the_table_s() {
-        // test; je 1f; sub $24,%rsp; jmp *(%rdi); 1: sub $64,%rsp; add $64,%rsp; ret; add $24,%rsp; ret
+        // test; je 1f; sub $24,%rsp; jmp *(%rdi); 1: sub $64,%rsp; add $64,%rsp; ret;
+        // add $24,%rsp; ret
         let code = [
             0x85, 0xff, 0x74, 0x06, 0x48, 0x83, 0xec, 0x18, 0xff, 0x27, 0x48, 0x83, 0xec, 0x40, 0x48, 0x83,
             0xc4, 0x40, 0xc3, 0x48, 0x83, 0xc4, 0x18, 0xc3,

@@ -1,13 +1,11 @@
-//! What one instruction does to the stack pointer.
+//! The effect of one instruction on the stack pointer.
 
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
-/// The largest alignment that a function may give its stack: what a caller
-/// keeps to anyway.
+/// The largest alignment that a function may give its stack. Callers keep to it anyway.
 const ALIGNMENT: i64 = 16;
 
-/// The stack pointer before an instruction, in bytes below where it was when the
-/// function was entered.
+/// The stack pointer before an instruction, in bytes below its value at function entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Depth {
     /// The depth of `%rsp`.
@@ -16,12 +14,12 @@ pub(crate) struct Depth {
     pub(crate) frame: Option<i64>,
 }
 
-/// The stack pointer is set to what is known at run time only.
+/// An error: the stack pointer is set to a value known only at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dynamic;
 
 impl Depth {
-    /// The depth after `instruction`. A call comes back with the stack as it was.
+    /// Returns the depth after `instruction`. A call returns with the stack unchanged.
     pub(crate) fn after(
         mut self,
         factory: &mut InstructionInfoFactory,
@@ -41,7 +39,7 @@ impl Depth {
                 self.stack += match instruction.mnemonic() {
                     Mnemonic::Add => -by,
                     Mnemonic::Sub => by,
-                    // The stack was aligned to a word already.
+                    // The stack is aligned to a word already.
                     _ if (-ALIGNMENT..0).contains(&by) => (-by - 8).max(0),
                     _ => return Err(Dynamic),
                 };
@@ -79,7 +77,7 @@ impl Depth {
         Ok(self)
     }
 
-    /// The depth that a `mov` or `lea` gives its destination, if it is one.
+    /// Returns the depth that a `mov` or `lea` gives its destination, if it points to the stack.
     fn pointed_to(&self, instruction: &Instruction) -> Option<i64> {
         let (base, displacement) = match instruction.op1_kind() {
             OpKind::Register => (instruction.op1_register(), 0),
@@ -94,7 +92,7 @@ impl Depth {
         Some(self.of(base)? - displacement)
     }
 
-    /// The depth of a register, if it points to the stack.
+    /// Returns the depth of a register, if it points to the stack.
     fn of(&self, register: Register) -> Option<i64> {
         match register {
             Register::RSP => Some(self.stack),
@@ -103,8 +101,8 @@ impl Depth {
         }
     }
 
-    /// Whether `instruction` reads or writes memory below the stack pointer, where
-    /// an interrupt writes.
+    /// Returns whether `instruction` accesses memory below the stack pointer, which an interrupt
+    /// overwrites.
     pub(crate) fn is_below(&self, instruction: &Instruction) -> bool {
         let accesses = !matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop)
             && instruction.op_kinds().any(|kind| kind == OpKind::Memory);
@@ -122,7 +120,7 @@ impl Depth {
     }
 }
 
-/// The immediate second operand.
+/// Returns the second operand, if it is an immediate.
 fn immediate(instruction: &Instruction) -> Option<i64> {
     instruction.try_immediate(1).ok().map(u64::cast_signed)
 }

@@ -1,4 +1,4 @@
-//! Undefined symbols against the allow-list, both ways.
+//! The undefined symbols, compared with the allow-list both ways.
 
 use object::elf;
 
@@ -9,8 +9,8 @@ use crate::violation::{Place, Violation};
 /// The size of a symbol table entry, `sizeof(Elf64_Sym)`.
 const ENTRY: u64 = 24;
 
-/// Checks that the undefined symbols of `module` are those of `allow`, no more and
-/// no fewer, and that none of them is one of the Rust runtime.
+/// Checks that the undefined symbols of `module` are exactly those of `allow`, and that none
+/// belongs to the Rust runtime.
 pub(crate) fn check(module: &Module<'_>, allow: &AllowList<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut undefined = Vec::new();
@@ -74,12 +74,12 @@ fn list(allow: &AllowList<'_>, undefined: &[&str]) -> Vec<Violation> {
     violations
 }
 
-/// A violation at a symbol's own entry of a symbol table.
+/// Creates a violation at a symbol's own entry of a symbol table.
 pub(crate) fn entry(table: &str, index: usize, name: &str, message: impl Into<String>) -> Violation {
     Violation::in_part(table, index as u64 * ENTRY, message).about(name)
 }
 
-/// The first place that is relocated against a symbol, loaded sections first.
+/// Returns the first place that is relocated against a symbol, in a loaded section.
 fn first_use(module: &Module<'_>, symbol: usize) -> Option<(usize, u64)> {
     module.loaded().find_map(|(index, section)| {
         let mut relocations = section.relocations.iter();
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::elf_builder::ElfBuilder;
 
-    /// The lines for a module whose only function calls each of `called`.
+    /// Returns the lines for a module whose only function calls each of `called`.
     fn lines(called: &[&str], allow: &str) -> Vec<String> {
         let mut elf = ElfBuilder::module();
         elf.function("f", [0xe8, 0, 0, 0, 0].repeat(called.len()));

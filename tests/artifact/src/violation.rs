@@ -1,17 +1,17 @@
-//! One thing that is wrong, and where.
+//! A single violation and its place.
 
 use std::path::Path;
 
 use crate::module::Module;
 
-/// Where a violation is.
+/// The place of a violation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// An offset in a section, or in a part of the file that is named like one.
     Offset {
         /// The section's name.
         section: String,
-        /// Bytes from its beginning.
+        /// The offset from its beginning in bytes.
         offset: u64,
     },
     /// A line of the allow-list, counted from one.
@@ -21,20 +21,20 @@ pub enum Place {
     },
 }
 
-/// One violation: a line of the report.
+/// A violation: one line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Where it is.
+    /// The place.
     pub place: Place,
-    /// The symbol it is in or about, if one is known.
+    /// The symbol that contains it or that it concerns, if known.
     pub symbol: Option<String>,
-    /// What is wrong.
+    /// The description.
     pub message: String,
 }
 
 impl Violation {
-    /// A violation at an offset of section `index` of `module`, in whichever
-    /// symbol covers it.
+    /// Creates a violation at an offset of section `index` of `module`, in the symbol that covers
+    /// the offset.
     pub fn at(module: &Module<'_>, index: usize, offset: u64, message: impl Into<String>) -> Self {
         let symbol = module.symbol_at(index, offset).map(|symbol| symbol.name.to_owned());
         Self {
@@ -44,7 +44,7 @@ impl Violation {
         }
     }
 
-    /// A violation in a part of the file that is not a section, such as its header.
+    /// Creates a violation in a part of the file that is not a section, such as its header.
     pub fn in_part(part: &str, offset: u64, message: impl Into<String>) -> Self {
         Self {
             place: Place::Offset { section: part.to_owned(), offset },
@@ -53,13 +53,13 @@ impl Violation {
         }
     }
 
-    /// The same violation, about `symbol`.
+    /// Sets the symbol of the violation.
     pub fn about(mut self, symbol: &str) -> Self {
         self.symbol = Some(symbol.to_owned());
         self
     }
 
-    /// The line that reports it: `file: section+offset (symbol): message`.
+    /// Returns the line that reports it: `file: section+offset (symbol): message`.
     pub fn line(&self, file: &Path, allow: &Path) -> String {
         let symbol = self.symbol.as_deref().unwrap_or("-");
         let message = &self.message;
@@ -74,7 +74,7 @@ impl Violation {
     }
 }
 
-/// The messages of what `check` finds in the module that `file` is.
+/// Returns the messages of the violations that `check` finds in the module in `file`.
 #[cfg(test)]
 pub(crate) fn messages(file: &[u8], check: impl Fn(&Module<'_>) -> Vec<Violation>) -> Vec<String> {
     check(&Module::parse(file).unwrap()).into_iter().map(|violation| violation.message).collect()

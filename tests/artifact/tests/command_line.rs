@@ -28,7 +28,7 @@ fn check(module: &[u8], allow: &str, options: &[&str]) -> Output {
         .expect("run")
 }
 
-/// A module whose function takes 40 bytes of stack and calls `free`.
+/// Returns a module whose function takes 40 bytes of stack and calls `free`.
 fn module() -> ElfBuilder {
     let mut elf = ElfBuilder::module();
     let code = [0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x20, 0xe8, 0, 0, 0, 0, 0xc9, 0xc3];

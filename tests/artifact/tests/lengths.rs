@@ -1,5 +1,5 @@
-//! What the module knows of the lengths of amd64's instructions, compared with a disassembler: over all code of this
-//! program, and in random bytes.
+//! The module's lengths of amd64 instructions, compared with a disassembler: over all code of this
+//! program, and over random bytes.
 
 use iced_x86::{Decoder, DecoderOptions};
 use object::{Object, ObjectSection, SectionKind};
@@ -9,13 +9,14 @@ mod amd64_length;
 
 use amd64_length::instruction_len;
 
-/// What the disassembler says of the length; `None` for what is no instruction.
+/// Returns the length according to the disassembler, or `None` for an invalid instruction.
 fn expected(code: &[u8]) -> Option<usize> {
     let instruction = Decoder::new(64, code, DecoderOptions::NONE).decode();
     (!instruction.is_invalid()).then(|| instruction.len())
 }
 
-/// Whether an instruction is of those that the kernel has none of: VEX, EVEX, XOP and 3DNow!.
+/// Returns whether an instruction is of a kind that the kernel does not use: VEX, EVEX, XOP and
+/// 3DNow!.
 fn is_foreign(code: &[u8]) -> bool {
     let mut rest = code;
     while let [0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3, next @ ..] = rest {
@@ -57,7 +58,8 @@ fn random_bytes_are_as_long_as_the_disassembler_says() {
     let mut compared = 0;
     for _ in 0..1_000_000 {
         let code = [next().to_le_bytes(), next().to_le_bytes()].concat();
-        // A LOCK prefix that is not allowed, and other things that a compiler does not make, it may take for instructions.
+        // The module may accept invalid code that no compiler emits, such as a forbidden LOCK
+        // prefix.
         if let (Some(len), Some(is)) = (expected(&code), instruction_len(&code))
             && !is_foreign(&code)
         {

@@ -1,4 +1,5 @@
-//! The manual page says all that the module prints, can be set to, and tells dtrace(1), and nothing that it does not.
+//! The manual page documents exactly the messages, settings and dtrace(1) probes that the module
+//! has.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,15 +10,15 @@ use ktrace_engine::{
 };
 use ktrace_format::Kind;
 
-/// What begins each line of `kernel::log::print`.
+/// The beginning of each line of `kernel::log::print`.
 const PREFIX: &str = "ktrace_rs: ";
 
-/// What begins the name of each sysctl.
+/// The beginning of each sysctl's name.
 const TREE: &str = "kern.ktrace_rs.";
 
 #[test]
 fn diagnostics_are_those_of_the_module() {
-    // \& is nothing: it keeps mandoc(1) from asking for a macro instead of a word.
+    // \& is empty. It keeps mandoc(1) from taking a word for a macro.
     let diagnostics = section("DIAGNOSTICS").replace("\\&", "");
     let items: Vec<_> =
         diagnostics.lines().filter_map(|line| line.strip_prefix(".It \"")?.strip_suffix('"')).collect();
@@ -37,7 +38,7 @@ fn a_load_is_refused_with_the_errno_of_the_page() {
     let diagnostics = section("DIAGNOSTICS").replace("\\&", "");
     let refused = between(&diagnostics, "\nA refused load", "\n.El");
     let printed = printed(&top().join("kmod/src"));
-    // Lines of the page that share what is said of them.
+    // Items of the page that share a description.
     let mut items = Vec::new();
     let mut told = 0;
     for line in refused.lines() {
@@ -46,7 +47,7 @@ fn a_load_is_refused_with_the_errno_of_the_page() {
         } else if let Some(errno) = line.strip_prefix(".Pq Er ") {
             for item in items.drain(..) {
                 let (.., of_module) = printed.iter().find(|(message, _)| is_one(item, message)).unwrap();
-                // What starting a process fails with is the kernel's.
+                // The errno of a failed process start is the kernel's.
                 assert_eq!(errno, of_module.unwrap_or("ENOMEM , Er EAGAIN"), "{item}");
                 told += 1;
             }
@@ -59,7 +60,7 @@ fn a_load_is_refused_with_the_errno_of_the_page() {
 #[test]
 fn sysctls_are_those_of_the_module() {
     let source = fs::read_to_string(top().join("kmod/src/sysctls.rs")).unwrap();
-    // The names in a table, or in calls, which they are the second argument of.
+    // The names in a table, or in calls that have them as their second argument.
     let table = |name: &str| {
         let table = between(&source, &format!("static {name}: ["), "\n];");
         literals(table, "name: c").collect::<Vec<_>>()
@@ -135,7 +136,7 @@ fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// What the page has below this heading.
+/// Returns the text of the page below this heading.
 fn section(name: &str) -> String {
     let page = fs::read_to_string(top().join("share/man/man4/ktrace_rs.4")).unwrap();
     between(&page, &format!("\n.Sh {name}\n"), "\n.Sh ").to_owned()
@@ -146,7 +147,7 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
     behind.split_once(end).unwrap_or_else(|| panic!("there is no {end:?}")).0
 }
 
-/// The variables that a part of the page has items for.
+/// Returns the variables for which a part of the page has items.
 fn variables(page: &str) -> Vec<String> {
     let names = page.lines().filter_map(|line| line.strip_prefix(".It Va ")?.strip_prefix(TREE));
     sorted(names.map(str::to_owned).collect())
@@ -157,7 +158,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-/// The formats of all lines that the sources in `folder` print, as they get to dmesg(8).
+/// Returns the formats of all lines that the sources in `folder` print, as they appear in dmesg(8).
 fn messages(folder: &Path) -> Vec<String> {
     let mut messages: Vec<_> = printed(folder).into_iter().map(|(message, _)| message).collect();
     for path in sources(folder) {
@@ -168,7 +169,8 @@ fn messages(folder: &Path) -> Vec<String> {
     messages
 }
 
-/// What the module prints, and the errno that it fails with behind that, if it names one.
+/// Returns the messages that the module prints. Each comes with the errno that the source names
+/// behind it, if any.
 fn printed(folder: &Path) -> Vec<(String, Option<&'static str>)> {
     const CALL: &str = "log::print(format_args!(";
     let mut printed = Vec::new();
@@ -184,7 +186,7 @@ fn printed(folder: &Path) -> Vec<(String, Option<&'static str>)> {
     printed
 }
 
-/// All but what only test modules have.
+/// Returns all sources except those of test modules.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -198,16 +200,17 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The literals right behind each `call`. None of them has a quotation mark inside.
+/// Returns the literals directly behind each `call`. None of them contains a quotation mark.
 fn literals<'a>(text: &'a str, call: &'a str) -> impl Iterator<Item = String> + 'a {
     text.split(call).skip(1).filter_map(|behind| {
         let (literal, _) = behind.trim_start().strip_prefix('"')?.split_once('"')?;
-        // A backslash at the end of a line, and the blanks that the next one begins with, go.
+        // Removes a backslash at the end of a line, and the blanks at the beginning of the next.
         Some(literal.split("\\\n").map(str::trim_start).collect())
     })
 }
 
-/// Whether a line of the page has all of a format but what `{}`, `%d` and `%s` stand for.
+/// Returns whether a line of the page has all of a format, apart from the arguments for `{}`, `%d`
+/// and `%s`.
 fn is_one(item: &str, format: &str) -> bool {
     let format = format.replace("%d", "{}").replace("%s", "{}");
     let mut pieces = format.split('{').map(|piece| piece.split_once('}').map_or(piece, |(_, text)| text));

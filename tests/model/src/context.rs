@@ -1,5 +1,6 @@
-//! What the running task may do, checked as a debug kernel checks it: under a mutex nothing sleeps, no
-//! memory is allocated or freed, and no lock is taken but a stream mutex under a queue mutex.
+//! The context of the running task, checked as a debug kernel checks it. Under a mutex, a task does
+//! not sleep, allocate or free memory, or take a lock. The exception is a stream mutex under a
+//! queue mutex.
 
 use std::alloc::Layout;
 use std::cell::Cell;
@@ -8,20 +9,20 @@ use std::thread::panicking;
 
 use ktrace_engine::SEGMENT_LEN;
 
-/// The mutex that another one may be taken under, and that one.
+/// The only permitted nesting of mutexes: the outer one, and the inner one.
 const QUEUE: &CStr = c"ktrace_rs queue";
 const STREAM: &CStr = c"ktrace_rs stream";
 
 thread_local! {
     /// The mutex that the running task has taken last.
     static MUTEX: Cell<Option<&'static CStr>> = const { Cell::new(None) };
-    /// Found by the allocator, which cannot panic.
+    /// The number of forbidden uses of memory. The allocator counts them, because it cannot panic.
     static MEMORY_USES: Cell<u32> = const { Cell::new(0) };
     static SEGMENTS: Cell<usize> = const { Cell::new(0) };
     static MOST_SEGMENTS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The mutex that was held before, held again on drop.
+/// The mutex that was held before, restored on drop.
 struct Held(Option<&'static CStr>);
 
 impl Held {
@@ -36,7 +37,7 @@ impl Drop for Held {
     }
 }
 
-/// Runs `critical` as what a mutex guards.
+/// Runs `critical` in the context of a mutex.
 pub(crate) fn with_mutex<R>(name: &'static CStr, critical: impl FnOnce() -> R) -> R {
     let held = Held::new(Some(name));
     let result = critical();
@@ -52,17 +53,17 @@ pub(crate) fn without_mutex(switch: impl FnOnce()) {
     switch();
 }
 
-/// Whether a mutex is held.
+/// Returns whether a mutex is held.
 pub(crate) fn in_mutex() -> bool {
     MUTEX.get().is_some()
 }
 
-/// Whether a mutex is held under which no other is taken, so that nobody is switched to.
+/// Returns whether a mutex is held under which no other is taken, so that no task switch happens.
 pub(crate) fn in_last_mutex() -> bool {
     MUTEX.get().is_some_and(|held| held != QUEUE)
 }
 
-/// Whether that is the name of a queue mutex.
+/// Returns whether that is the name of a queue mutex.
 pub(crate) fn is_queue(name: &CStr) -> bool {
     name == QUEUE
 }
@@ -72,13 +73,13 @@ pub(crate) fn assert_may_lock(what: &str) {
     assert!(!in_mutex() || panicking(), "{what} under a mutex");
 }
 
-/// Panics under a mutex, if that of this name must not be taken under it.
+/// Panics under a mutex, if the mutex of this name must not be taken under it.
 pub(crate) fn assert_may_take(name: &CStr) {
     let in_order = MUTEX.get().is_none_or(|held| (held, name) == (QUEUE, STREAM));
     assert!(in_order || panicking(), "{name:?} was taken under a mutex");
 }
 
-/// The allocator of the tests allocates a block. Neither allocates nor panics.
+/// Notes that the allocator of the tests allocates a block. Neither allocates nor panics.
 pub fn note_allocation(layout: Layout) {
     note_memory_use();
     if is_segment(layout) {
@@ -89,7 +90,7 @@ pub fn note_allocation(layout: Layout) {
     }
 }
 
-/// The allocator of the tests frees a block. Neither allocates nor panics.
+/// Notes that the allocator of the tests frees a block. Neither allocates nor panics.
 pub fn note_free(layout: Layout) {
     note_memory_use();
     if is_segment(layout) {
@@ -103,17 +104,18 @@ fn note_memory_use() {
     }
 }
 
-/// Bytes of this length are nothing but the segments of queues: no record of a model fills one.
+/// Returns whether a block is a segment of a queue. Only segments have this length: no record of a
+/// model fills one.
 fn is_segment(layout: Layout) -> bool {
     layout.size() == SEGMENT_LEN && layout.align() == 1
 }
 
-/// Segments that the host's thread has allocated now.
+/// Returns the number of segments that the host thread has allocated now.
 pub(crate) fn segments() -> usize {
     SEGMENTS.get()
 }
 
-/// Most segments at once since the last call.
+/// Returns the largest number of segments at once since the last call.
 pub(crate) fn take_most_segments() -> usize {
     MOST_SEGMENTS.replace(SEGMENTS.get())
 }

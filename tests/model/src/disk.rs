@@ -12,46 +12,47 @@ use crate::context::assert_may_lock;
 use crate::flaw::{self, Flaw};
 use crate::point::{Point, Waiters};
 
-/// `EIO` of intro(2): what a write to a broken file returns.
+/// `EIO` of intro(2): the error of a write to a broken file.
 pub const EIO: Errno = Errno(5);
-/// `ENOSPC`: there is no room left.
+/// `ENOSPC`: the disk is full.
 pub const ENOSPC: Errno = Errno(28);
 
-/// How a file misbehaves.
+/// The faults of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Most bytes that the file may have; a write that needs more fails as a whole.
+    /// The maximal length of the file in bytes. A longer write fails as a whole.
     pub capacity: Option<usize>,
-    /// The writes, counted from 0, that fail with `EIO`.
+    /// The writes that fail with `EIO`, counted from 0.
     pub broken: Range<u64>,
 }
 
 impl Faults {
-    /// A file that works.
+    /// No faults.
     pub const NONE: Faults = Faults { capacity: None, broken: 0..0 };
 }
 
-/// A file, whoever has it open.
+/// A file, shared by all its openers.
 pub struct Disk {
     faults: Faults,
     point: Point,
-    /// Nobody is switched to in a write, as if a vnode's lock was held.
+    /// The content of the file. No task switch happens during a write, as if a vnode's lock were
+    /// held.
     state: Mutex<State>,
     open: AtomicUsize,
-    /// How many have leave to write.
+    /// The number of vn_start_write(9) references.
     writers: AtomicUsize,
-    /// The file system is suspended, or is about to be when nobody has leave to write.
+    /// Whether the file system is suspended, or will be once there are no references.
     suspended: AtomicBool,
-    /// Who has suspended it, and goes on writing.
+    /// The thread that has suspended the file system. It may still write.
     owner: Mutex<Option<ThreadId>>,
-    /// Who waits for either.
+    /// The tasks that wait for either.
     waiters: Waiters,
 }
 
 #[derive(Default)]
 struct State {
     writes: Vec<Vec<u8>>,
-    /// A write that others overtake.
+    /// A write that a later one overtakes.
     waiting: Option<Vec<u8>>,
     size: usize,
     attempts: u64,
@@ -77,12 +78,12 @@ impl Disk {
         OpenFile(Arc::clone(self))
     }
 
-    /// Most bytes that it may have.
+    /// Returns the maximal length in bytes.
     pub(crate) fn capacity(&self) -> Option<usize> {
         self.faults.capacity
     }
 
-    /// All bytes that are in it.
+    /// Returns the content of the file.
     pub(crate) fn content(&self) -> Vec<u8> {
         let mut state = self.state();
         let waiting = state.waiting.take();
@@ -90,18 +91,18 @@ impl Disk {
         state.writes.concat()
     }
 
-    /// Whether a write has failed.
+    /// Returns whether a write has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.state().failures != 0
     }
 
-    /// Number of writes that succeeded.
+    /// Returns the number of successful writes.
     pub(crate) fn appends(&self) -> u64 {
         let state = self.state();
         state.attempts - state.failures
     }
 
-    /// Suspends the file system, once: nobody but who has done so writes until `work` is done.
+    /// Suspends the file system until `work` is done. Only the suspending thread writes meanwhile.
     pub(crate) fn suspend(&self, work: impl FnOnce()) {
         self.suspended.store(true, Relaxed);
         self.waiters.wait_for(|| (self.writers.load(Relaxed) == 0).then_some(()));
@@ -129,7 +130,7 @@ impl Disk {
         Some(Leave(Arc::clone(self)))
     }
 
-    /// How many have it open.
+    /// Returns how many times the file is open.
     pub(crate) fn open_count(&self) -> usize {
         self.open.load(Relaxed)
     }
@@ -179,17 +180,17 @@ impl Disk {
     }
 }
 
-/// A file that one ktrace(2) call opened.
+/// An open file of one ktrace(2) call.
 pub struct OpenFile(Arc<Disk>);
 
 impl OpenFile {
-    /// Whether that is the file that is open.
+    /// Returns whether this is an opening of `disk`.
     pub(crate) fn is_of(&self, disk: &Arc<Disk>) -> bool {
         Arc::ptr_eq(&self.0, disk)
     }
 }
 
-/// Leave to write: the file system is not suspended.
+/// A vn_start_write(9) reference. While it is held, the file system is not suspended.
 pub struct Leave(Arc<Disk>);
 
 impl Drop for Leave {

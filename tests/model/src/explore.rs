@@ -1,7 +1,7 @@
 //! The schedules that are tried.
 //!
 //! MODEL_ITERATIONS=N     schedules of each scenario and scheduler
-//! MODEL_SCHEDULE=TEXT    only this one, as a failure has printed it
+//! MODEL_SCHEDULE=TEXT    only this schedule, as printed by a failure
 //! MODEL_POLICY=NAME      only scenarios that begin with this policy
 
 use std::cell::RefCell;
@@ -14,16 +14,16 @@ use shuttle::{Config, FailurePersistence, Runner};
 
 use crate::{Flaw, Scenario, World, flaw, point};
 
-/// Schedules of each scenario and scheduler, unless set otherwise.
+/// The default number of schedules of each scenario and scheduler.
 const ITERATIONS: usize = 1000;
 
-/// Where the schedulers start: the same schedules are tried each time.
+/// The seed of the schedulers. It is fixed, so that each run tries the same schedules.
 const SEED: u64 = 2005;
 
-/// Switches from the thread of the highest priority that a schedule may have.
+/// The number of switches from the thread of the highest priority that a schedule may have.
 const DEPTH: usize = 4;
 
-/// Tries a scenario in random schedules, and in those in which few threads are preempted.
+/// Tries a scenario in random schedules, and in schedules with few preemptions.
 pub fn explore(scenario: Scenario) {
     let policy = scenario.policy.name();
     if env::var("MODEL_POLICY").is_ok_and(|only| only != policy) {
@@ -39,8 +39,8 @@ pub fn explore(scenario: Scenario) {
     run(PctScheduler::new_from_seed(SEED, DEPTH, iterations()), &scenario);
 }
 
-/// Tries a scenario in every schedule that it has, and returns how many those are. So that they are
-/// not too many the processes exit at the end, and nobody comes between counters or two mutexes.
+/// Tries a scenario in every schedule. Returns the number of schedules. To limit that number, the
+/// processes exit at the end, and no task switch happens at counters or between two mutexes.
 pub fn exhaustive(scenario: Scenario) -> usize {
     point::set_all(false);
     let scenario = Arc::new(scenario.with_late_exit());
@@ -49,7 +49,7 @@ pub fn exhaustive(scenario: Scenario) -> usize {
     schedules
 }
 
-/// What is found wrong with a scenario that has a flaw; nothing if nothing is found.
+/// Returns the failure of a scenario that has a flaw, or an empty string if none is found.
 pub fn failure(flaw: Flaw, scenario: Scenario) -> String {
     let scenario = Arc::new(scenario);
     flaw::set(Some(flaw));
@@ -58,7 +58,7 @@ pub fn failure(flaw: Flaw, scenario: Scenario) -> String {
     found
 }
 
-/// As [`failure`], of any program.
+/// Returns the failure of a program, as [`failure`] does.
 pub fn failure_of(program: impl Fn() + Send + Sync + 'static) -> String {
     let scheduler = RandomScheduler::new_from_seed(SEED, ITERATIONS);
     let runner = Runner::new(scheduler, config(FailurePersistence::None));
@@ -71,12 +71,12 @@ pub fn failure_of(program: impl Fn() + Send + Sync + 'static) -> String {
 }
 
 thread_local! {
-    /// What the first panic of the host's thread said. What the scheduler makes of one in another
-    /// task than the first does not say.
+    /// The message of the host thread's first panic. The scheduler's own panic does not contain the
+    /// message of a panic in another task than the first.
     static FIRST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Has all panics noted from now on.
+/// Notes all panics from now on.
 fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

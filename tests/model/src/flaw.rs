@@ -1,31 +1,31 @@
-//! What can be wrong on purpose, to see that the model finds it.
+//! Deliberate flaws, to show that the model finds them.
 
 use std::cell::Cell;
 
-/// Something wrong with the platform, or with how the engine is used.
+/// A flaw of the platform, or of the use of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// A write that has no room leaves what there was room for.
+    /// A write that does not fit, and leaves a part that does.
     HalfBatch,
-    /// Two writes to one file get into each other.
+    /// Two writes to one file that interleave.
     TornWrites,
-    /// A write that waits for another one is done after those that came later.
+    /// A waiting write that is done after later ones.
     WritesOvertake,
-    /// The second write is said to be done, and is not.
+    /// A second write that is reported as done, and is not.
     ForgottenWrite,
-    /// Two that add to a counter at once count as one.
+    /// Two concurrent changes of a counter that count as one.
     LostUpdates,
-    /// A process exits without writing what is pending.
+    /// An exit that does not write the pending records.
     NoFlushAtExit,
-    /// Whoever sets another file does not flush the one before.
+    /// A change of file that does not flush the old one.
     NoFlushAtSet,
-    /// A process goes on whose records could not be written.
+    /// A process that stays traced although its records could not be written.
     NotAbandoned,
-    /// The last reference to a file is dropped under a queue mutex.
+    /// A last reference to a file that is dropped under a queue mutex.
     ClosedUnderMutex,
-    /// The limit is raised by one who does not say so.
+    /// A limit that is raised without the checks knowing.
     HigherLimit,
-    /// The queue mutex is taken by one who has it.
+    /// A queue mutex that is taken by its holder.
     MutexTwice,
 }
 
@@ -33,12 +33,12 @@ thread_local! {
     static FLAW: Cell<Option<Flaw>> = const { Cell::new(None) };
 }
 
-/// Has the tests of the current host thread run with a flaw, or with none.
+/// Sets the flaw for the tests of the current host thread, or none.
 pub(crate) fn set(flaw: Option<Flaw>) {
     FLAW.set(flaw);
 }
 
-/// Whether this is wrong.
+/// Returns whether this flaw is set.
 pub(crate) fn is(flaw: Flaw) -> bool {
     FLAW.get() == Some(flaw)
 }

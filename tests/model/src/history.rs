@@ -1,4 +1,4 @@
-//! What happened to the processes, in the order of the clock, against what is in the files.
+//! The events of the processes in the order of the clock, compared with the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,16 @@ use ktrace_format::{CapData, Kind, Payload, PerKind, Record, Timespec};
 
 use crate::Model;
 
-/// What the engine did with a record.
+/// The engine's treatment of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is in a stream or in a queue.
+    /// The record is in a stream or in a queue.
     Taken,
-    /// It was dropped where it was made: there was no room.
+    /// The record was dropped where it was made, for lack of room.
     NoRoom,
-    /// Nobody wants it, or the thread that made it has written it, or could not.
+    /// The process is not traced, or the thread that made the record has written it or failed to.
     Direct,
-    /// Nobody wants it.
+    /// The process is not traced.
     Ignored,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Made {
     pub(crate) process: usize,
     pub(crate) kind: Kind,
     pub(crate) number: u64,
-    /// When its place in the order was found, under the queue lock.
+    /// The time when its place in the order was decided, under the queue lock.
     pub(crate) time: Timespec,
     pub(crate) fate: Fate,
 }
@@ -35,57 +35,57 @@ pub(crate) struct Made {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Made(Made),
-    /// The process is traced to another opening of a file.
+    /// The process is traced to another opening of a file, or to none.
     Set(Option<usize>),
-    /// The process is traced no more, as its file could not be written.
+    /// The process is not traced any more, because its file could not be written.
     Abandoned,
 }
 
-/// What happened, in any order.
+/// All events, in any order.
 #[derive(Default)]
 pub(crate) struct History {
     events: Mutex<Vec<(usize, Timespec, Event)>>,
-    /// Disk of each opening.
+    /// The disk of each opening.
     openings: Mutex<Vec<usize>>,
-    /// Processes, and disks, of which it was said that records could not be written.
+    /// The processes and disks for which a write failure was reported.
     told: Mutex<BTreeSet<(usize, usize)>>,
 }
 
-/// Where a record is.
+/// A record in a file.
 struct Found<'a> {
     disk: usize,
     record: &'a Record<'a>,
 }
 
 impl History {
-    /// A file is opened; the number of the opening.
+    /// Notes that a file is opened. Returns the number of the opening.
     pub(crate) fn opened(&self, disk: usize) -> usize {
         let mut openings = lock(&self.openings);
         openings.push(disk);
         openings.len() - 1
     }
 
-    /// How often a file was opened.
+    /// Returns the number of openings.
     pub(crate) fn openings(&self) -> usize {
         lock(&self.openings).len()
     }
 
-    /// A record was made.
+    /// Notes a record that was made.
     pub(crate) fn made(&self, made: Made) {
         self.push(made.process, made.time, Event::Made(made));
     }
 
-    /// A process was traced to another opening of a file, or to none.
+    /// Notes that a process is traced to another opening of a file, or to none.
     pub(crate) fn set(&self, process: usize, time: Timespec, opening: Option<usize>) {
         self.push(process, time, Event::Set(opening));
     }
 
-    /// The tracing of a process has ended with a file that could not be written.
+    /// Notes that the tracing of a process has ended because its file could not be written.
     pub(crate) fn abandoned(&self, process: usize, time: Timespec) {
         self.push(process, time, Event::Abandoned);
     }
 
-    /// Records of a process could not be written to a disk.
+    /// Notes that records of a process could not be written to a disk.
     pub(crate) fn told(&self, process: usize, disk: usize) {
         lock(&self.told).insert((process, disk));
     }
@@ -94,7 +94,7 @@ impl History {
         lock(&self.events).push((process, time, event));
     }
 
-    /// What happened to each process, in order.
+    /// Returns the events of each process, in order.
     fn of_processes(&self) -> Vec<Vec<Event>> {
         let mut events = lock(&self.events).clone();
         events.sort_by_key(|(process, time, _)| (*process, *time));
@@ -103,8 +103,9 @@ impl History {
         events.chunk_by(|(one, ..), (other, ..)| one == other).map(of_process).collect()
     }
 
-    /// Numbers of the records that a process has made so far, and for which disks; only what the engine
-    /// has said to be pending, and only for one opening if there is one.
+    /// Returns the numbers of the records that a process has made so far, each with its disk. Only
+    /// records that the engine has counted as pending are returned. If `of` is given, only those
+    /// for that opening are.
     pub(crate) fn taken(&self, process: usize, of: Option<usize>) -> Vec<(u64, usize)> {
         let openings = lock(&self.openings).clone();
         let mut taken = Vec::new();
@@ -125,7 +126,7 @@ impl History {
         taken
     }
 
-    /// Compares with the disks, some of which have failed, and with the counters.
+    /// Compares the events with the disks, some of which have failed, and with the counters.
     pub(crate) fn check(&self, stats: &Stats<Model>, disks: &[Vec<Record<'_>>], failed: &[bool]) {
         let (openings, told) = (lock(&self.openings).clone(), lock(&self.told).clone());
         let mut found = find(disks);
@@ -177,11 +178,11 @@ impl History {
     }
 }
 
-/// What is known of a record from what happened before it.
+/// The properties of a record that follow from the events before it.
 struct Expected {
     disk: Option<usize>,
     mark: bool,
-    /// The disk could not be written at some time.
+    /// Whether a write to the disk has ever failed.
     failed: bool,
 }
 
@@ -214,7 +215,7 @@ fn check_one(made: Made, expected: &Expected, found: Option<Found<'_>>) -> End {
     }
 }
 
-/// The records of all files by number.
+/// Returns the records of all files by number.
 fn find<'a>(disks: &'a [Vec<Record<'a>>]) -> BTreeMap<u64, Found<'a>> {
     let mut all = BTreeMap::new();
     for (disk, records) in disks.iter().enumerate() {
@@ -226,8 +227,8 @@ fn find<'a>(disks: &'a [Vec<Record<'a>>]) -> BTreeMap<u64, Found<'a>> {
     all
 }
 
-/// The records of each process are in each file in the order of their times; those of all processes
-/// as well, if there was always room in the streams.
+/// Checks that the records of each process are in each file in the order of their times. If there
+/// was always room in the streams, the records of all processes must be, too.
 fn check_order(disks: &[Vec<Record<'_>>], openings: &BTreeMap<u64, Option<usize>>, always_room: bool) {
     let mut of_processes = BTreeMap::new();
     let mut of_all = BTreeMap::new();
@@ -240,7 +241,7 @@ fn check_order(disks: &[Vec<Record<'_>>], openings: &BTreeMap<u64, Option<usize>
     }
 }
 
-/// The numbers of the records in a file.
+/// Returns the numbers of the records in a file.
 pub(crate) fn numbers(records: &[Record<'_>]) -> BTreeSet<u64> {
     records.iter().map(|record| number(&record.payload)).collect()
 }

@@ -1,14 +1,14 @@
 //! The engine under a scheduler that tries its interleavings.
 //!
-//! The threads of a [`Scenario`] are tasks of [shuttle](https://docs.rs/shuttle): one runs at a time, and
-//! before each lock, each write and each counter the scheduler picks the one that goes on. So a
-//! schedule is a list of numbers, and can be run again. After each one everything that was
-//! promised is checked ([`World`] says what), and a deadlock ends it as well.
+//! The threads of a [`Scenario`] are tasks of [shuttle](https://docs.rs/shuttle). One runs at a
+//! time. Before each lock, each write and each counter, the scheduler selects the next task. A
+//! schedule is therefore a list of numbers, and can be run again. After each schedule all promises
+//! are checked (see [`World`]). A deadlock ends a schedule as well.
 //!
-//! A stream mutex is never switched under: what the engine does there, others cannot see; under a
-//! queue mutex others run before the stream mutex is taken. That a lock excludes is what its `&mut`
-//! says, so no platform in safe Rust can get that wrong; what an engine does that takes too few
-//! locks, or lets them go too soon, is for `scripts/mutants.sh` to show.
+//! No task switch happens under a stream mutex: other tasks cannot see the engine's work there.
+//! Under a queue mutex, other tasks run before the stream mutex is taken. The exclusion by a lock
+//! follows from its `&mut`, so no platform in safe Rust can get that wrong. An engine that takes
+//! too few locks, or releases them too soon, is detected by `scripts/mutants.sh`.
 #![forbid(unsafe_code)]
 
 mod clock;

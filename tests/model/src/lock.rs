@@ -54,7 +54,7 @@ impl<T> ModelMutex<T> {
     }
 }
 
-/// A lock whose holder may sleep, and others wait.
+/// A lock whose holder may sleep while other threads wait.
 pub struct CommitLock<T>(Mutex<T>);
 
 impl<T: Send> ktrace_engine::SleepLock<T, MaySleep> for CommitLock<T> {

@@ -5,16 +5,16 @@ use ktrace_format::Timespec;
 
 use crate::{CommitLock, ModelCounter, ModelMutex, OpenFile, context, task};
 
-/// The system in which the scheduler decides who goes on.
+/// The system in which the scheduler selects the next task.
 pub struct Model;
 
 /// The trace of a process.
 pub type Trace = ProcTrace<Model>;
 /// An open trace file.
 pub type File = TraceFile<Model>;
-/// Processes whose records could not be written.
+/// The processes whose records could not be written.
 pub type Failures = ktrace_engine::Failures<Model>;
-/// What all traces share.
+/// The state that all traces share.
 pub type Engine = ktrace_engine::Engine<Model>;
 
 /// Proof that the running task may sleep.
@@ -22,7 +22,7 @@ pub type Engine = ktrace_engine::Engine<Model>;
 pub struct MaySleep(());
 
 impl MaySleep {
-    /// Panics under a queue mutex.
+    /// Creates the proof. Panics under a mutex.
     pub fn new() -> Self {
         context::assert_may_lock("leave to sleep was taken");
         MaySleep(())

@@ -1,4 +1,4 @@
-//! Where the scheduler decides who goes on.
+//! The points at which the scheduler selects the next task.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -12,7 +12,7 @@ thread_local! {
     static ALL: Cell<bool> = const { Cell::new(true) };
 }
 
-/// Belongs to something that tasks share, and is come to before each use of it.
+/// A point of an object that tasks share. It is passed before each use of the object.
 pub(crate) struct Point(AtomicBool);
 
 impl Point {
@@ -20,23 +20,23 @@ impl Point {
         Point(AtomicBool::new(false))
     }
 
-    /// Other tasks may run before the caller goes on.
+    /// Lets other tasks run before the caller continues.
     pub(crate) fn pass(&self) {
         switch(|| {
             self.0.load(Relaxed);
         });
     }
 
-    /// As [`Point::pass`], before a mutex is taken. If another one is held, what others do here they could
-    /// have done before that was taken.
+    /// Passes the point before a mutex is taken. If another mutex is held, the work of other tasks
+    /// here could have happened before that one was taken.
     pub(crate) fn pass_locking(&self) {
         if ALL.get() || !context::in_mutex() {
             self.pass();
         }
     }
 
-    /// As [`Point::pass`], before something is counted; nobody else would see the difference
-    /// under the last mutex.
+    /// Passes the point before a counter changes. Under the last mutex, no other task would see the
+    /// difference.
     pub(crate) fn pass_counting(&self) {
         if ALL.get() && !context::in_last_mutex() {
             self.pass();
@@ -44,14 +44,14 @@ impl Point {
     }
 }
 
-/// Whether other tasks may also run where that makes little difference: between what the engine does and its
-/// counting, and under a mutex.
+/// Sets whether other tasks may also run where it makes little difference: under a mutex, and
+/// between an operation of the engine and its counting.
 pub(crate) fn set_all(all: bool) {
     ALL.set(all);
 }
 
-/// Tasks that wait for something that they share. Nobody comes here who need not wait, so that there are
-/// not more schedules than it takes.
+/// Tasks that wait for a shared object. Only tasks that must wait come here, to limit the number of
+/// schedules.
 pub(crate) struct Waiters {
     waiting: AtomicUsize,
     mutex: Mutex<()>,
@@ -63,7 +63,7 @@ impl Waiters {
         Waiters { waiting: AtomicUsize::new(0), mutex: Mutex::new(()), changed: Condvar::new() }
     }
 
-    /// Waits until `attempt` returns something.
+    /// Waits until `attempt` returns a value.
     pub(crate) fn wait_for<R>(&self, attempt: impl Fn() -> Option<R>) -> R {
         let mut result = attempt();
         if result.is_none() {
@@ -83,7 +83,7 @@ impl Waiters {
         result.expect("it was waited for")
     }
 
-    /// Has all who wait make another attempt.
+    /// Makes all waiting tasks try again.
     pub(crate) fn wake(&self) {
         if self.waiting.load(Relaxed) != 0 {
             switch(|| {
@@ -94,7 +94,7 @@ impl Waiters {
     }
 }
 
-/// Runs what lets other tasks run.
+/// Runs `work`, which lets other tasks run.
 fn switch(work: impl FnOnce()) {
     task::set_aside(|| context::without_mutex(work));
 }

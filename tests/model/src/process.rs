@@ -1,4 +1,4 @@
-//! The traced processes: what their threads do, and what others do to them.
+//! The traced processes: the operations of their threads, and operations on them by others.
 
 use std::mem;
 use std::ops::Deref;
@@ -17,31 +17,31 @@ use crate::task::{Seen, watch};
 use crate::world::World;
 use crate::{Failures, File, MaySleep, Step, Trace};
 
-/// Bytes of the records of [`Step::Sync`], [`Step::Quarter`] and [`Step::Long`]. Never are some of
-/// them together as long as a segment, which would be counted as one.
+/// The lengths of the records of [`Step::Sync`], [`Step::Quarter`] and [`Step::Long`]. No sum of
+/// them is the length of a segment, which would be counted as a segment.
 const SHORT: usize = HEADER_LEN + 8;
 pub(crate) const QUARTER: usize = BATCH_BYTES_MIN / 4 - 8;
 pub(crate) const LONG: usize = 3000;
 
-/// A process, whose trace is there until it exits.
+/// A process. It has its trace until it exits.
 pub(crate) struct Process {
     number: usize,
-    /// The process lock.
+    /// The fields guarded by the process lock.
     locked: Mutex<Locked>,
 }
 
 struct Locked {
     trace: Option<Handle>,
-    /// What it was traced to last.
+    /// The opening that it was last traced to.
     opening: Option<usize>,
     exiting: bool,
     threads: usize,
-    /// The file that tracing ended to because it could not be written, if nothing was traced to since.
+    /// The file whose write failure ended tracing, if the process was not traced since.
     failed: Weak<File>,
 }
 
-/// A reference to a trace. After a failure it is not given up: what else is found wrong with what
-/// the failure left would hide it.
+/// A reference to a trace. It is leaked after a failure, so that checks of the state left behind do
+/// not hide the failure.
 #[derive(Clone)]
 pub(crate) struct Handle(Arc<Trace>);
 
@@ -62,7 +62,7 @@ impl Drop for Handle {
 }
 
 impl Process {
-    /// A process that is traced to an opening of a file.
+    /// Creates a process that is traced to an opening of a file.
     pub(crate) fn new(
         world: &World,
         number: usize,
@@ -83,12 +83,12 @@ impl Process {
         Process { number, locked: Mutex::new(locked) }
     }
 
-    /// Its trace, if it has not exited.
+    /// Returns its trace, if it has not exited.
     pub(crate) fn trace(&self) -> Option<Handle> {
         self.lock().trace.clone()
     }
 
-    /// Makes records until so many bytes are left of a batch.
+    /// Makes records until `left` bytes of a batch are free.
     pub(crate) fn fill(&self, world: &World, left: usize) {
         let trace = self.trace().expect("the process has not exited");
         let policy = world.engine.settings.policy();
@@ -102,7 +102,7 @@ impl Process {
         world.engine.settings.set_policy(policy);
     }
 
-    /// Has it traced to another file, or none, and writes what is pending.
+    /// Traces the process to another file, or none. Writes the pending records.
     pub(crate) fn set(&self, world: &World, file: Option<usize>) {
         let (new, opening) = file.map(|file| world.open(file)).unzip();
         let (trace, old, old_opening) = {
@@ -114,7 +114,7 @@ impl Process {
             let (old, seen) = watch(|| trace.set_file(new));
             world.history.set(self.number, seen.locked_at, opening);
             if file.is_some() {
-                // KTR_PROCCTOR is made by whoever sets the file.
+                // The thread that sets the file makes the KTR_PROCCTOR record.
                 self.asynchronous(world, &trace);
             }
             (trace, old, mem::replace(&mut locked.opening, opening))
@@ -133,10 +133,10 @@ impl Process {
         world.assert_written(&made);
     }
 
-    /// One of its threads runs.
+    /// Runs one of its threads.
     pub(crate) fn run(&self, world: &World, trace: Handle, steps: &[Step]) {
         let mut drain_wanted = false;
-        // Where the process exits late, that writes what this would.
+        // If the process exits late, the exit does the work of this return.
         let at_end = (!world.scenario.exit_late).then_some(&Step::Return);
         for step in steps.iter().chain(at_end) {
             match step {
@@ -157,14 +157,14 @@ impl Process {
         }
     }
 
-    /// Takes a thread off the process; true if it was the last one.
+    /// Removes a thread from the process. Returns true if it was the last one.
     fn remove_thread(&self) -> bool {
         let mut locked = self.lock();
         locked.threads -= 1;
         locked.threads == 0
     }
 
-    /// The process exits.
+    /// Ends the process.
     pub(crate) fn exit(&self, world: &World, trace: Handle) {
         let writes = !flaw::is(Flaw::NoFlushAtExit);
         if writes {
@@ -187,7 +187,7 @@ impl Process {
                     self.flush(world, &trace, old);
                     world.assert_written(&made);
                 }
-                // Whoever ended it before may not have written all yet.
+                // The thread that ended tracing may not have written all records yet.
                 None => self.drain(world, &trace),
             }
             assert_eq!(trace.queued(), 0, "bytes are queued after an exit");
@@ -199,7 +199,7 @@ impl Process {
         self.locked.lock().expect("nobody panics under a process lock")
     }
 
-    /// Makes a record where sleeping is not allowed; true if it has to be drained.
+    /// Makes a record where sleeping is not allowed. Returns whether a drain must follow.
     fn asynchronous(&self, world: &World, trace: &Handle) -> bool {
         let number = world.number();
         let text = format!("{number:07}");
@@ -221,7 +221,8 @@ impl Process {
         pending != Pending::Nothing
     }
 
-    /// Makes a record of so many bytes where sleeping is allowed; true if it has to be drained.
+    /// Makes a record of `len` bytes where sleeping is allowed. Returns whether a drain must
+    /// follow.
     fn synchronous(&self, world: &World, trace: &Handle, len: usize) -> bool {
         let number = world.number();
         let mut data = vec![0; len - HEADER_LEN];
@@ -246,18 +247,18 @@ impl Process {
         world.history.made(Made { process: self.number, kind, number, time: seen.reading, fate });
     }
 
-    /// Writes what is to be written before a return to user mode.
+    /// Writes the records that are due before a return to user mode.
     pub(crate) fn drain(&self, world: &World, trace: &Handle) {
         let made = world.history.taken(self.number, None);
         write_failed(world, trace.drain(MaySleep::new(), world.scenario.room));
         let at_return = matches!(world.scenario.only_policy(), Some(Policy::Record | Policy::Return));
-        // Whoever sets another file, or none, writes for the one before.
+        // A thread that sets another file, or none, writes the records for the old one itself.
         if at_return && !world.scenario.sets_files() && trace.is_traced() {
             world.assert_written(&made);
         }
     }
 
-    /// Writes all that was made so far, as an execve(2) does it.
+    /// Writes all records made so far, as execve(2) does.
     pub(crate) fn exec(&self, world: &World) {
         let Some(trace) = self.trace() else { return };
         trace.want_flush();
@@ -269,12 +270,13 @@ impl Process {
         }
     }
 
-    /// Writes what is pending, and all that is in the stream of `file`.
+    /// Writes the pending records, and all records in the stream of `file`.
     fn flush(&self, world: &World, trace: &Handle, file: &Arc<File>) {
         write_failed(world, trace.flush(MaySleep::new(), world.scenario.room, file));
     }
 
-    /// Ends tracing to a file that could not be written, unless it goes to another one.
+    /// Ends tracing to a file that could not be written, unless the process is traced to another
+    /// one.
     fn abandon(&self, world: &World, failed: &WriteFailed<Model>) {
         let WriteFailed { file, .. } = failed;
         let mut locked = self.lock();
@@ -288,7 +290,7 @@ impl Process {
         }
     }
 
-    /// Panics if it is traced to that file.
+    /// Panics if the process is traced to that file.
     fn assert_left(&self, file: &Arc<File>) {
         let is_it = |current: &File| ptr::eq(current, Arc::as_ptr(file));
         let traced = self.trace().is_some_and(|trace| trace.with_file(|current| current.is_some_and(is_it)));
@@ -301,7 +303,7 @@ impl Process {
     }
 }
 
-/// Writes what is pending for a process that does not get to it.
+/// Writes the pending records on a process's behalf.
 pub(crate) fn help(world: &World, trace: &Handle) {
     trace.is_overdue(world.look());
     write_failed(world, trace.help(MaySleep::new(), world.scenario.room));

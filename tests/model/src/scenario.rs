@@ -1,87 +1,89 @@
-//! Who does what; the scheduler decides when.
+//! The operations of each thread. The scheduler decides their order.
 
 use ktrace_engine::Policy;
 
 use crate::Faults;
 
-/// What a thread of a traced process does.
+/// An operation of a thread of a traced process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Makes a record where sleeping is not allowed. Three of them fill a segment, and eight a
+    /// A record made where sleeping is not allowed. Three of them fill a segment, and eight a
     /// stream.
     Async,
-    /// Makes a record where sleeping is allowed, and writes it if the policy wants that.
+    /// A record made where sleeping is allowed, and written if the policy requires it.
     Sync,
-    /// As [`Step::Sync`], so long that four of them are a batch.
+    /// A record as [`Step::Sync`], so long that four of them are a batch.
     Quarter,
-    /// As [`Step::Sync`], and too long for a stream.
+    /// A record as [`Step::Sync`], too long for a stream.
     Long,
-    /// Suspends the file system that its process began to be traced to, and makes a record as
-    /// [`Step::Sync`] before it resumes that.
+    /// A record as [`Step::Sync`], made while the thread suspends the file system of its process's
+    /// first file.
     Suspend,
-    /// Returns to user mode, which drains the process if something of this thread asks for it.
+    /// A return to user mode, which drains the process if this thread's records require it.
     Return,
 }
 
-/// What a thread does that is not one of the process's, by index of process and of file.
+/// An operation of a thread that belongs to no traced process, by index of process and of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Ends the tracing of a process, and writes what is pending.
+    /// The end of a process's tracing. The pending records are written.
     Clear(usize),
-    /// Has a process traced to a file that is opened anew, which makes a record, and writes what
-    /// is pending for the file before.
+    /// A new opening of a file that the process is traced to from now on. This makes a record. The
+    /// pending records for the old file are written.
     Set(usize, usize),
-    /// Writes what is pending for a process that does not get to it.
+    /// A write of the pending records on a process's behalf.
     Help(usize),
-    /// Has the next drain of a process write everything, as execve(2) does it.
+    /// A request that a process's next drain write everything, as for execve(2).
     Exec(usize),
-    /// Sets how many segments a queue may have.
+    /// A change of the number of segments that a queue may have.
     Limit(usize),
-    /// Sets when records are written.
+    /// A change of the policy.
     Policy(Policy),
-    /// Sets how many records are a batch at the most.
+    /// A change of the maximal number of records in a batch.
     Records(usize),
-    /// Has records that are made where sleeping is not allowed written at once, whatever the policy is.
+    /// A setting that records made where sleeping is not allowed are written at once, whatever the
+    /// policy is.
     AtOnce,
-    /// Suspends the file system of a file for a while.
+    /// A suspension of a file's file system for a while.
     Suspend(usize),
-    /// Looks at a process's trace.
+    /// A check of a process's trace.
     Look(usize),
 }
 
-/// A process that is traced from the start on.
+/// A process that is traced from the start.
 #[derive(Clone, Debug)]
 pub struct ProcessPlan {
-    /// Index of the file that it is traced to, opened once for all that start with it.
+    /// The index of the file that it is traced to. The file is opened once for all processes that
+    /// start with it.
     pub file: usize,
-    /// What each of its threads does.
+    /// The steps of each of its threads.
     pub threads: Vec<Vec<Step>>,
 }
 
 /// A small world, to be run in many schedules.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// Segments that a queue may have at first.
+    /// The initial limit of a queue in segments.
     pub limit: usize,
-    /// Bytes that each process says it needs in its queue.
+    /// The number of bytes that each process requests in its queue.
     pub room: usize,
-    /// When records are written at first.
+    /// The initial policy.
     pub policy: Policy,
-    /// Bytes that are left of a batch at first in the stream of the first process's file; the
-    /// stream is empty if nothing is said.
+    /// The number of free bytes of a batch at the start, in the stream of the first process's file.
+    /// If `None`, the stream is empty.
     pub left: Option<usize>,
     /// The files.
     pub files: Vec<Faults>,
     /// The traced processes.
     pub processes: Vec<ProcessPlan>,
-    /// What each of the other threads does.
+    /// The actions of each of the other threads.
     pub others: Vec<Vec<Action>>,
-    /// Whether the processes exit when all threads have ended, and not with their last one.
+    /// Whether the processes exit when all threads have ended, and not with their own last thread.
     pub exit_late: bool,
 }
 
 impl Scenario {
-    /// A process with these threads, traced to a file that works.
+    /// Creates a scenario with one process of these threads, traced to a file without faults.
     pub fn of_threads<const THREADS: usize>(threads: [&[Step]; THREADS]) -> Self {
         let files = vec![Faults::NONE];
         Scenario {
@@ -97,64 +99,64 @@ impl Scenario {
         .and_process(0, threads)
     }
 
-    /// One more process.
+    /// Adds a process.
     pub fn and_process<const THREADS: usize>(mut self, file: usize, threads: [&[Step]; THREADS]) -> Self {
         let threads = threads.iter().map(|steps| steps.to_vec()).collect();
         self.processes.push(ProcessPlan { file, threads });
         self
     }
 
-    /// One more thread that is none of the processes'.
+    /// Adds a thread that belongs to no process.
     pub fn and_other(mut self, actions: &[Action]) -> Self {
         self.others.push(actions.to_vec());
         self
     }
 
-    /// One more file.
+    /// Adds a file.
     pub fn and_file(mut self, faults: Faults) -> Self {
         self.files.push(faults);
         self
     }
 
-    /// With a first file that misbehaves.
+    /// Sets the faults of the first file.
     pub fn with_faults(mut self, faults: Faults) -> Self {
         self.files[0] = faults;
         self
     }
 
-    /// With another limit at first.
+    /// Sets the initial limit.
     pub fn with_limit(mut self, segments: usize) -> Self {
         self.limit = segments;
         self
     }
 
-    /// With processes that say that they need so many bytes in their queues.
+    /// Sets the number of bytes that each process requests in its queue.
     pub fn with_room(mut self, bytes: usize) -> Self {
         self.room = bytes;
         self
     }
 
-    /// With another policy at first than that of the stock backend.
+    /// Sets the initial policy. The default is that of the stock backend.
     pub fn with_policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// With so many bytes left of a batch at first in the stream of the first process's file; none
-    /// would be a batch that is written.
+    /// Sets the number of free bytes of a batch at the start, in the stream of the first process's
+    /// file. It must not be zero: a full batch would be written.
     pub fn with_left(mut self, bytes: usize) -> Self {
         assert_ne!(bytes, 0);
         self.left = Some(bytes);
         self
     }
 
-    /// With processes that exit when all threads have ended.
+    /// Makes the processes exit when all threads have ended.
     pub fn with_late_exit(mut self) -> Self {
         self.exit_late = true;
         self
     }
 
-    /// Most segments that a queue may have at any time.
+    /// Returns the largest limit of a queue at any time, in segments.
     pub(crate) fn most_segments(&self) -> usize {
         let limits = self.others.iter().flatten().filter_map(|action| match action {
             Action::Limit(segments) => Some(*segments),
@@ -163,12 +165,12 @@ impl Scenario {
         limits.chain([self.limit]).max().unwrap_or(self.limit)
     }
 
-    /// Whether a process's file is changed, or tracing ended by another one.
+    /// Returns whether an action changes a process's file, or ends its tracing.
     pub(crate) fn sets_files(&self) -> bool {
         self.others.iter().flatten().any(|action| matches!(action, Action::Set(..) | Action::Clear(_)))
     }
 
-    /// The policy, if it is the same all the time.
+    /// Returns the policy, if it never changes.
     pub(crate) fn only_policy(&self) -> Option<Policy> {
         let changes = self.others.iter().flatten().any(|action| matches!(action, Action::Policy(_)));
         (!changes).then_some(self.policy)

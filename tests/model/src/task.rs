@@ -1,4 +1,4 @@
-//! What the engine did on behalf of the running task, for the history: when, and what it counted.
+//! The times and counter changes of the engine on behalf of the running task, for the history.
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
@@ -8,19 +8,19 @@ use ktrace_format::Timespec;
 use crate::{ModelCounter, clock, context};
 
 std::thread_local! {
-    // Of the running task, which is set aside where others run. Nothing in a critical section may
-    // allocate, as the first use of a task's own variable does.
+    // The section of the running task. It is set aside while other tasks run. A task-local variable
+    // would not do: its first use allocates, which a critical section may not.
     static SECTION: Cell<Section> = const { Cell::new(Section::NONE) };
 }
 
-/// A critical section, with those inside of it.
+/// A critical section, including nested ones.
 #[derive(Clone, Copy)]
 pub(crate) struct Section {
-    /// When its mutex was taken; nothing if there is none.
+    /// The time when its mutex was taken. None outside of a section.
     locked_at: Option<Timespec>,
-    /// When the clock was last read.
+    /// The last reading of the clock.
     reading: Option<Timespec>,
-    /// Something was counted up.
+    /// Whether a counter was raised.
     counted: bool,
 }
 
@@ -32,55 +32,55 @@ shuttle::thread_local! {
     static SEEN: RefCell<Seen> = RefCell::new(Seen::default());
 }
 
-/// What happened since [`watch`] began.
+/// The events since [`watch`] began.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    /// When the queue mutex was last taken.
+    /// The time when the queue mutex was last taken.
     pub(crate) locked_at: Timespec,
-    /// When the clock was read under it then, or else [`Seen::locked_at`].
+    /// The reading of the clock under it, or else [`Seen::locked_at`].
     pub(crate) reading: Timespec,
-    /// Something was counted as pending under the queue mutex.
+    /// Whether a record was counted as pending under the queue mutex.
     pub(crate) pending: bool,
-    /// What was counted up outside of mutexes, by address of the counter.
+    /// The addresses of the counters raised outside of mutexes.
     counted: Vec<usize>,
 }
 
 impl Seen {
-    /// Whether the counter was raised.
+    /// Returns whether the counter was raised.
     pub(crate) fn counted(&self, counter: &ModelCounter) -> bool {
         self.counted.contains(&ptr::from_ref(counter).addr())
     }
 }
 
-/// Runs `work`, and returns what the engine did in it.
+/// Runs `work`. Also returns the engine's events in it.
 pub(crate) fn watch<R>(work: impl FnOnce() -> R) -> (R, Seen) {
     SEEN.with(|seen| seen.replace(Seen::default()));
     let result = work();
     (result, SEEN.with(|seen| seen.take()))
 }
 
-/// The time for a record.
+/// Reads the clock for a record.
 pub(crate) fn read_clock() -> Timespec {
     let now = clock::tick();
     SECTION.set(Section { reading: Some(now), ..SECTION.get() });
     now
 }
 
-/// Lets other tasks run.
+/// Lets other tasks run, with this task's section set aside.
 pub(crate) fn set_aside(switch: impl FnOnce()) {
     let section = SECTION.replace(Section::NONE);
     switch();
     SECTION.set(section);
 }
 
-/// The task has a mutex now. Returns what it had before.
+/// Begins the section of a mutex that was just taken. Returns the outer section.
 pub(crate) fn begin_section() -> Section {
     let locked_at = Some(clock::tick());
     SECTION.replace(Section { locked_at, ..Section::NONE })
 }
 
-/// The task is about to let go of a mutex, and has what it had before. Records are made under that
-/// of a queue.
+/// Ends the section of a mutex that is about to be released, and restores the outer section.
+/// Records are made under a queue mutex.
 pub(crate) fn end_section(outer: Section, of_queue: bool) {
     let inner = SECTION.replace(outer);
     if outer.locked_at.is_some() {
@@ -99,7 +99,7 @@ pub(crate) fn end_section(outer: Section, of_queue: bool) {
     });
 }
 
-/// The task has changed a counter.
+/// Notes that the task has changed a counter.
 pub(crate) fn note_change(counter: &ModelCounter, n: i64) {
     if n <= 0 {
         return;

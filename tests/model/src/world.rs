@@ -1,4 +1,4 @@
-//! A scenario that runs, and what must hold after it.
+//! A running scenario, and the checks after it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -12,26 +12,27 @@ use crate::history::{History, numbers};
 use crate::process::{LONG, Process, QUARTER, help};
 use crate::{Action, Disk, EIO, ENOSPC, Engine, File, MaySleep, OpenFile, Scenario, Step, clock, context};
 
-/// Segments that a file may keep to be used again.
+/// The number of segments that a file may keep for reuse.
 const KEPT: usize = 8;
 
-/// What the threads of a scenario share.
+/// The state that the threads of a scenario share.
 ///
 /// After each schedule:
 ///
-/// - every record that was made is in the file that was set when it was made, once and whole, or
-///   counted as dropped; one that did not get through for want of room is followed by a `KTR_DROP`
-///   on the next one, and on no other;
-/// - the records of a process are in each file in the order in which they were made, and those of all
-///   processes as well if there always was room in its stream;
-/// - a record that is dropped for another reason was for a file that had failed, and a file
-///   that was full has no room for one more; and that ends the tracing of no process that has lost none, and is told of
-///   each that has;
-/// - nothing is pending, no process is traced, all files are closed and all memory is given back;
-/// - no queue had more bytes than its limit, and no process more memory than twice that and a little.
+/// - Every record made is in the file that was set when it was made, once and whole, or is counted
+///   as dropped. A record dropped for lack of room is followed by a `KTR_DROP` mark on the next
+///   record, and on no other.
+/// - The records of a process are in each file in the order in which they were made. The records of
+///   all processes are, too, if there was always room in the file's stream.
+/// - A record dropped for another reason was for a file that had failed. A file that was full has
+///   no room for one more record. A failure ends the tracing of no process that has lost no record,
+///   and each process that has lost one is reported.
+/// - Nothing is pending, no process is traced, all files are closed and all memory is freed.
+/// - No queue had more bytes than its limit. No process had more memory than twice that and a
+///   little.
 ///
-/// When a process gets out of the engine, what it was to write is in the file. And nobody waits for
-/// ever, not even who has suspended the file system.
+/// When a process leaves the engine, the records that it had to write are in the file. No thread
+/// waits for ever, not even the one that has suspended the file system.
 pub struct World {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) engine: Arc<Engine>,
@@ -43,7 +44,7 @@ pub struct World {
 }
 
 impl World {
-    /// Runs a scenario in the schedule that is being tried, and checks what came of it.
+    /// Runs a scenario in the schedule that is being tried, and checks the result.
     pub fn run(scenario: &Arc<Scenario>) {
         clock::reset();
         let before = context::segments();
@@ -106,7 +107,7 @@ impl World {
                 world.scenario.others[other].iter().for_each(|action| world.act(*action));
             }));
         }
-        // One of them is run here: there are fewer schedules with a task less.
+        // One of them runs here: one task less means fewer schedules.
         let last = programs.pop();
         let threads: Vec<_> = programs.into_iter().map(thread::spawn).collect();
         last.into_iter().for_each(|program| program());
@@ -120,17 +121,17 @@ impl World {
         }
     }
 
-    /// The traced processes.
+    /// Returns the traced processes.
     pub(crate) fn processes(&self) -> &[Process] {
         self.processes.get().expect("the processes are made first")
     }
 
-    /// A file, by its index.
+    /// Returns a file by its index.
     pub(crate) fn disk(&self, file: usize) -> &Disk {
         &self.disks[file]
     }
 
-    /// The index of a file that is open.
+    /// Returns the index of an open file.
     pub(crate) fn number_of(&self, open: &OpenFile) -> usize {
         self.disks.iter().position(|disk| open.is_of(disk)).expect("one of the files")
     }
@@ -163,19 +164,20 @@ impl World {
         }
     }
 
-    /// Opens a file for tracing; also returns the number of the opening.
+    /// Opens a file for tracing. Also returns the number of the opening.
     pub(crate) fn open(&self, file: usize) -> (Arc<File>, usize) {
         let storage = self.disks[file].open();
         let open = Arc::new(File::new(MaySleep::new(), Arc::clone(&self.engine), storage));
         (open, self.history.opened(file))
     }
 
-    /// A number for a look at processes.
+    /// Returns a number for a check for overdue records.
     pub(crate) fn look(&self) -> u32 {
         self.looks.fetch_add(1, Relaxed)
     }
 
-    /// The records with these numbers are in the files, unless those have failed.
+    /// Checks that the records with these numbers are in the files. Files that have failed are
+    /// skipped.
     pub(crate) fn assert_written(&self, records: &[(u64, usize)]) {
         for (disk, at) in self.disks.iter().enumerate() {
             let of_disk = || records.iter().filter(|(_, of)| *of == disk);
@@ -190,7 +192,7 @@ impl World {
         }
     }
 
-    /// Bytes of the largest record that is made.
+    /// Returns the length of the largest record in bytes.
     fn largest(&self) -> usize {
         let steps = self.scenario.processes.iter().flat_map(|process| process.threads.iter().flatten());
         let of_step = |step: &Step| match step {
@@ -202,12 +204,12 @@ impl World {
         steps.map(of_step).max().unwrap_or(0).max(filled)
     }
 
-    /// A number for a record.
+    /// Returns a number for a record.
     pub(crate) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Relaxed)
     }
 
-    /// Whether there is a file that can fail like this.
+    /// Returns whether a file can fail with this error.
     pub(crate) fn expects(&self, errno: Errno) -> bool {
         self.scenario.files.iter().any(|faults| match errno {
             EIO => !faults.broken.is_empty(),

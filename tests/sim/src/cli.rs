@@ -43,10 +43,10 @@ pub fn main() -> ExitCode {
     let result = result.and_then(|()| Ok(out.flush()?));
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has seen enough: head(1), a pager.
+        // The reader has closed the pipe: head(1), a pager.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // What was printed before comes first.
+            // Output printed so far goes first.
             let _ = out.flush();
             eprintln!("ktrace-sim: {error:#}");
             ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! The time of day: the machine's, or, for one thread, a deterministic one.
+//! The time of day: the machine's, or a deterministic one for a single thread.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -6,32 +6,32 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ktrace_format::Timespec;
 
-/// Nanoseconds between two readings of the deterministic clock.
+/// The nanoseconds between two readings of the deterministic clock.
 const TICK: Duration = Duration::from_nanos(100);
 
 thread_local! {
     static TICKING: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
-/// Has the current thread's clock start at `start`, and go on a little with each reading:
-/// no two readings are the same.
+/// Makes the current thread's clock deterministic, from `start`. It advances with each reading, so
+/// that no two readings are the same.
 pub fn make_deterministic(start: Duration) {
     TICKING.set(Some(start));
 }
 
-/// Has time pass on the current thread's deterministic clock.
+/// Advances the current thread's deterministic clock.
 pub fn advance(by: Duration) {
     if let Some(last) = TICKING.get() {
         TICKING.set(Some(last.saturating_add(by)));
     }
 }
 
-/// The time of the last reading of the current thread's deterministic clock.
+/// Returns the last reading of the current thread's deterministic clock.
 pub fn last_reading() -> Option<Timespec> {
     TICKING.get().map(timespec)
 }
 
-/// The time of day; never less than before.
+/// Returns the time of day. Never goes backwards.
 pub(crate) fn now() -> Timespec {
     if let Some(last) = TICKING.get() {
         let now = last.saturating_add(TICK);

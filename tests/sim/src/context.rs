@@ -1,22 +1,22 @@
-//! What the current thread may do, checked as a debug kernel checks it.
+//! The context of the current thread, checked as a debug kernel checks it.
 //!
-//! | in | not allowed |
+//! | context | not allowed |
 //! | --- | --- |
 //! | a stream mutex | any lock, sleeping, allocating, freeing |
 //! | a queue mutex | any lock but a stream mutex, sleeping, allocating, freeing |
-//! | [`sleepless`] (a trace point that may not sleep) | sleeping, commit locks, allocating, freeing |
-//! | a commit lock | another commit lock, waiting for leave to write |
+//! | [`sleepless`] (trace points that cannot sleep) | sleeping, commit locks, allocating, freeing |
+//! | a commit lock | another commit lock, waiting in vn_start_write(9) |
 //!
-//! Mutexes are told apart by their names, as witness(4) does it.
+//! Mutexes are distinguished by their names, as in witness(4).
 
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::thread::panicking;
 
-/// The mutex that another one may be taken under, and that one.
+/// The only permitted nesting of mutexes: the outer one, and the inner one.
 const ORDER: (&CStr, &CStr) = (c"ktrace_rs queue", c"ktrace_rs stream");
 
-/// What the current thread is in.
+/// The context of a thread.
 #[derive(Clone, Copy)]
 struct Context {
     /// The mutex that was taken last.
@@ -29,11 +29,11 @@ const FREE: Context = Context { mutex: None, commit_lock: false, sleepless: fals
 
 thread_local! {
     static CONTEXT: Cell<Context> = const { Cell::new(FREE) };
-    /// Uses of memory where that is not allowed, found by the allocator, which cannot panic.
+    /// The number of forbidden uses of memory. The allocator counts them, because it cannot panic.
     static MEMORY_USES: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The context as it was, restored on drop.
+/// The previous context, restored on drop.
 #[must_use = "the context is left when this is dropped"]
 pub(crate) struct Entered(Context);
 
@@ -63,13 +63,13 @@ pub(crate) fn assert_may_sleep(what: &str) {
     assert!(!context.sleepless, "{what} where sleeping is not allowed");
 }
 
-/// Runs a trace point at which sleeping is not allowed: a mutex of the kernel is held.
+/// Runs a trace point that may not sleep, because a mutex of the kernel is held.
 pub fn sleepless<R>(work: impl FnOnce() -> R) -> R {
     let _entered = Entered::new(Context { sleepless: true, ..CONTEXT.get() });
     work()
 }
 
-/// The current thread is about to take a mutex.
+/// Enters the context of a mutex. Called before the mutex is taken.
 pub(crate) fn enter_mutex(name: &'static CStr) -> Entered {
     let context = CONTEXT.get();
     if let Some(held) = context.mutex {
@@ -78,13 +78,13 @@ pub(crate) fn enter_mutex(name: &'static CStr) -> Entered {
     Entered::new(Context { mutex: Some(name), ..context })
 }
 
-/// The current thread is about to wait for leave to write.
+/// Panics if the current thread may not wait in vn_start_write(9).
 pub(crate) fn assert_may_wait_for_leave() {
     assert_may_sleep("leave to write was waited for");
     assert!(!CONTEXT.get().commit_lock, "leave to write was waited for under a commit lock");
 }
 
-/// The current thread is about to take a commit lock.
+/// Enters the context of a commit lock. Called before the lock is taken.
 pub(crate) fn enter_commit_lock() -> Entered {
     assert_may_sleep("a commit lock was taken");
     let context = CONTEXT.get();
@@ -92,21 +92,21 @@ pub(crate) fn enter_commit_lock() -> Entered {
     Entered::new(Context { commit_lock: true, ..context })
 }
 
-/// Another thread runs on this one's behalf: it holds none of its locks.
+/// Enters the context of another thread that runs in this one's place, and holds none of its locks.
 pub(crate) fn enter_other_thread() -> Entered {
     Entered::new(FREE)
 }
 
-/// Whether the current thread holds a mutex.
+/// Returns whether the current thread holds a mutex.
 pub(crate) fn in_mutex() -> bool {
     CONTEXT.get().mutex.is_some()
 }
 
-/// Memory is allocated or freed by the current thread; never panics and uses no memory.
+/// Notes that the current thread allocates or frees memory. Never panics, and uses no memory.
 pub(crate) fn note_memory_use() {
     let Ok(context) = CONTEXT.try_with(Cell::get) else { return };
     if (context.mutex.is_some() || context.sleepless) && !panicking() {
-        // Without an effect only on a thread that is gone.
+        // This fails only in a thread that is ending.
         let _ = MEMORY_USES.try_with(|uses| uses.set(uses.get().saturating_add(1)));
     }
 }

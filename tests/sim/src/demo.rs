@@ -1,4 +1,4 @@
-//! A small load for a newcomer to look at.
+//! A small load as a first example.
 
 use std::io::{self, Write};
 use std::thread;
@@ -8,11 +8,11 @@ use ktrace_format::Kind;
 
 use crate::{Disk, Inherit, System, Thread};
 
-/// All record types.
+/// The facilities of all record types.
 const ALL: u32 = 0x00ff_ffff;
 
-/// Runs two processes and a child of the first, all traced to one file, and returns the file's
-/// bytes and the system for its counters.
+/// Runs two processes and a child of one of them, all traced to one file. Returns the file's bytes,
+/// and the system for its counters.
 pub fn run() -> (Vec<u8>, std::sync::Arc<System>) {
     let system = System::boot();
     let disk = Disk::new();
@@ -56,7 +56,7 @@ fn run_cat(cat: Thread) {
     cat.exit();
 }
 
-/// Starts a child, waits for it and is told by a signal.
+/// Starts a child, waits for it, and gets a signal.
 fn run_shell(shell: Thread) {
     let mut child = None;
     shell.syscall(2, &[], |td| {
@@ -89,7 +89,7 @@ fn run_shell(shell: Thread) {
     shell.exit();
 }
 
-/// Prints the counters, as `sysctl kern.ktrace_rs.stats` names them.
+/// Prints the counters with the names that `sysctl kern.ktrace_rs.stats` has for them.
 pub fn print_counters(system: &System, out: &mut impl Write) -> io::Result<()> {
     use ktrace_engine::Counter as _;
     let stats = &system.engine().stats;

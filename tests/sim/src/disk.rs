@@ -15,38 +15,39 @@ use crate::interleave::{Point, point};
 
 /// `EINTR` of intro(2): a signal has interrupted the thread.
 pub const EINTR: Errno = Errno(4);
-/// `EIO` of intro(2): what a write to a broken or dead file returns.
+/// `EIO` of intro(2): the error of a write to a broken or dead file.
 pub const EIO: Errno = Errno(5);
-/// `EFBIG`: the file would be larger than its opener may make it.
+/// `EFBIG`: the file would exceed the opener's size limit.
 pub const EFBIG: Errno = Errno(27);
-/// `ENOSPC`: there is no room left.
+/// `ENOSPC`: the disk is full.
 pub const ENOSPC: Errno = Errno(28);
 
-/// How a file misbehaves.
+/// The faults of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Time that each write takes.
+    /// The time that each write takes.
     pub delay: Duration,
-    /// Most bytes that the file may have; a write that needs more fails as a whole.
+    /// The maximal length of the file in bytes. A longer write fails as a whole.
     pub capacity: Option<usize>,
-    /// The writes, counted from 0 since the file was made, that fail with `EIO`.
+    /// The writes that fail with `EIO`, counted from 0 since the file was created.
     pub broken: Range<u64>,
-    /// The file system is suspended: nobody gets leave to write.
+    /// Whether the file system is suspended, so that vn_start_write(9) would wait.
     pub suspended: bool,
-    /// The file is gone: every write fails with `EIO`.
+    /// Whether the file is gone: every write fails with `EIO`.
     pub dead: bool,
-    /// Threads that have [a signal](with_signal) are interrupted: their writes fail with its error.
+    /// Whether [signals](with_signal) interrupt threads. An interrupted write fails with the
+    /// signal's error.
     pub interruptible: bool,
-    /// Writes that succeed before threads are interrupted.
+    /// The number of writes that succeed before threads are interrupted.
     pub uninterrupted: u64,
 }
 
 thread_local! {
-    /// How the signal ends what the current thread does, if it has one.
+    /// The error with which a pending signal interrupts the current thread.
     static SIGNAL: Cell<Option<Errno>> = const { Cell::new(None) };
 }
 
-/// Runs `work` with a signal pending for the current thread, which ends what it does with that error.
+/// Runs `work` with a signal pending for the current thread. Interrupted writes fail with `errno`.
 pub fn with_signal<R>(errno: Errno, work: impl FnOnce() -> R) -> R {
     let before = SIGNAL.replace(Some(errno));
     let result = work();
@@ -54,10 +55,10 @@ pub fn with_signal<R>(errno: Errno, work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// A file, whoever has it open.
+/// A file, shared by all its openers.
 #[derive(Default)]
 pub struct Disk {
-    /// Held over each write, as a vnode's lock is.
+    /// The content and the faults. Locked during each write, as a vnode is.
     state: Mutex<State>,
     open: AtomicUsize,
 }
@@ -71,7 +72,7 @@ struct State {
 }
 
 impl Disk {
-    /// An empty file that works.
+    /// Creates an empty file without faults.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
@@ -87,32 +88,32 @@ impl Disk {
         OpenFile { disk: Arc::clone(self), limit }
     }
 
-    /// Has the file misbehave from now on.
+    /// Sets the faults of the file.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
-    /// All bytes that are in the file.
+    /// Returns the content of the file.
     pub fn content(&self) -> Vec<u8> {
         self.state().content.clone()
     }
 
-    /// Number of bytes in the file.
+    /// Returns the length of the file in bytes.
     pub fn size(&self) -> usize {
         self.state().content.len()
     }
 
-    /// Number of writes, failed ones too.
+    /// Returns the number of writes, including failed ones.
     pub fn attempts(&self) -> u64 {
         self.state().attempts
     }
 
-    /// Number of writes that succeeded.
+    /// Returns the number of successful writes.
     pub fn appends(&self) -> u64 {
         self.state().appends
     }
 
-    /// How many have the file open.
+    /// Returns how many times the file is open.
     pub fn open_count(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
@@ -148,7 +149,7 @@ impl Disk {
     }
 }
 
-/// A file that one ktrace(2) call opened.
+/// An open file of one ktrace(2) call.
 ///
 /// Closed on drop, which may sleep.
 pub struct OpenFile {
@@ -157,12 +158,12 @@ pub struct OpenFile {
 }
 
 impl OpenFile {
-    /// Whether both are the same file.
+    /// Returns whether both are the same file.
     pub fn same_file(&self, disk: &Arc<Disk>) -> bool {
         Arc::ptr_eq(&self.disk, disk)
     }
 
-    /// The file itself.
+    /// Returns the file itself.
     pub fn disk(&self) -> &Arc<Disk> {
         &self.disk
     }
@@ -171,7 +172,8 @@ impl OpenFile {
 impl Storage<MaySleep> for OpenFile {
     type Leave = MaySleep;
 
-    /// Does not wait: a test that suspends a file system has nobody else to resume it.
+    /// Panics instead of waiting: a test that suspends a file system has no other thread to resume
+    /// it.
     fn start_write(&self, may_sleep: MaySleep) -> MaySleep {
         assert_may_wait_for_leave();
         assert!(!self.disk.state().faults.suspended, "a thread waits for a suspended file system");

@@ -5,12 +5,12 @@ use std::io::{self, Write};
 
 use ktrace_format::{CapData, DecodeError, Header, Kind, Payload, Record};
 
-/// Why a trace file could not be printed to its end.
+/// The reason why a trace file could not be printed to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadFile {
-    /// Where in the file the record begins that is not one.
+    /// The offset of the invalid record.
     pub offset: usize,
-    /// What is wrong with it; none if the file is empty.
+    /// The error in the record. None if the file is empty.
     pub error: Option<DecodeError>,
 }
 
@@ -30,7 +30,7 @@ impl Display for BadFile {
 
 impl std::error::Error for BadFile {}
 
-/// Prints the records of a trace file up to its end, or to the first that is not one.
+/// Prints the records of a trace file, up to its end or the first invalid record.
 pub fn print(file: &[u8], out: &mut impl Write) -> io::Result<Result<(), BadFile>> {
     if file.is_empty() {
         return Ok(Err(BadFile { offset: 0, error: None }));
@@ -51,8 +51,7 @@ pub fn print(file: &[u8], out: &mut impl Write) -> io::Result<Result<(), BadFile
     Ok(Ok(()))
 }
 
-/// One record in one line, without the newline. A record that others were dropped before is
-/// marked.
+/// Formats one record as one line, without the newline. A record behind dropped records is marked.
 pub fn line(record: &Record<'_>) -> String {
     let Header { pid, comm, tid, drop, kind, .. } = record.header;
     let comm = comm.split(|byte| *byte == 0).next().unwrap_or_default().escape_ascii().to_string();
@@ -175,13 +174,13 @@ fn number(value: u64) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        // A String takes whatever is written to it.
+        // Writing to a String cannot fail.
         let _ = write!(text, " {byte:02x}");
         text
     })
 }
 
-/// The names of a few system calls (`sys/syscall.h`), and the number of any other.
+/// Returns the names of a few system calls (`sys/syscall.h`), and the number of any other.
 fn syscall_name(code: i16) -> String {
     let name = match code {
         1 => "exit",

@@ -1,13 +1,13 @@
-//! A host simulation of the kernel around the engine: processes are threads, and files can
-//! be slow, full or dead.
+//! A host simulation of the kernel around the engine. Processes are threads, and files can be slow,
+//! full or dead.
 //!
-//! - [`Host`] is the engine's platform here: its locks check what a debug kernel checks
-//!   ([`context`]), its files misbehave when told to ([`Disk`]), its clock can be made
-//!   deterministic ([`clock`]), and another thread can be let in between any two steps of
-//!   the engine ([`interleave`]).
-//! - [`System`], [`Process`] and [`Thread`] do with the engine what the module does: trace
-//!   points, fork, exec, exit, return to user mode, ktrace(2).
-//! - [`kdump`] prints a trace file, [`demo`] makes one.
+//! - [`Host`] is the engine's platform here. Its locks make the checks of a debug kernel
+//!   ([`context`]). Its files have faults on request ([`Disk`]), and its clock can be made
+//!   deterministic ([`clock`]). Another thread can run between any two steps of the engine
+//!   ([`interleave`]).
+//! - [`System`], [`Process`] and [`Thread`] use the engine as the module does: trace points, fork,
+//!   exec, exit, return to user mode, ktrace(2).
+//! - [`kdump`] prints a trace file, and [`demo`] makes one.
 //!
 //! A check that fails panics, as a kernel with INVARIANTS and WITNESS does.
 #![forbid(unsafe_code)]

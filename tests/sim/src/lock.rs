@@ -1,4 +1,4 @@
-//! The engine's locks, which check how they are used.
+//! The engine's locks, with checks of their use.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -9,10 +9,10 @@ use crate::MaySleep;
 use crate::context::{self, Entered};
 use crate::interleave::{Point, point};
 
-/// A lock and which thread has it.
+/// A lock and its owner.
 struct Owned<T> {
     value: Mutex<T>,
-    /// Number of the owner, 0 for none.
+    /// The number of the owner, or 0.
     owner: AtomicU64,
 }
 
@@ -21,7 +21,7 @@ impl<T> Owned<T> {
         Owned { value: Mutex::new(value), owner: AtomicU64::new(0) }
     }
 
-    /// Panics if the current thread has the lock, which a second attempt would wait for for ever.
+    /// Panics if the current thread holds the lock. A second attempt would wait for ever.
     fn assert_not_mine(&self) {
         assert_ne!(
             self.owner.load(Ordering::Relaxed),
@@ -31,7 +31,7 @@ impl<T> Owned<T> {
     }
 
     fn with<R>(&self, entered: Entered, critical: impl FnOnce(&mut T) -> R) -> R {
-        // A panic in another test thread is reported there.
+        // A panic in another test thread is reported by that thread.
         let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         self.locked(value, entered, critical)
     }
@@ -51,7 +51,7 @@ impl<T> Owned<T> {
         entered: Entered,
         critical: impl FnOnce(&mut T) -> R,
     ) -> R {
-        /// Says that nobody owns the lock, also when `critical` panics.
+        /// Clears the owner on drop, also when `critical` panics.
         struct Release<'a>(&'a AtomicU64);
         impl Drop for Release<'_> {
             fn drop(&mut self) {
@@ -66,7 +66,7 @@ impl<T> Owned<T> {
     }
 }
 
-/// Number of the current thread, from 1.
+/// Returns the number of the current thread, counted from 1.
 fn current() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local! {
@@ -78,8 +78,8 @@ fn current() -> u64 {
     NUMBER.get()
 }
 
-/// A mutex that may be taken where sleeping is not allowed. Nothing may be allocated or freed under
-/// it, and nothing locked that [`context`] does not allow.
+/// A mutex that may be taken where sleeping is not allowed. Under it no memory may be allocated or
+/// freed, and only the locks may be taken that [`context`] allows.
 pub struct HostMutex<T> {
     name: &'static CStr,
     owned: Owned<T>,

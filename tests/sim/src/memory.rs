@@ -1,4 +1,4 @@
-//! What the global allocator of a test tells the simulation.
+//! The interface between a test's global allocator and the simulation.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +8,7 @@ use crate::context::note_memory_use;
 
 static LIVE_SEGMENTS: AtomicUsize = AtomicUsize::new(0);
 
-/// A block of `len` bytes is allocated. Neither allocates nor panics.
+/// Notes that a block of `len` bytes is allocated. Neither allocates nor panics.
 pub fn note_allocation(len: usize) {
     note_memory_use();
     if len == SEGMENT_LEN {
@@ -16,7 +16,7 @@ pub fn note_allocation(len: usize) {
     }
 }
 
-/// A block of `len` bytes is freed. Neither allocates nor panics.
+/// Notes that a block of `len` bytes is freed. Neither allocates nor panics.
 pub fn note_free(len: usize) {
     note_memory_use();
     if len == SEGMENT_LEN {
@@ -24,7 +24,7 @@ pub fn note_free(len: usize) {
     }
 }
 
-/// Blocks of the size of a segment that are allocated now, in all threads.
+/// Returns the number of allocated blocks of the size of a segment, in all threads.
 pub fn live_segments() -> usize {
     LIVE_SEGMENTS.load(Ordering::Relaxed)
 }

@@ -15,17 +15,17 @@ pub struct Host;
 pub type Trace = ProcTrace<Host>;
 /// An open trace file.
 pub type File = TraceFile<Host>;
-/// Processes whose records could not be written.
+/// The processes whose records could not be written.
 pub type Failures = ktrace_engine::Failures<Host>;
-/// What all traces share.
+/// The state that all traces share.
 pub type Engine = ktrace_engine::Engine<Host>;
 
-/// Proof that the current thread may sleep. Whoever uses it checks that again.
+/// Proof that the current thread may sleep. Each use checks it again.
 #[derive(Clone, Copy, Debug)]
 pub struct MaySleep(PhantomData<*const ()>);
 
 impl MaySleep {
-    /// Panics if the current thread may not sleep.
+    /// Creates the proof. Panics if the current thread may not sleep.
     pub fn new() -> Self {
         context::assert_may_sleep("leave to sleep was taken");
         MaySleep(PhantomData)
@@ -42,7 +42,7 @@ thread_local! {
     static CPU: Cell<i32> = const { Cell::new(0) };
 }
 
-/// Says which CPU the current thread runs on.
+/// Sets the CPU that the current thread runs on.
 pub fn set_cpu(cpu: i32) {
     CPU.set(cpu);
 }

@@ -15,28 +15,28 @@ pub struct Process {
     system: Arc<System>,
     pid: i32,
     comm: [u8; MAXCOMLEN + 1],
-    /// `p_traceflag`.
+    /// The process's `p_traceflag`.
     traceflag: AtomicU32,
-    /// Records that trace points have given to the engine.
+    /// The number of records that trace points have passed to the engine.
     generated: PerKind<AtomicU64>,
     /// The process lock, which is a mutex: see [`Process::with_locked`].
     locked: Mutex<Locked>,
 }
 
-/// What the process lock guards.
+/// The fields guarded by the process lock.
 #[derive(Default)]
 pub(crate) struct Locked {
-    /// `p_ktrioparms`: set once, and taken off at exit.
+    /// The process's `p_ktrioparms`. Set once, and removed at exit.
     pub(crate) trace: Option<Arc<Trace>>,
-    /// The process is on its way out (`P_WEXIT`).
+    /// Whether the process is exiting (`P_WEXIT`).
     pub(crate) exiting: bool,
     pub(crate) threads: Vec<Arc<ThreadState>>,
 }
 
-/// What other threads may touch of a thread.
+/// The fields of a thread that other threads may access.
 pub(crate) struct ThreadState {
     pub(crate) tid: i64,
-    /// The queue is to be drained before the thread returns to user mode (`TDA_MOD3`).
+    /// Whether to drain the queue before the thread returns to user mode (`TDA_MOD3`).
     pub(crate) drain_wanted: AtomicBool,
 }
 
@@ -58,38 +58,38 @@ impl Process {
         process
     }
 
-    /// Its number.
+    /// Returns the process ID.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// The system that it runs on.
+    /// Returns the system that the process runs on.
     pub fn system(&self) -> &Arc<System> {
         &self.system
     }
 
-    /// What is traced (`KTRFAC_SYSCALL` …); nothing if zero.
+    /// Returns the traced facilities (`KTRFAC_SYSCALL` …). Zero if the process is not traced.
     pub fn traceflag(&self) -> u32 {
         self.traceflag.load(Ordering::Relaxed)
     }
 
-    /// How many records of a type trace points have given to the engine.
+    /// Returns the number of records of a type that trace points have passed to the engine.
     pub fn generated(&self, kind: Kind) -> u64 {
         self.generated.get(kind).load(Ordering::Relaxed)
     }
 
-    /// The process's trace, if it was ever traced.
+    /// Returns the process's trace, if it was ever traced.
     pub fn trace(&self) -> Option<Arc<Trace>> {
         self.lock().trace.clone()
     }
 
-    /// Number of threads.
+    /// Returns the number of threads.
     pub fn threads(&self) -> usize {
         self.lock().threads.len()
     }
 
-    /// How many bytes of records the process may make before it is drained again: a few context
-    /// switches and signals of each thread, or any number of page faults.
+    /// Returns the number of bytes of records that the process may make before it is drained again.
+    /// That is a few context switches and signals of each thread, or any number of page faults.
     pub(crate) fn queue_room(&self) -> usize {
         const PER_THREAD: usize = 512;
         if self.traceflag() & (Kind::Fault.facility() | Kind::FaultEnd.facility()) != 0 {
@@ -114,14 +114,14 @@ impl Process {
         self.lock().threads.push(state);
     }
 
-    /// Takes a thread off the process; true if it was the last one.
+    /// Removes a thread from the process. Returns true if it was the last one.
     pub(crate) fn remove_thread(&self, tid: i64) -> bool {
         let mut locked = self.lock();
         locked.threads.retain(|state| state.tid != tid);
         locked.threads.is_empty()
     }
 
-    /// Runs `work` with the process lock held: nothing in it may sleep, allocate or free.
+    /// Runs `work` with the process lock held. It may not sleep, allocate or free.
     pub(crate) fn with_locked<R>(&self, work: impl FnOnce(&mut Locked) -> R) -> R {
         let mut locked = self.lock();
         context::sleepless(|| work(&mut locked))
@@ -131,7 +131,7 @@ impl Process {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues the `KTR_PROCCTOR` record, for the first thread to drain. The process is locked.
+    /// Queues the `KTR_PROCCTOR` record, for the first thread to drain. The process must be locked.
     pub(crate) fn queue_procctor(&self, locked: &Locked) {
         if self.traceflag() & Kind::ProcCtor.facility() == 0 {
             return;
@@ -146,7 +146,7 @@ impl Process {
         }
     }
 
-    /// Takes the file off the process if it is not traced any more.
+    /// Takes the file from the process if it is not traced any more.
     #[must_use = "the file is to be flushed, and dropped where sleeping is allowed"]
     pub(crate) fn end_if_cleared(&self) -> Option<Arc<File>> {
         self.with_locked(|locked| {
@@ -159,7 +159,8 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// What a failed test leaves behind is not looked at, so that the failure is what is seen.
+    /// Leaks the state that a failed test leaves behind, so that its checks do not hide the
+    /// failure.
     fn drop(&mut self) {
         if panicking()
             && let Some(trace) = self.trace()

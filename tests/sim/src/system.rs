@@ -9,7 +9,7 @@ use crate::platform::Host;
 use crate::process::Locked;
 use crate::{Disk, Engine, Failures, File, MaySleep, OpenFile, Process, Thread, Trace};
 
-/// `KTRFAC_MASK`: the bits of `p_traceflag` that switch record types on.
+/// `KTRFAC_MASK`: the bits of `p_traceflag` that enable record types.
 const KTRFAC_MASK: u32 = 0x00ff_ffff;
 /// `KTRFAC_INHERIT`: children are traced as well.
 pub(crate) const KTRFAC_INHERIT: u32 = 0x4000_0000;
@@ -17,9 +17,9 @@ pub(crate) const KTRFAC_INHERIT: u32 = 0x4000_0000;
 /// Whether the children of a traced process are traced as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inherit {
-    /// They are.
+    /// The children are traced.
     Yes,
-    /// They are not.
+    /// The children are not traced.
     No,
 }
 
@@ -27,14 +27,14 @@ pub enum Inherit {
 pub struct System {
     engine: Arc<Engine>,
     last_id: AtomicI32,
-    /// The looks of the helper so far.
+    /// The number of the helper's checks so far.
     looks: AtomicU32,
     processes: Mutex<Vec<Weak<Process>>>,
     log: Mutex<Vec<String>>,
 }
 
 impl System {
-    /// A system on which nothing runs yet.
+    /// Creates a system without processes.
     pub fn boot() -> Arc<Self> {
         Arc::new(System {
             engine: Arc::new(Engine::new()),
@@ -45,17 +45,17 @@ impl System {
         })
     }
 
-    /// What all traces share: the settings and the statistics.
+    /// Returns the state that all traces share: the settings and the statistics.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// Starts a process, which is not traced, and returns its first thread.
+    /// Starts a process, which is not traced. Returns its first thread.
     pub fn spawn(self: &Arc<Self>, comm: &str) -> Thread {
         Thread::first(&Process::new(self, comm))
     }
 
-    /// What the kernel has logged, line by line.
+    /// Returns the lines that the kernel has logged.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -65,7 +65,7 @@ impl System {
         Arc::new(File::new(MaySleep::new(), Arc::clone(&self.engine), file))
     }
 
-    /// `KTROP_SET`: traces the types in `facilities` to `file`. May sleep.
+    /// Starts tracing the types in `facilities` to `file` (`KTROP_SET`). May sleep.
     pub fn set(&self, process: &Process, facilities: u32, inherit: Inherit, file: &Arc<File>) {
         let may_sleep = MaySleep::new();
         let mut spare = Some(Arc::new(Trace::new(Arc::clone(&self.engine), may_sleep)));
@@ -78,7 +78,7 @@ impl System {
                 locked.trace = spare.take();
             }
             let trace = locked.trace.as_ref()?;
-            // A file that a set-id exec left is not traced to any more.
+            // A file that a set-id exec has left behind is not traced to any more.
             let traced = process.traceflag() != 0;
             let same = traced
                 && trace
@@ -91,7 +91,7 @@ impl System {
         self.finish(process, old);
     }
 
-    /// `KTROP_CLEAR`: traces the types in `facilities` no more. May sleep.
+    /// Stops tracing the types in `facilities` (`KTROP_CLEAR`). May sleep.
     pub fn clear(&self, process: &Process, facilities: u32) {
         let old = process.with_locked(|locked| {
             if locked.exiting {
@@ -108,7 +108,7 @@ impl System {
         self.finish(process, old);
     }
 
-    /// `KTROP_CLEARFILE`: ends all tracing to the file. May sleep.
+    /// Ends all tracing to the file (`KTROP_CLEARFILE`). May sleep.
     pub fn clear_file(&self, disk: &Arc<Disk>) {
         for process in self.all() {
             let old = process.with_locked(|locked| {
@@ -121,7 +121,7 @@ impl System {
         }
     }
 
-    /// What the helper does at each look: writes for the processes that do not get to it. May
+    /// Does one check of the helper: writes on behalf of processes whose records are overdue. May
     /// sleep.
     pub fn help_overdue(&self) {
         let look = self.looks.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
@@ -137,7 +137,8 @@ impl System {
         self.write_failed(self.engine.help_left(MaySleep::new(), |_| Some(())));
     }
 
-    /// Writes what a trace that ended, or goes elsewhere now, has pending, and closes its file.
+    /// Writes the pending records of a trace that has ended or changed its file. Closes the old
+    /// file.
     fn finish(&self, process: &Process, old: Option<Arc<File>>) {
         if let Some(old) = old
             && let Some(trace) = process.trace()
@@ -146,13 +147,13 @@ impl System {
         }
     }
 
-    /// Ends the tracing of processes whose records could not be written, unless it goes to another
-    /// file by now, and says so. Nothing is locked.
+    /// Ends the tracing of processes whose records could not be written, and logs it. A process
+    /// that is traced to another file by now stays traced. No lock may be held.
     pub(crate) fn write_failed(&self, failures: Failures) {
         for failed in failures {
             let WriteFailed { pid, errno, .. } = failed;
             let process = self.all().into_iter().find(|process| process.pid() == pid);
-            // A process that has exited was traced to it at last.
+            // A process that has exited was traced to the failed file until its end.
             let (abandoned, goes_on) =
                 process.map_or((Abandoned::Elsewhere, false), |process| abandon(&process, &failed));
             if abandoned == Abandoned::Before {
@@ -168,7 +169,7 @@ impl System {
         self.processes().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// A number for a new process or thread.
+    /// Returns an ID for a new process or thread.
     pub(crate) fn next_id(&self) -> i32 {
         self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
@@ -186,15 +187,15 @@ impl System {
     }
 }
 
-/// Ends the tracing of a process, which is locked.
+/// Ends the tracing of a process, which must be locked.
 #[must_use = "the file is to be flushed, and dropped where sleeping is allowed"]
 fn end(process: &Process, locked: &Locked) -> Option<Arc<File>> {
     process.set_traceflag(0);
     locked.trace.as_ref().and_then(|trace| trace.set_file(None))
 }
 
-/// Ends the tracing of a process to a file that could not be written; also says whether it is
-/// traced to another one.
+/// Ends the tracing of a process to a file that could not be written. Also returns whether the
+/// process is traced to another file.
 fn abandon(process: &Process, failed: &WriteFailed<Host>) -> (Abandoned, bool) {
     process.with_locked(|locked| {
         let Some(trace) = &locked.trace else { return (Abandoned::Elsewhere, false) };

@@ -1,4 +1,4 @@
-//! Simulated threads, and the trace points that they come to.
+//! Simulated threads and their trace points.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use crate::process::{Process, ThreadState};
 use crate::system::KTRFAC_INHERIT;
 use crate::{Inherit, MaySleep, Trace, context, set_cpu};
 
-/// CPUs of the simulated system.
+/// The number of CPUs of the simulated system.
 const CPUS: i64 = 2;
 
 /// A thread of a simulated process, to be run by one thread of the host.
 ///
-/// Its methods are what can happen to it in the kernel: those that may sleep write what is to be
-/// written themselves, the others leave it to the return to user mode.
+/// Its methods are the events that can happen to a thread in the kernel. Methods that may sleep
+/// drain pending records themselves. The others leave that to the return to user mode.
 pub struct Thread {
     process: Arc<Process>,
     state: Arc<ThreadState>,
-    /// `TDP_INKTRACE`.
+    /// The thread's `TDP_INKTRACE`.
     in_ktrace: Cell<bool>,
 }
 
-/// The thread is inside the tracer, and makes no records.
+/// A guard: the thread is inside the tracer, and makes no records.
 struct InKtrace<'a>(&'a Thread);
 
 impl Drop for InKtrace<'_> {
@@ -45,23 +45,23 @@ impl Thread {
         Thread { process: Arc::clone(process), state, in_ktrace: Cell::new(false) }
     }
 
-    /// Another thread of the same process.
+    /// Creates another thread of the same process.
     pub fn spawn(&self) -> Thread {
         Thread::first(&self.process)
     }
 
-    /// Its process.
+    /// Returns its process.
     pub fn process(&self) -> &Arc<Process> {
         &self.process
     }
 
-    /// Its number.
+    /// Returns the thread ID.
     pub fn tid(&self) -> i64 {
         self.state.tid
     }
 
-    /// A system call: entry, `body`, which returns its value or an errno, return, and the way
-    /// back to user mode.
+    /// Makes a system call: entry, `body`, return, and the return to user mode. `body` returns a
+    /// value or an errno.
     pub fn syscall(&self, code: i16, args: &[u64], body: impl FnOnce(&Thread) -> Result<u64, i32>) {
         self.synchronous(&Payload::Syscall(Syscall { code, args: args.into() }));
         let (error, retval) = match body(self) {
@@ -72,78 +72,80 @@ impl Thread {
         self.return_to_user();
     }
 
-    /// A path is looked up.
+    /// Records the lookup of a path.
     pub fn namei(&self, path: &str) {
         self.synchronous(&Payload::Namei(path.as_bytes()));
     }
 
-    /// A sysctl(3) is used.
+    /// Records a sysctl(3).
     pub fn sysctl(&self, name: &str) {
         let mut name = name.as_bytes().to_vec();
         name.push(0);
         self.synchronous(&Payload::Sysctl(&name));
     }
 
-    /// Data is read (`UIO_READ`, 0) or written (1).
+    /// Records a read (`UIO_READ`, 0) or write (1) of data.
     pub fn genio(&self, fd: i32, rw: u32, data: &[u8]) {
         self.prepared(&Payload::Genio(Genio { fd, rw, data }));
     }
 
-    /// A structure goes through a system call.
+    /// Records a structure that is passed through a system call.
     pub fn structure(&self, name: &str, data: &[u8]) {
         self.synchronous(&Payload::Struct(Struct { name: name.as_bytes(), data }));
     }
 
-    /// An array of structures goes through a system call.
+    /// Records an array of structures that is passed through a system call.
     pub fn struct_array(&self, name: &str, struct_size: u64, data: &[u8]) {
         self.prepared(&Payload::StructArray(StructArray { struct_size, name: name.as_bytes(), data }));
     }
 
-    /// Arguments and environment of an execve(2), a NUL behind each, as FreeBSD 15 records them.
+    /// Records the arguments and the environment of an execve(2), as FreeBSD 15 does. Each string
+    /// ends with a NUL.
     pub fn exec_strings(&self, args: &[u8], envs: &[u8]) {
         self.synchronous(&Payload::Args(args));
         self.synchronous(&Payload::Envs(envs));
     }
 
-    /// An error that the kernel says more about than its number, as FreeBSD 15 records it. May not sleep.
+    /// Records an extended error, as FreeBSD 15 does. May not sleep.
     pub fn extended_error(&self, error: u32, msg: &str) {
         let (ver, cat, src_line, flags, p) = (0x1001_0002, 1, 487, 0, [0, 0]);
         let msg = msg.as_bytes();
         self.asynchronous(&Payload::Exterr(Exterr { ver, error, cat, src_line, flags, p, msg }));
     }
 
-    /// utrace(2).
+    /// Records a utrace(2).
     pub fn utrace(&self, data: &[u8]) {
         self.prepared(&Payload::User(data));
     }
 
-    /// The thread is switched out, or runs again. May not sleep.
+    /// Records that the thread is switched out, or runs again. May not sleep.
     pub fn context_switch(&self, out: bool, user: bool, wmesg: &str) {
         self.asynchronous(&Payload::Csw(Csw { out, user, wmesg: wmesg.as_bytes() }));
     }
 
-    /// A page fault. May not sleep.
+    /// Records a page fault. May not sleep.
     pub fn fault(&self, vaddr: u64, fault_type: i32) {
         self.asynchronous(&Payload::Fault(Fault { vaddr, fault_type }));
     }
 
-    /// The end of a page fault. May not sleep.
+    /// Records the end of a page fault. May not sleep.
     pub fn fault_end(&self, result: i32) {
         self.asynchronous(&Payload::FaultEnd(FaultEnd { result }));
     }
 
-    /// A signal is delivered. May not sleep.
+    /// Records the delivery of a signal. May not sleep.
     pub fn signal(&self, signo: i32, action: u64) {
         self.asynchronous(&Payload::Psig(Psig { signo, action, code: 0x1_0001, mask: [0; 4] }));
     }
 
-    /// A path is looked up that capsicum(4) forbids. May not sleep.
+    /// Records a path lookup that capsicum(4) forbids. May not sleep.
     pub fn cap_fail_namei(&self, code: i16, path: &str) {
         let data = CapData::Path(path.as_bytes());
         self.asynchronous(&Payload::CapFail(CapFail { cap_type: 6, code, svflags: 0, data }));
     }
 
-    /// fork(2): the first thread of the child, which is traced if the parent's trace is inherited.
+    /// Calls fork(2), and returns the first thread of the child. The child is traced if the
+    /// parent's trace is inherited.
     pub fn fork(&self) -> Thread {
         let parent = &self.process;
         let comm = parent.comm();
@@ -154,7 +156,7 @@ impl Thread {
             return thread;
         }
         let mut spare = Some(Arc::new(Trace::new(Arc::clone(parent.system().engine()), MaySleep::new())));
-        // Dropped when nothing is locked.
+        // Dropped when no lock is held.
         let _file = child.with_locked(|of_child| {
             parent.with_locked(|of_parent| {
                 let flags = parent.traceflag();
@@ -175,7 +177,7 @@ impl Thread {
         thread
     }
 
-    /// The process executes another program: what it has traced so far is written before that runs.
+    /// Executes another program. Records made so far are flushed before the program runs.
     pub fn exec(&self) {
         self.process.with_locked(|locked| {
             self.process.queue_procctor(locked);
@@ -186,8 +188,8 @@ impl Thread {
         });
     }
 
-    /// The process executes a set-id program, which ends tracing: what is pending is written on
-    /// the return to user mode.
+    /// Executes a set-id program, which ends tracing. Pending records are written on the return to
+    /// user mode.
     pub fn exec_set_id(&self) {
         self.process.with_locked(|locked| {
             if locked.trace.is_some() {
@@ -197,20 +199,20 @@ impl Thread {
         });
     }
 
-    /// The process starts to be traced by its own wish: ktrace(2) with `file`.
+    /// Starts tracing the process to `file`, as its own ktrace(2) call.
     pub fn trace_self(&self, facilities: u32, inherit: Inherit, file: &Arc<crate::File>) {
         self.process.system().set(&self.process, facilities, inherit, file);
     }
 
-    /// The thread returns to user mode: what is pending is written, if it was asked to.
+    /// Returns to user mode, and drains pending records if that was requested.
     pub fn return_to_user(&self) {
         if self.state.drain_wanted.swap(false, Ordering::Relaxed) {
             self.drain();
         }
     }
 
-    /// Ends the thread, and if it is the last one its process: writes the last record and what
-    /// is pending.
+    /// Ends the thread. The last thread also ends its process, and writes the last record and all
+    /// pending ones.
     pub fn exit(self) {
         let p = Arc::clone(&self.process);
         if !p.remove_thread(self.state.tid) {
@@ -231,7 +233,7 @@ impl Thread {
         p.system().remove(p.pid());
     }
 
-    /// Writes what is to be written now, and closes the process's file if tracing has ended.
+    /// Drains pending records, and closes the process's file if tracing has ended.
     fn drain(&self) {
         let Some(_inside) = self.enter() else { return };
         let Some(trace) = self.process.trace() else { return };
@@ -244,12 +246,12 @@ impl Thread {
         self.process.system().write_failed(failures);
     }
 
-    /// Commits a record; the thread may sleep.
+    /// Commits a record. The thread may sleep.
     fn synchronous(&self, payload: &Payload<'_>) {
         self.commit(payload.kind(), Synchronous::payload(payload));
     }
 
-    /// As [`Thread::synchronous`], of a record whose payload is encoded beforehand.
+    /// Commits as [`Thread::synchronous`] does, a record whose payload is encoded beforehand.
     fn prepared(&self, payload: &Payload<'_>) {
         let mut record = vec![0; HEADER_LEN.saturating_add(payload.len())];
         let Some(body) = record.get_mut(HEADER_LEN..) else { return };
@@ -274,7 +276,7 @@ impl Thread {
         self.process.system().write_failed(failures);
     }
 
-    /// Adds a record; the thread may not sleep.
+    /// Queues a record. The thread may not sleep.
     fn asynchronous(&self, payload: &Payload<'_>) {
         if self.process.traceflag() & payload.kind().facility() == 0 {
             return;

@@ -19,7 +19,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the output is text")
 }
 
-/// A directory with the demo's trace file.
+/// Creates a directory with the demo's trace file.
 fn with_trace() -> (TempDir, Vec<u8>) {
     let directory = tempfile::tempdir().expect("there is room for a directory");
     assert!(run(&["demo"], directory.path()).status.success());
@@ -27,7 +27,7 @@ fn with_trace() -> (TempDir, Vec<u8>) {
     (directory, bytes)
 }
 
-/// Dumps `bytes`, which are no trace file: the line that says so.
+/// Dumps `bytes`, which are no trace file. Returns the error line.
 fn complaint(bytes: &[u8]) -> String {
     let directory = tempfile::tempdir().expect("there is room for a directory");
     fs::write(directory.path().join("bad"), bytes).expect("the file can be written");
@@ -96,7 +96,7 @@ fn a_truncated_file_is_printed_up_to_where_it_ends() {
     let output = run(&["dump", "ktrace.out"], directory.path());
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout).lines().count(), whole);
-    // The last record is a KTR_PROCDTOR: a header.
+    // The last record is a KTR_PROCDTOR, which is only a header.
     let offset = bytes.len() + 1 - 64;
     let line = format!("ktrace-sim: ktrace.out: offset {offset}: the file ends inside this record\n");
     assert_eq!(text(&output.stderr), line);

@@ -5,19 +5,19 @@ use ktrace_model::Action::{Clear, Exec, Help, Limit, Records, Set};
 use ktrace_model::Step::{Async, Quarter, Return, Sync};
 use ktrace_model::{Faults, Scenario, exhaustive};
 
-/// Every schedule of the scenario is fine, and there are not just a few.
+/// Checks a scenario in every schedule, and that there are more than a few.
 fn check(scenario: Scenario) {
     let schedules = exhaustive(scenario);
     println!("{schedules} schedules");
     assert!(schedules > 100, "only {schedules} schedules were tried");
 }
 
-/// A scenario in which records wait for a batch.
+/// Changes a scenario so that records wait for a batch.
 fn waiting(scenario: Scenario) -> Scenario {
     scenario.with_policy(Policy::Batch)
 }
 
-/// A scenario in which there is no room in the stream.
+/// Changes a scenario so that the stream has no room.
 fn full(scenario: Scenario) -> Scenario {
     waiting(scenario).with_left(1)
 }

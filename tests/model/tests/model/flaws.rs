@@ -1,4 +1,4 @@
-//! The model finds what is wrong: a model that finds nothing proves nothing.
+//! The model finds deliberate flaws. A model that finds nothing proves nothing.
 
 use ktrace_engine::{Policy, SleepLock as _};
 use ktrace_model::Action::{Clear, Help, Look, Set};
@@ -58,7 +58,7 @@ fn counters_that_lose_updates() {
 
 #[test]
 fn an_exit_that_does_not_look_at_its_queue() {
-    // With a late exit: it does not return to user mode before that.
+    // With a late exit, the process does not return to user mode before it exits.
     let scenario = Scenario::of_threads([&[Async]]).with_policy(Policy::Batch).with_left(1).with_late_exit();
     assert_found(Flaw::NoFlushAtExit, scenario, "records pending at process tear-down");
 }
@@ -85,7 +85,8 @@ fn a_process_that_goes_on_with_a_file_that_failed() {
 
 #[test]
 fn a_file_that_is_closed_under_a_mutex() {
-    // Each record is written by a thread that has the file: none is pending where it is closed.
+    // Each record is written by a thread that holds the file, so none is pending when the file is
+    // closed.
     let scenario = Scenario::of_threads([&[Sync]]).and_other(&[Clear(0)]);
     assert_found(Flaw::ClosedUnderMutex, scenario, "under a mutex");
 }

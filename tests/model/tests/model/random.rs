@@ -11,18 +11,18 @@ const BURST: &[Step] = &[Async, Async, Async, Async, Return, Async];
 /// A thread that makes records of both kinds.
 const MIXED: &[Step] = &[Sync, Async, Async, Sync, Async, Return, Async];
 
-/// A thread that fills a stream once more.
+/// A thread that fills a stream more than once.
 const LARGE: &[Step] = &[Quarter, Quarter, Async, Quarter, Quarter, Async, Async, Sync, Return];
 
-/// A thread with records that are written by themselves.
+/// A thread with records that are written on their own.
 const LONGER: &[Step] = &[Sync, Long, Async, Long, Return];
 
-/// The write that fails; no other does.
+/// Returns the faults of a file of which only this write fails.
 fn broken(write: u64) -> Faults {
     Faults { broken: write..write + 1, ..Faults::NONE }
 }
 
-/// This write and all after it fail.
+/// Returns the faults of a file of which this write and all later ones fail.
 fn broken_from(write: u64) -> Faults {
     Faults { broken: write..u64::MAX, ..Faults::NONE }
 }
@@ -31,8 +31,9 @@ fn full(capacity: usize) -> Faults {
     Faults { capacity: Some(capacity), ..Faults::NONE }
 }
 
-/// Tries a scenario with an empty stream and each record written; with records of a system call written
-/// together, and few more in the stream; and with batches, and no room in the stream.
+/// Tries a scenario under three policies: each record written, with an empty stream; the records of
+/// a system call written together, with little room in the stream; and batches, with no room in the
+/// stream.
 fn explore_all(scenario: Scenario) {
     explore(scenario.clone().with_policy(Policy::Record));
     explore(scenario.clone().with_policy(Policy::Return).with_left(200));
@@ -197,7 +198,7 @@ fn the_process_exits_while_others_look_at_it() {
 
 #[test]
 fn one_write_fails() {
-    // Whichever of them it is: a batch, one of its records, or a record of its own.
+    // The failing write is a batch, one of its records, or a record of its own.
     for write in 0..5 {
         explore_all(Scenario::of_threads([MIXED, BURST]).with_faults(broken(write)).and_other(&[Help(0)]));
     }

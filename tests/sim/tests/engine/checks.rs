@@ -1,11 +1,11 @@
-//! The simulation finds what a debug kernel finds.
+//! The simulation finds the faults that a debug kernel finds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ktrace_engine::{Mutex as _, SleepLock as _, Storage as _};
 use ktrace_sim::{CommitLock, Disk, HostMutex, MaySleep, context};
 
-/// What `work` panics with.
+/// Returns the panic message of `work`, which must panic.
 fn complaint(work: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(work)).expect_err("nothing was found");
     panic

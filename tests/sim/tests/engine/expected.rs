@@ -1,7 +1,7 @@
 //! A model of the engine that is too simple to be wrong: lists of records.
 //!
-//! It says exactly what is in each file, in each stream and in each queue, and leaves only one thing
-//! open: whether a record is queued or dropped, between the room that is promised and the limit.
+//! It predicts exactly the records in each file, in each stream and in each queue. One thing is
+//! left open: whether a record is queued or dropped, between the promised room and the limit.
 
 use std::mem;
 
@@ -9,54 +9,54 @@ use ktrace_engine::{BATCH_RECORDS_DEFAULT, Pending, Policy, QUEUE_LIMIT_DEFAULT,
 use ktrace_format::{Kind, PerKind};
 use ktrace_sim::{EFBIG, EIO, ENOSPC};
 
-/// Segments that a queue can hold at the least, if its limit allows.
+/// The minimal number of segments of a queue, if its limit permits.
 const PROMISED: usize = 8;
 
-/// The files of the model's world: which disk, and its opener's limit. The first two are two
-/// openings of one file.
+/// The files of the model's world: the disk, and the opener's limit. The first two are two openings
+/// of one file.
 pub(crate) const FILES: [(usize, Option<usize>); 4] = [(0, None), (0, None), (1, None), (2, Some(20_000))];
 pub(crate) const DISKS: usize = 3;
 pub(crate) const PROCESSES: usize = 3;
 
-/// A record that was made; its time is left out.
+/// A record that was made, without its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Made {
     pub(crate) kind: Kind,
     pub(crate) number: u64,
-    /// Length in a file.
+    /// The length in a file.
     pub(crate) len: usize,
     pub(crate) pid: usize,
     pub(crate) drop: bool,
 }
 
-/// What is to become of a record that is made where sleeping is not allowed.
+/// The expected fate of a record that is made where sleeping is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Nobody wants it.
+    /// The process is not traced.
     Ignored,
-    /// It goes into the stream.
+    /// The record goes into the stream.
     Gathered,
-    /// There is room in the queue that was promised.
+    /// The record is queued, because the promised room suffices.
     Queued,
-    /// The limit of the queue would be passed.
+    /// The record is dropped, because it would exceed the limit of the queue.
     Dropped,
-    /// The engine may queue or drop it.
+    /// The engine may queue or drop the record.
     Open,
 }
 
-/// What is to follow when a record was to be committed.
+/// The next step of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Done,
-    /// The stream is written.
+    /// A write of the stream.
     Write(usize),
-    /// What is before it in the file is written first.
+    /// A write of the records that precede the new one in the file.
     Behind(usize),
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct DiskModel {
-    /// The records, and to which file they were written.
+    /// The records, with the file that each was written to.
     pub(crate) records: Vec<(usize, Made)>,
     pub(crate) size: usize,
     pub(crate) capacity: Option<usize>,
@@ -65,28 +65,28 @@ pub(crate) struct DiskModel {
 
 struct FileModel {
     stream: Vec<Made>,
-    /// Bytes of a batch, as they were when the stream got its buffer, and of the other buffer.
+    /// The batch size in bytes when the stream got its buffer, and that of the other buffer.
     batch: usize,
     spare: usize,
-    /// How often the stream was taken to be written.
+    /// The number of times that the stream was taken out to be written.
     taken: u64,
 }
 
 struct ProcessModel {
     file: Option<usize>,
-    /// How often its stream had been taken when the process was set to it.
+    /// The file's `taken` when the process was set to it.
     joined: u64,
     queue: Vec<Segment>,
-    /// A record was dropped since the last one that got through.
+    /// Whether a record was dropped since the last one that was taken.
     mark: bool,
-    /// The limit when there was last seen to room in the queue, and the room asked for then.
+    /// The limit when room was last made in the queue, and the room requested then.
     limit: usize,
     room: usize,
-    /// Records that are to be written at once, and drains that were to do that.
+    /// The number of records to be written at once, and its value at the last drain.
     wanted: u64,
     done: u64,
     abandoned: Option<usize>,
-    /// Files that are still to be flushed.
+    /// The files that are still to be flushed.
     left: Vec<usize>,
 }
 
@@ -96,16 +96,16 @@ struct Segment {
     records: Vec<Made>,
 }
 
-/// What happens while something is written.
+/// The operations that happen during a write.
 type During<'a> = Box<dyn FnOnce(&mut Model) + 'a>;
 
-/// Something that writes.
+/// An operation that writes.
 pub(crate) struct Operation<'a> {
-    /// What happens while the first write goes on.
+    /// The operations that happen during the first write.
     during: Option<During<'a>>,
-    /// Pid, errno, file, and how often its stream had been taken, the records among it.
+    /// The failures: PID, errno, file, and the file's `taken` after these records were taken out.
     failures: Vec<(usize, i32, usize, u64)>,
-    /// How many of them are of calls before.
+    /// The number of failures from earlier calls.
     before: usize,
 }
 
@@ -165,12 +165,12 @@ impl Model {
         self.processes[pid].file
     }
 
-    /// Bytes in the queue of a process.
+    /// Returns the number of bytes in the queue of a process.
     pub(crate) fn queued(&self, pid: usize) -> usize {
         self.processes[pid].queue.iter().map(|segment| len(&segment.records)).sum()
     }
 
-    /// Bytes in all streams and queues.
+    /// Returns the number of bytes in all streams and queues.
     pub(crate) fn pending(&self) -> usize {
         let in_streams: usize = self.files.iter().map(|file| len(&file.stream)).sum();
         in_streams + (0..PROCESSES).map(|pid| self.queued(pid)).sum::<usize>()
@@ -218,7 +218,7 @@ impl Model {
         len(stream) >= *batch || stream.len() >= self.batch_records
     }
 
-    /// A record goes into the stream; what is to follow.
+    /// Puts a record into the stream. Returns what must follow.
     pub(crate) fn gather(&mut self, mut made: Made) -> Pending {
         let process = &mut self.processes[made.pid];
         let Some(file) = process.file else { return Pending::Nothing };
@@ -251,12 +251,12 @@ impl Model {
         *self.dropped.get_mut(kind) += 1;
     }
 
-    /// There is seen to room in the queue.
+    /// Makes room in the queue.
     fn make_room(&mut self, pid: usize, room: usize) {
         (self.processes[pid].limit, self.processes[pid].room) = (self.limit, room);
     }
 
-    /// A record is made where sleeping is allowed; what is to follow.
+    /// Makes a record where sleeping is allowed. Returns what must follow.
     pub(crate) fn commit(&mut self, operation: &mut Operation<'_>, room: usize, made: &Made) -> Pending {
         let at_once = made.kind.facility() & self.at_once != 0;
         let last_of_call = self.policy == Policy::Return && made.kind == Kind::Sysret;
@@ -309,7 +309,7 @@ impl Model {
         step
     }
 
-    /// A return to user mode.
+    /// Drains a process on its return to user mode.
     pub(crate) fn drain(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize) {
         self.make_room(pid, room);
         let ProcessModel { wanted, done, file, .. } = self.processes[pid];
@@ -322,7 +322,7 @@ impl Model {
         self.processes[pid].done = wanted;
     }
 
-    /// Files are flushed that the process does not trace to any more.
+    /// Flushes the files that the process does not trace to any more.
     pub(crate) fn finish(&mut self, operation: &mut Operation<'_>, pid: usize) {
         for file in mem::take(&mut self.processes[pid].left) {
             operation.before = operation.failures.len();
@@ -331,7 +331,7 @@ impl Model {
         }
     }
 
-    /// Another thread writes for the process.
+    /// Writes on the process's behalf, as another thread.
     pub(crate) fn help(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize) {
         let process = &self.processes[pid];
         let Some(file) = process.queue.first().map(|first| first.file).or(process.file) else { return };
@@ -417,8 +417,8 @@ impl Model {
         error.map(|errno| errno.0)
     }
 
-    /// Ends the tracing of those whose records could not be written; pids and errnos that are
-    /// told.
+    /// Ends the tracing of processes whose records could not be written. Returns the reported PIDs
+    /// and errnos.
     pub(crate) fn settle(&mut self, operation: Operation<'_>) -> Vec<(i32, i32)> {
         let mut told = Vec::new();
         for (pid, errno, file, taken) in operation.failures {
@@ -433,7 +433,7 @@ impl Model {
         told
     }
 
-    /// Tracing to the file ends, and what is queued for it is dropped.
+    /// Ends tracing to the file, and drops the records queued for it.
     fn abandon(&mut self, pid: usize, file: usize) {
         for made in self.take_queue(pid, file) {
             *self.dropped.get_mut(made.kind) += 1;
@@ -443,7 +443,7 @@ impl Model {
     }
 }
 
-/// Bytes of some records.
+/// Returns the length of some records in bytes.
 fn len(records: &[Made]) -> usize {
     records.iter().map(|made| made.len).sum()
 }

@@ -11,7 +11,7 @@ use ktrace_sim::{Disk, EFBIG, EIO, ENOSPC, Engine, Faults};
 use crate::trace_file::{assert_settled, count, decode, dropped};
 use crate::traced::{Traced, engine_of_queues, engine_of_records, open, settle};
 
-/// Size of a `KTR_FAULT` record.
+/// The length of a `KTR_FAULT` record.
 const FAULT_LEN: usize = 80;
 
 fn full(capacity: usize) -> Faults {
@@ -22,7 +22,7 @@ fn broken_from(attempt: u64) -> Faults {
     Faults { broken: attempt..u64::MAX, ..Faults::default() }
 }
 
-/// Makes `faults` records, drains them, and returns what the drain said.
+/// Makes `faults` records and drains them. Returns the result of the drain.
 fn drain_faults(traced: &Traced, faults: u64) -> Result<(), Errno> {
     for number in 0..faults {
         assert!(traced.fault(number));
@@ -30,7 +30,7 @@ fn drain_faults(traced: &Traced, faults: u64) -> Result<(), Errno> {
     traced.drain()
 }
 
-/// A file that fails with `errno` after room for three and a half records holds three of ten.
+/// Checks that a file that fails with `errno` after three and a half records holds three of ten.
 fn assert_whole_records(engine: &Arc<Engine>, disk: &Disk, traced: Traced, errno: Errno) {
     assert_eq!(drain_faults(&traced, 10), Err(errno));
     assert!(!traced.trace().is_traced());
@@ -105,7 +105,7 @@ fn a_failed_write_ends_tracing_of_its_process_only() {
     assert_eq!(one.commit(&Payload::Namei(b"/")), Ok(()), "nobody is told a second time");
     assert_eq!(one.trace().queued(), 0);
     assert!(other.trace().is_traced());
-    // Each write is a fault and what is committed behind it.
+    // Each write is a fault and the record that is committed behind it.
     assert_eq!(decode(&bad.content()).len(), 6);
     assert_eq!(decode(&good.content()).len(), 20);
     assert_eq!((bad.open_count(), good.open_count()), (0, 1), "what failed is closed");

@@ -1,13 +1,13 @@
-//! Other threads of the process between any two steps of a commit.
+//! Other threads of the process run between any two steps of a commit.
 //!
-//! What the engine promises whatever happens in between: no record is lost without being
-//! counted and marked, each is in the file that was set when it was made, and a process's
-//! records are in the order in which they were made; where a file fails, only records for that file
-//! are missing, and all of them are counted.
+//! The engine's promises hold whatever happens in between. No record is lost without being counted
+//! and marked. Each record is in the file that was set when it was made. A process's records are in
+//! the order in which they were made. If a file fails, only records for that file are missing, and
+//! all of them are counted.
 //!
-//! Memory is not among what fails: the engine allocates only where sleeping is allowed, and there the
-//! kernel's allocator waits (`M_WAITOK`). That it does not allocate anywhere else is seen by the
-//! allocator of these tests, at each record that is queued here.
+//! Allocations do not fail here. The engine allocates only where sleeping is allowed, and there the
+//! kernel's allocator waits (`M_WAITOK`). The allocator of these tests checks at each queued record
+//! that the engine does not allocate anywhere else.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -27,49 +27,49 @@ use crate::traced::{Traced, engine_of_queues, open, settle};
 
 const DISKS: usize = 2;
 
-/// What another thread does.
+/// An operation of another thread.
 #[derive(Clone, Debug)]
 enum Other {
-    /// Makes records where sleeping is not allowed.
+    /// Some records made where sleeping is not allowed.
     Faults(u64),
     Set(bool),
     Clear,
     Limit(usize),
-    /// Settings change.
+    /// A change of a setting.
     Policy(Policy),
     Batch {
         bytes: usize,
         records: usize,
     },
-    /// Writes what is pending, unless somebody else does.
+    /// A write of the pending records, unless another thread is writing.
     Help,
-    /// The first file, or the second, changes.
+    /// A change of the first file, or of the second.
     Fault(bool, Fault),
 }
 
-/// What happens to a file.
+/// A change of a file.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// There is room for so many bytes more.
+    /// Room for this many more bytes.
     Room(usize),
-    /// So many writes fail.
+    /// A failure of this many writes.
     Broken(u64),
     Dead,
     Slow,
     Repaired,
 }
 
-/// What the thread does that is interrupted.
+/// The operation of the interrupted thread.
 #[derive(Clone, Copy, Debug)]
 enum Interrupted {
-    /// A record of this length that is made where sleeping is allowed.
+    /// A record of this length, made where sleeping is allowed.
     Commit(usize),
     Drain,
-    /// Flushes the files that others have replaced.
+    /// A flush of the files that others have replaced.
     Finish,
 }
 
-/// What the thread does, and who interrupts it: each after so many points.
+/// An operation of the thread, and its interruptions. Each comes after a number of points.
 #[derive(Clone, Debug)]
 struct Step {
     interrupted: Interrupted,
@@ -124,10 +124,10 @@ fn any_step(other: impl Strategy<Value = Other>) -> impl Strategy<Value = Step> 
         .prop_map(|(interrupted, interrupts)| Step { interrupted, interrupts })
 }
 
-/// What happened to the process, in the order of the clock.
+/// An event of the process. Events are sorted by the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
-    /// The record is in a file.
+    /// A record in a file.
     Written {
         disk: usize,
         drop: bool,
@@ -149,7 +149,7 @@ struct State {
     last_number: u64,
     events: Vec<(Timespec, Event)>,
     most: usize,
-    /// Files that a write may fail to.
+    /// Whether a write to the file may fail.
     may_fail: [bool; DISKS],
 }
 
@@ -240,7 +240,7 @@ impl World {
         }
     }
 
-    /// What the engine says of a write is possible.
+    /// Checks that the failures reported by the engine are possible.
     fn assert_expected(&self, told: &[(i32, Errno)]) {
         let may_fail = self.state.borrow().may_fail.contains(&true);
         for (_, errno) in told {
@@ -272,11 +272,11 @@ impl World {
         self.assert_expected(&settle(&[&self.traced], failures));
     }
 
-    /// The process exits; its history is put in order and gone through.
+    /// Ends the process, and checks its events in order.
     fn end(self: &Rc<Self>) {
         self.other(&Other::Clear);
         self.assert_expected(&settle(&[&self.traced], self.traced.try_finish()));
-        // What was made while a file failed is still there, as the file is.
+        // Records made while a file failed are still pending, and the file is still open.
         for file in &self.files {
             let failures = self.traced.trace().flush(MaySleep::new(), 0, file);
             self.assert_expected(&settle(&[&self.traced], failures));
@@ -305,10 +305,10 @@ impl World {
         let dropped = |kind| dropped(&self.engine, kind);
         assert_eq!(dropped(Kind::Fault), (full + missing.len()) as u64, "lost: {missing:?}");
         assert_settled(&self.engine, &count(&all));
-        // A file is set after the last record of the same time.
+        // A file was set after the last record of the same time.
         events.sort_by_key(|(time, event)| (*time, matches!(event, Event::Set(_))));
         let may_fail = self.state.borrow().may_fail;
-        // A written record that failed may have had the mark of any drop before it.
+        // A lost synchronous record may have carried the mark of any drop before it.
         let marks_are_known = dropped(Kind::User) == 0;
         let (mut file, mut mark) = (None, false);
         for (time, event) in events {

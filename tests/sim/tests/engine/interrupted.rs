@@ -9,14 +9,14 @@ use ktrace_sim::{Disk, EINTR, Engine, Faults, Inherit, MaySleep, System, with_si
 use crate::trace_file::{assert_settled, count, decode, dropped};
 use crate::traced::{Traced, engine_of_queues, engine_of_records, open, settle};
 
-/// `ERESTART`: the system call begins anew after the signal.
+/// `ERESTART`: the system call is restarted after the signal.
 const ERESTART: Errno = Errno(-1);
 
 fn interruptible() -> Faults {
     Faults { interruptible: true, ..Faults::default() }
 }
 
-/// What the helper does with the files that were left to it, for processes with these traces.
+/// Writes the files that were left to the helper, as the helper does, for these processes.
 fn help_left(engine: &Engine, processes: &[&Traced]) -> Vec<(i32, Errno)> {
     settle(processes, engine.help_left(MaySleep::new(), |_| Some(())))
 }
@@ -127,7 +127,8 @@ fn the_helper_waits_for_no_file() {
     assert_eq!(decode(&disk.content()).len(), 1);
 }
 
-/// Whoever ends several traces leaves their files to the helper, in case that one of them hangs.
+/// Checks that a file left to the helper is written once. A thread that ends several traces leaves
+/// their files to the helper, in case one of them hangs.
 #[test]
 fn a_file_that_was_left_is_written_once() {
     let (engine, disk) = (engine_of_records(), Disk::new());
@@ -151,8 +152,8 @@ fn a_file_that_was_left_is_written_once() {
     assert_eq!((decode(&disk.content()).len(), disk.open_count()), (2, 0));
 }
 
-/// A program that goes from signal to signal while its file cannot be written takes no more memory than some batches,
-/// and loses nothing of another process.
+/// Checks the memory of a program that gets signal after signal while its file cannot be written.
+/// It takes no more than some batches, and no record of another process is lost.
 #[test]
 fn what_is_kept_is_bounded() {
     let (engine, disk) = (engine_of_queues(), Disk::new());

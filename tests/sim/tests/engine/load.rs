@@ -11,19 +11,19 @@ use ktrace_sim::{Disk, Faults, Inherit, Process, System, Thread};
 
 use crate::trace_file::{assert_settled, assert_time_order, count, decode, dropped};
 
-/// All record types.
+/// The facilities of all record types.
 const ALL: u32 = 0x00ff_ffff;
 
-/// What each thread of a load does.
+/// The work of each thread of a load.
 #[derive(Clone, Copy)]
 struct Load {
     system_calls: u64,
-    /// Context switches and faults, of each, in a system call.
+    /// The number of context switches, and of faults, in a system call.
     asynchronous: u64,
 }
 
 impl Load {
-    /// Runs the load on a thread: its records carry rising numbers.
+    /// Runs the load on a thread. Its records carry rising numbers.
     fn run(self, thread: Thread) {
         let mut number = 0;
         for call in 0..self.system_calls {
@@ -40,8 +40,8 @@ impl Load {
     }
 }
 
-/// Runs a load on processes of `threads` threads, one traced to each of the files, which may
-/// be the same; returns the processes.
+/// Runs a load on processes of `threads` threads. One process is traced to each of the files, which
+/// may be the same. Returns the processes.
 fn run(system: &Arc<System>, disks: &[Arc<Disk>], threads: usize, load: Load) -> Vec<Arc<Process>> {
     let mut processes = Vec::new();
     let mut all = Vec::new();
@@ -60,7 +60,7 @@ fn run(system: &Arc<System>, disks: &[Arc<Disk>], threads: usize, load: Load) ->
     processes
 }
 
-/// Each thread's system calls and faults are in the order in which they were made.
+/// Checks that each thread's system calls and faults are in the order in which they were made.
 fn assert_thread_order(content: &[u8]) {
     let mut last = BTreeMap::new();
     for record in decode(content) {
@@ -74,7 +74,7 @@ fn assert_thread_order(content: &[u8]) {
     }
 }
 
-/// What was generated is in the files or counted as dropped, type by type.
+/// Checks that all records made are in the files or counted as dropped, type by type.
 fn assert_conserved(system: &System, disks: &[&Arc<Disk>], processes: &[Arc<Process>]) {
     let contents: Vec<_> = disks.iter().map(|disk| disk.content()).collect();
     let records: Vec<_> = contents.iter().flat_map(|content| decode(content)).collect();
@@ -94,7 +94,7 @@ fn total_dropped(system: &System) -> u64 {
     Kind::ALL.into_iter().map(|kind| dropped(system.engine(), kind)).sum()
 }
 
-/// Small enough for Miri, which needs no load to see a race.
+/// Checks a load that is small enough for Miri, which needs no load to detect a race.
 #[test]
 fn nothing_is_lost_in_a_small_load() {
     let (system, disk) = (System::boot(), Disk::new());

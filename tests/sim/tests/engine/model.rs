@@ -1,4 +1,4 @@
-//! Random sequences of operations, on the engine and on a model, must come to the same.
+//! Random sequences of operations must have the same result on the engine and on a model.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,10 +20,10 @@ use crate::expected::{DISKS, FILES, Fate, Made, Model, Operation, PROCESSES};
 use crate::trace_file::{assert_time_order, decode};
 use crate::traced::{Traced, asynchronous, engine_of_queues, open, settle};
 
-/// What does not sleep, and so can happen at any time.
+/// An operation that does not sleep, and so can happen at any time.
 #[derive(Clone, Debug)]
 enum Quick {
-    /// Some records that are made where sleeping is not allowed.
+    /// Some records made where sleeping is not allowed.
     Asynchronous {
         process: Index,
         choice: u8,
@@ -55,7 +55,7 @@ enum Quick {
     },
 }
 
-/// A record that was made where sleeping is not allowed, and what the engine did with it.
+/// A record made where sleeping is not allowed, and the engine's treatment of it.
 #[derive(Clone, Debug)]
 struct Outcome {
     made: Made,
@@ -66,7 +66,7 @@ struct Outcome {
 #[derive(Clone, Debug)]
 enum Step {
     Quick(Quick),
-    /// A synchronous record; `during` happens while the first write goes on.
+    /// A synchronous record. `during` happens during the first write.
     Commit {
         process: Index,
         room: usize,
@@ -80,18 +80,18 @@ enum Step {
         room: usize,
         during: Vec<Quick>,
     },
-    /// The files that the process does not trace to any more are flushed.
+    /// A flush of the files that the process does not trace to any more.
     Finish {
         process: Index,
         during: Vec<Quick>,
     },
-    /// Another thread writes for the process.
+    /// A write on the process's behalf by another thread.
     Help {
         process: Index,
         room: usize,
         during: Vec<Quick>,
     },
-    /// Room is left on a disk for this much, or for ever.
+    /// A limit of the free space on a disk, or no limit.
     Room {
         disk: Index,
         room: Option<usize>,
@@ -156,7 +156,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The engine's side, and the model's.
+/// The engine's side and the model's.
 struct World {
     engine: Arc<Engine>,
     disks: Vec<Arc<Disk>>,
@@ -170,7 +170,7 @@ impl World {
     fn new() -> Rc<Self> {
         clock::make_deterministic(Duration::from_secs(1_000_000_000));
         let engine = engine_of_queues();
-        // Time has no part in it.
+        // The latency plays no part in these tests.
         engine.settings.set_latency(LATENCY_MAX).expect("the latency is in range");
         let disks: Vec<_> = (0..DISKS).map(|_| Disk::new()).collect();
         let files =
@@ -185,7 +185,7 @@ impl World {
         self.last_number.get()
     }
 
-    /// Does it to the engine; returns what became of the records.
+    /// Does the operation on the engine. Returns the outcome of each record.
     fn quick(&self, quick: &Quick) -> Vec<Outcome> {
         let settings = &self.engine.settings;
         match quick {
@@ -305,7 +305,8 @@ impl World {
         assert_eq!(pending, expected);
     }
 
-    /// Lets the engine write, with `during` at the first write, and then the model.
+    /// Runs an operation that writes, on the engine and then on the model. `during` happens at the
+    /// engine's first write.
     fn write<R>(
         self: &Rc<Self>,
         during: &[Quick],
@@ -365,7 +366,7 @@ impl World {
         assert_eq!(stats.commits.fetch(), self.disks.iter().map(|disk| disk.appends()).sum::<u64>());
     }
 
-    /// All processes exit, and the files are read.
+    /// Ends all processes, and checks the files.
     fn end(self: &Rc<Self>) {
         for pid in 0..PROCESSES {
             self.processes[pid].clear();
@@ -394,7 +395,7 @@ impl World {
     }
 }
 
-/// Does to the model what was done to the engine, which must have done the same.
+/// Repeats on the model an operation of the engine. Both must have done the same.
 fn follow(model: &mut Model, quick: &Quick, outcomes: &[Outcome]) {
     match quick {
         Quick::Set { process, file } => model.set(process.index(PROCESSES), Some(file.index(FILES.len()))),
@@ -431,7 +432,7 @@ fn made(pid: usize, payload: &Payload<'_>, number: u64) -> Made {
     Made { kind: payload.kind(), number, len: Record::encoded_len(payload), pid, drop: false }
 }
 
-/// What the model knows of a record that is in a file, which must be whole in all it says.
+/// Returns the model's view of a record in a file. Checks that all fields are valid.
 fn found_as_made(record: &Record<'_>) -> Made {
     let header = &record.header;
     let number = match record.payload {

@@ -10,10 +10,10 @@ use ktrace_sim::{Disk, ENOSPC, Faults, Inherit, System, Thread};
 
 use crate::trace_file::{assert_settled, count, decode};
 
-/// All record types.
+/// The facilities of all record types.
 const ALL: u32 = 0x00ff_ffff;
 
-/// A system that writes records as the stock backend does, with one traced process.
+/// Creates a system that writes records as the stock backend does, with one traced process.
 fn traced(inherit: Inherit) -> (Arc<System>, Arc<Disk>, Thread) {
     let (system, disk) = (System::boot(), Disk::new());
     system.engine().settings.set_policy(Policy::Record);

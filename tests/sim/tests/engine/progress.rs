@@ -1,4 +1,4 @@
-//! What a trace and its file say about themselves.
+//! The progress that a trace and its file report.
 
 use ktrace_engine::{Counter as _, FileProgress, Policy, TraceFile};
 use ktrace_format::{Genio, Payload};
@@ -9,11 +9,11 @@ use crate::traced::{Traced, engine_of_queues, open};
 
 const PATH: Payload<'_> = Payload::Namei(b"/etc/pwd");
 
-/// Length of a record of [`PATH`], and of a fault.
+/// The lengths of a record of [`PATH`] and of a fault.
 const PATH_LEN: usize = 64 + 8;
 const FAULT_LEN: usize = 64 + 16;
 
-/// What a process has queued, made and dropped.
+/// Returns the bytes that a process has queued and made, and the records that it has dropped.
 fn process(traced: &Traced) -> (usize, u64, u64) {
     let (progress, ()) = traced.trace().progress(|_| ()).expect("the process is traced");
     (progress.queued, progress.made, progress.dropped)

@@ -1,4 +1,4 @@
-//! The queue of a process: its limit, its drops, and where its records go.
+//! The queue of a process: its limit, its drops, and the files of its records.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ fn engine_with_limit(limit: usize) -> Arc<Engine> {
     engine
 }
 
-/// Makes records until one is dropped, and returns how many were not.
+/// Makes records until one is dropped. Returns the number of the others.
 fn fill(engine: &Engine, traced: &Traced) -> u64 {
     let before = dropped(engine, Kind::Fault);
     let mut made = 0;
@@ -34,9 +34,9 @@ fn fill(engine: &Engine, traced: &Traced) -> u64 {
     }
 }
 
-/// Has a record in the queue and none in the stream.
+/// Puts a record into the queue, and none into the stream.
 fn queue_only(traced: &Traced) {
-    // Too long to be gathered with others.
+    // The record is too long for the stream.
     assert!(traced.enqueue(&Payload::User(&[0; BATCH_BYTES_MIN / 4])));
     assert_ne!(traced.trace().queued(), 0);
 }
@@ -63,7 +63,7 @@ fn the_oldest_record_is_queued_or_in_the_stream() {
     }
 }
 
-/// Which of the file's records say that others were dropped before.
+/// Returns for each record in the file whether it is marked `KTR_DROP`.
 fn marks(disk: &Disk) -> Vec<bool> {
     decode(&disk.content()).iter().map(|record| record.header.drop).collect()
 }
@@ -100,7 +100,7 @@ fn a_queued_record_after_a_drop_says_so() {
     let (engine, disk) = (engine_with_limit(QUEUE_LIMIT_MIN), Disk::new());
     let traced = Traced::to(&engine, 1, disk.open());
     let mut made = traced.fill_stream();
-    // So many that a full queue has room for one more of them.
+    // As many as leave room for one more of them in a full queue.
     let smaller = || traced.enqueue(&Payload::FaultEnd(FaultEnd { result: 0 }));
     made += (0..5).filter(|_| smaller()).count() as u64;
     made += fill(&engine, &traced);

@@ -8,7 +8,8 @@ use ktrace_engine::{
 };
 use ktrace_sim::Engine;
 
-/// What is out of range is refused with `EINVAL` and changes nothing, and the rest is set.
+/// Checks that values out of range are refused with `EINVAL` and change nothing, and that others
+/// are set.
 fn check<T: Copy + Debug + PartialEq>(
     get: impl Fn(&Settings) -> T,
     set: impl Fn(&Settings, T) -> Result<(), Errno>,

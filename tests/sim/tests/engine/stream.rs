@@ -1,4 +1,4 @@
-//! The stream of a file: when what is gathered is written, and by whom.
+//! The stream of a file: when gathered records are written, and by which thread.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,8 @@ use crate::traced::{Traced, engine_of_queues, engine_of_records, open};
 
 const PATH: Payload<'_> = Payload::Namei(b"/");
 
-/// A traced process with a latency of 100 ms, and a clock that stands still but for `clock::advance`.
+/// Creates a traced process with a latency of 100 ms. The clock stands still except for
+/// `clock::advance`.
 fn with_latency(disk: &Arc<Disk>) -> (Arc<Engine>, Traced) {
     clock::make_deterministic(Duration::new(1_000_000_000, 999_000_000));
     let engine = Arc::new(Engine::new());
@@ -67,10 +68,10 @@ fn the_return_from_a_system_call_writes_what_is_before_it() {
     assert_eq!((disk.appends(), decode(&disk.content()).len()), (1, 3));
 }
 
-/// A context switch that the kernel tells of when the thread has come back.
+/// A context switch that the kernel reports when the thread runs again.
 const STOP: Payload<'_> = Payload::Csw(Csw { out: true, user: false, wmesg: b"nanslp" });
 
-/// The time of the last record in the file.
+/// Returns the time of the last record in the file.
 fn last_time(disk: &Disk) -> Timespec {
     decode(&disk.content()).last().expect("a record").header.time
 }
@@ -112,7 +113,8 @@ fn a_thread_that_slept_when_tracing_began_is_not_older_than_that() {
         if queues {
             traced.fill_stream();
         }
-        // The thread has seen that it is traced, and sleeps; then the thread that traces it says so.
+        // The thread has found that it is traced, and sleeps. Only then does the tracing thread
+        // make its record.
         let noted = clock::last_reading();
         traced.pending(&Payload::ProcCtor(ProcCtor { sv_flags: 0 }));
         traced.pending_noted(noted, &STOP);
@@ -169,7 +171,7 @@ fn what_is_gathered_is_overdue_when_it_is_found_twice() {
     assert!(traced.trace().is_overdue(5));
 }
 
-/// Makes records until the next one has no room, and no more.
+/// Makes records until the stream has no room for another.
 fn fill_batch(disk: &Disk, traced: &Traced, payload: &Payload<'_>) {
     let of_batch = BATCH_BYTES_MIN / Record::encoded_len(payload);
     for _ in 0..of_batch {
@@ -185,8 +187,8 @@ fn who_finds_the_stream_full_does_not_wait_for_another_who_writes_it() {
     let (traced, other) = (Traced::new(&engine, 1), Traced::new(&engine, 2));
     traced.set(&file);
     fill_batch(&disk, &traced, &PATH);
-    // After this thread has found the stream full, another one takes that out, and writes until it
-    // is told that this one is done, or has waited for too long.
+    // After this thread has found the stream full, another thread takes out the stream's records.
+    // It writes until this thread has committed, or five seconds have passed.
     let (done, is_done) = mpsc::channel();
     let (writes, is_writing) = mpsc::channel();
     let writer = RefCell::new(Some((other, Arc::clone(&file), is_done, writes)));
@@ -240,7 +242,7 @@ fn a_look_does_not_wait_for_who_makes_a_record() {
             looked.store(true, Ordering::Release);
             overdue
         });
-        // Under the lock that whoever makes a record has.
+        // This is the lock that a thread holds while it makes a record.
         let in_time = trace.with_file(|_| {
             let begun = Instant::now();
             locked.store(true, Ordering::Release);

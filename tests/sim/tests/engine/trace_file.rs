@@ -1,4 +1,4 @@
-//! What a test wants to know of a finished trace file.
+//! Checks of a finished trace file.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use ktrace_engine::Counter as _;
 use ktrace_format::{Kind, PerKind, Record, Records, Timespec};
 use ktrace_sim::Engine;
 
-/// The records of a file, which must all be whole.
+/// Returns the records of a file, which must all be whole.
 pub(crate) fn decode(content: &[u8]) -> Vec<Record<'_>> {
     Records::new(content).map(|record| record.expect("the file holds only whole records")).collect()
 }
 
-/// How many records of each type there are.
+/// Returns the number of records of each type.
 pub(crate) fn count<'a>(records: impl IntoIterator<Item = &'a Record<'a>>) -> PerKind<u64> {
     let mut found = PerKind::default();
     for record in records {
@@ -20,7 +20,7 @@ pub(crate) fn count<'a>(records: impl IntoIterator<Item = &'a Record<'a>>) -> Pe
     found
 }
 
-/// Each process's records are in the order of their times.
+/// Checks that each process's records are in the order of their times.
 pub(crate) fn assert_time_order(records: &[Record<'_>]) {
     let mut last = BTreeMap::<i32, Timespec>::new();
     for record in records {
@@ -34,7 +34,7 @@ pub(crate) fn assert_time_order(records: &[Record<'_>]) {
     }
 }
 
-/// Nothing is pending, and the statistics agree with what the files hold.
+/// Checks that nothing is pending, and that the statistics agree with the files.
 pub(crate) fn assert_settled(engine: &Engine, found: &PerKind<u64>) {
     let stats = &engine.stats;
     assert_eq!(stats.queued.fetch(), 0, "bytes still counted as queued");
@@ -44,7 +44,7 @@ pub(crate) fn assert_settled(engine: &Engine, found: &PerKind<u64>) {
     }
 }
 
-/// Records of a type that were dropped.
+/// Returns the number of dropped records of a type.
 pub(crate) fn dropped(engine: &Engine, kind: Kind) -> u64 {
     engine.stats.dropped.get(kind).fetch()
 }

@@ -1,4 +1,4 @@
-//! One trace of the engine, without a process around it.
+//! A trace of the engine, without a process around it.
 
 use std::cell::RefCell;
 use std::mem::forget;
@@ -9,11 +9,11 @@ use ktrace_engine::{Abandoned, BATCH_BYTES_MIN, Errno, Origin, Pending, Policy, 
 use ktrace_format::{CapData, CapFail, Csw, Fault, Payload, Timespec};
 use ktrace_sim::{Engine, Failures, File, MaySleep, OpenFile, Trace, context};
 
-/// A trace, and the numbers of the process that it would belong to.
+/// A trace, and the IDs of the process that it would belong to.
 pub(crate) struct Traced {
     trace: Arc<Trace>,
     origin: Origin,
-    /// Files that it left, which are still to be flushed.
+    /// The files that it has left, not flushed yet.
     left: RefCell<Vec<Arc<File>>>,
 }
 
@@ -24,7 +24,7 @@ impl Traced {
         Traced { trace, origin, left: RefCell::default() }
     }
 
-    /// As [`Traced::new`], and traced to a new file.
+    /// Creates a trace as [`Traced::new`] does, traced to a new file.
     pub(crate) fn to(engine: &Arc<Engine>, pid: i32, file: OpenFile) -> Self {
         let traced = Traced::new(engine, pid);
         traced.set(&open(engine, file));
@@ -43,34 +43,34 @@ impl Traced {
         self.origin.pid
     }
 
-    /// Traces to another file; the old one is to be [flushed](Traced::finish).
+    /// Traces to another file. The old one must be [flushed](Traced::finish).
     pub(crate) fn set(&self, file: &Arc<File>) {
         self.left.borrow_mut().extend(self.trace.set_file(Some(Arc::clone(file))));
     }
 
-    /// Ends tracing; the file is to be [flushed](Traced::finish).
+    /// Ends tracing. The file must be [flushed](Traced::finish).
     pub(crate) fn clear(&self) {
         self.left.borrow_mut().extend(self.trace.set_file(None));
     }
 
-    /// What whoever has set another file does at last: flushes those before it.
+    /// Flushes the files that it has left, as a thread does after it has set another file.
     pub(crate) fn finish(&self) -> Result<(), Errno> {
         self.settle(self.try_finish())
     }
 
-    /// As [`Traced::finish`], and leaves it to the caller what failed.
+    /// Flushes as [`Traced::finish`] does, and returns the failures.
     pub(crate) fn try_finish(&self) -> Failures {
         let left = self.left.take();
         left.iter().flat_map(|file| self.trace.flush(MaySleep::new(), 0, file)).collect()
     }
 
-    /// Makes a record of 80 bytes with a number where sleeping is not allowed; true if something is to
-    /// follow.
+    /// Makes a record of 80 bytes with a number, where sleeping is not allowed. Returns whether a
+    /// drain or help must follow.
     pub(crate) fn fault(&self, number: u64) -> bool {
         self.pending_fault(number) != Pending::Nothing
     }
 
-    /// Makes faults until one has no room in the stream, and is queued; returns how many.
+    /// Makes faults until one finds the stream full, and is queued. Returns the number of faults.
     pub(crate) fn fill_stream(&self) -> u64 {
         assert_eq!(self.trace.queued(), 0);
         let mut faults = 0;
@@ -81,7 +81,7 @@ impl Traced {
         faults
     }
 
-    /// As [`Traced::fault`], and returns what is to follow.
+    /// Makes a record as [`Traced::fault`] does. Returns what must follow.
     pub(crate) fn pending_fault(&self, number: u64) -> Pending {
         self.pending(&Payload::Fault(Fault { vaddr: number, fault_type: 1 }))
     }
@@ -90,12 +90,12 @@ impl Traced {
         self.pending(payload) != Pending::Nothing
     }
 
-    /// Makes a record where sleeping is not allowed; what is to follow.
+    /// Makes a record where sleeping is not allowed. Returns what must follow.
     pub(crate) fn pending(&self, payload: &Payload<'_>) -> Pending {
         self.pending_noted(None, payload)
     }
 
-    /// Makes a record as [`Traced::pending`], for which the kernel has noted a time.
+    /// Makes a record as [`Traced::pending`] does, with a time that the kernel has noted.
     pub(crate) fn pending_noted(&self, noted: Option<Timespec>, payload: &Payload<'_>) -> Pending {
         context::sleepless(|| self.trace.enqueue(&self.origin, noted, payload))
     }
@@ -104,8 +104,7 @@ impl Traced {
         self.settle(self.try_commit(payload).1)
     }
 
-    /// As [`Traced::commit`], and returns what is to follow, and leaves it to the caller what
-    /// failed.
+    /// Commits as [`Traced::commit`] does. Returns what must follow, and the failures.
     pub(crate) fn try_commit(&self, payload: &Payload<'_>) -> (Pending, Failures) {
         self.trace.commit(MaySleep::new(), 0, &self.origin, Synchronous::payload(payload))
     }
@@ -114,18 +113,18 @@ impl Traced {
         self.settle(self.try_drain())
     }
 
-    /// As [`Traced::drain`], and leaves it to the caller what failed.
+    /// Drains as [`Traced::drain`] does, and returns the failures.
     pub(crate) fn try_drain(&self) -> Failures {
         self.trace.drain(MaySleep::new(), 0)
     }
 
-    /// Another thread writes what is pending.
+    /// Writes the pending records, as another thread would.
     pub(crate) fn help(&self) -> Result<(), Errno> {
         self.settle(self.trace.help(MaySleep::new(), 0))
     }
 
-    /// Ends the tracing to files that could not be written; no other process traces to them. What its
-    /// user is told.
+    /// Ends the tracing to files that could not be written. No other process traces to them.
+    /// Returns the error that the user is told.
     pub(crate) fn settle(&self, failures: Failures) -> Result<(), Errno> {
         match settle(&[self], failures)[..] {
             [] => Ok(()),
@@ -136,21 +135,21 @@ impl Traced {
 }
 
 impl Drop for Traced {
-    /// The process exits.
+    /// Ends the trace, as a process's exit does.
     fn drop(&mut self) {
         self.clear();
         if panicking() {
-            // The failure is what is to be seen, not what it left behind.
+            // Checks of the state left behind would hide the failure.
             forget((self.left.take(), Arc::clone(&self.trace)));
             return;
         }
-        // A file may be broken on purpose.
+        // A test may have broken the file on purpose.
         let _ = (self.try_finish(), self.try_drain());
     }
 }
 
-/// Ends the tracing of those of the processes whose records could not be written. Returns the pids
-/// and errnos that are told.
+/// Ends the tracing of processes whose records could not be written. Returns the reported PIDs and
+/// errnos.
 pub(crate) fn settle(processes: &[&Traced], failures: Failures) -> Vec<(i32, Errno)> {
     let mut told = Vec::new();
     for failed in failures {
@@ -163,7 +162,7 @@ pub(crate) fn settle(processes: &[&Traced], failures: Failures) -> Vec<(i32, Err
     told
 }
 
-/// An engine that writes records as the stock backend does: each at once, where sleeping is
+/// Creates an engine that writes records as the stock backend does: each at once, where sleeping is
 /// allowed.
 pub(crate) fn engine_of_records() -> Arc<Engine> {
     let engine = Arc::new(Engine::new());
@@ -171,7 +170,7 @@ pub(crate) fn engine_of_records() -> Arc<Engine> {
     engine
 }
 
-/// An engine whose streams are soon full, and its queues in use.
+/// Creates an engine whose streams fill up soon, so that its queues are used.
 pub(crate) fn engine_of_queues() -> Arc<Engine> {
     let engine = Arc::new(Engine::new());
     engine.settings.set_batch_bytes(BATCH_BYTES_MIN).expect("the size is in range");
@@ -182,8 +181,8 @@ pub(crate) fn open(engine: &Arc<Engine>, file: OpenFile) -> Arc<File> {
     Arc::new(File::new(MaySleep::new(), Arc::clone(engine), file))
 }
 
-/// A record of one of the types that are made where sleeping is not allowed. The bytes of
-/// `number` are in it.
+/// Calls `make` with a record of one of the types that are made where sleeping is not allowed. The
+/// record contains `number`.
 pub(crate) fn asynchronous<R>(choice: u8, number: u64, make: impl FnOnce(&Payload<'_>) -> R) -> R {
     let text = format!("{number:07}");
     match choice % 3 {

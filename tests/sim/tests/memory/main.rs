@@ -14,14 +14,14 @@ use ktrace_sim::interleave::{self, Point};
 use ktrace_sim::memory::live_segments;
 use ktrace_sim::{Disk, Engine, File, Inherit, MaySleep, System, Trace, context};
 
-/// Segments that a trace may keep besides those of its queue's limit: those that are written
-/// when the queue is filled anew, and a few to be used again.
+/// The number of segments that a trace may keep in addition to its queue's limit: segments being
+/// written while the queue fills anew, and a few for reuse.
 const KEPT: usize = 8;
 
-/// Faults that a stream of the smallest size has room for.
+/// The number of faults that a stream of the smallest size has room for.
 const FILL_STREAM: u64 = (BATCH_BYTES_MIN + BATCH_BYTES_MIN / 8) as u64 / 80;
 
-/// The blocks of one test are counted at a time.
+/// Makes the tests run one at a time, because all blocks are counted.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -47,7 +47,7 @@ fn a_queue_that_is_always_full() {
         assert!(trace.set_file(Some(file)).is_none(), "a new trace has a file");
         let most = Rc::new(Cell::new(0));
         let (hooked, seen) = (Rc::clone(&trace), Rc::clone(&most));
-        // While a file is written, other threads fill the queue to the brim.
+        // Other threads fill the queue completely while a file is written.
         let hook = move |point| {
             if point == Point::Append {
                 (0..FILL_STREAM + 60).for_each(|number| fault(&hooked, number));
