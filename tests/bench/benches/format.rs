@@ -1,4 +1,4 @@
-//! What it costs to encode a record, by type and size.
+//! Benchmarks of encoding a record, by type and size.
 
 use std::hint::black_box;
 use std::time::Duration;

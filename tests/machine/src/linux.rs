@@ -1,10 +1,10 @@
-//! The few system calls of Linux that are needed.
+//! The Linux system calls that the test needs.
 
 use core::arch::{asm, naked_asm};
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// Size of a page, at the least.
+/// Minimum size of a page.
 pub(crate) const PAGE: usize = 4096;
 
 const FTRUNCATE: usize = 46;
@@ -19,7 +19,7 @@ const MEMFD_CREATE: usize = 279;
 const PROT_READ: usize = 1;
 const PROT_WRITE: usize = 2;
 const PROT_EXEC: usize = 4;
-/// An indirect branch into it must find a `bti`.
+/// Requires a `bti` at the target of an indirect branch into the mapping.
 const PROT_BTI: usize = 0x10;
 const MAP_SHARED: usize = 1;
 const SIGTRAP: usize = 5;
@@ -67,12 +67,13 @@ impl fmt::Write for Console {
     }
 }
 
-/// Where the code is that was mapped, and its two pages once more, where they can be written; these are not next to each
-/// other.
+/// Address of the mapped code, and of the writable mapping of each of its two pages.
+///
+/// The writable mappings are not adjacent.
 static CODE: AtomicUsize = AtomicUsize::new(0);
 static WRITABLE: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
-/// Two pages for code, which can be written elsewhere only: see [`writable`].
+/// Maps two pages for code, which are writable only at other addresses: see [`writable`].
 pub(crate) fn map_code() -> usize {
     let file = syscall(MEMFD_CREATE, [c"code".as_ptr() as usize, 0, 0, 0, 0, 0]).cast_unsigned();
     assert_eq!(syscall(FTRUNCATE, [file, 2 * PAGE, 0, 0, 0, 0]), 0, "ftruncate");
@@ -83,7 +84,7 @@ pub(crate) fn map_code() -> usize {
     };
     let code = map(2 * PAGE, PROT_READ | PROT_EXEC, 0);
     CODE.store(code, Ordering::SeqCst);
-    // The second page first, and something between.
+    // Map the second page first, and another page in between.
     for page in [1, 0] {
         WRITABLE[page].store(map(PAGE, PROT_READ | PROT_WRITE, page * PAGE), Ordering::SeqCst);
         map(PAGE, PROT_READ, 0);
@@ -93,13 +94,13 @@ pub(crate) fn map_code() -> usize {
     code
 }
 
-/// Where a byte of that code can be written.
+/// Returns the address at which a byte of that code can be written.
 pub(crate) fn writable(address: usize) -> Option<usize> {
     let offset = address.checked_sub(CODE.load(Ordering::SeqCst))?;
     Some(WRITABLE.get(offset / PAGE)?.load(Ordering::SeqCst) + offset % PAGE)
 }
 
-/// Has the program's own code be one that an indirect branch may not enter anywhere; and one that can be written.
+/// Makes the program's own code writable, with indirect branches allowed only to a `bti`.
 pub(crate) fn guard_text() {
     unsafe extern "C" {
         static __executable_start: u8;
@@ -121,7 +122,7 @@ pub(crate) fn store(address: usize, code: &[u32]) {
     sync(address, 4 * code.len());
 }
 
-/// Has what was written be what is executed.
+/// Synchronises the instruction cache with written code.
 pub(crate) extern "C" fn sync(address: usize, len: usize) {
     for line in (address & !3..address + len).step_by(4) {
         // SAFETY: only caches are touched.
@@ -129,7 +130,8 @@ pub(crate) extern "C" fn sync(address: usize, len: usize) {
             asm!("dc cvau, {0}", "dsb ish", "ic ivau, {0}", "dsb ish", "isb", in(reg) line, options(nostack))
         };
     }
-    // An emulator does not see what is written elsewhere: it forgets code that could be written to.
+    // An emulator does not notice writes through another mapping. It drops its translation of code
+    // that was writable for a moment.
     if writable(address).is_some() {
         for protection in [PROT_READ | PROT_WRITE | PROT_EXEC, PROT_READ | PROT_EXEC] {
             syscall(MPROTECT, [CODE.load(Ordering::SeqCst), 2 * PAGE, protection, 0, 0, 0]);
@@ -137,7 +139,7 @@ pub(crate) extern "C" fn sync(address: usize, len: usize) {
     }
 }
 
-/// Has breakpoints be handled by `handler`.
+/// Installs `handler` for breakpoints.
 pub(crate) fn on_trap(handler: extern "C" fn(i32, *const u8, *mut u8)) {
     #[unsafe(naked)]
     unsafe extern "C" fn restore() {

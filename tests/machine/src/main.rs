@@ -1,8 +1,10 @@
-//! `kmod/src/machine/arm64.rs` by itself, in a Linux process for arm64: functions that begin as compilers have them
-//! begin are redirected to an entry, called, and given back; each instruction of the entry is stopped at, to see whether
-//! the thread is counted there.
+//! Test of `kmod/src/machine/arm64.rs` by itself, in a Linux process for arm64.
 //!
-//! It has no standard library, as `x18` is the module's here. Prints `ok` and exits with 0, or what was wrong and with 1.
+//! Functions with the prologues of compilers are redirected to an entry, called, and restored. The
+//! test stops at each instruction of the entry, and checks whether the thread is counted there.
+//!
+//! It has no standard library, because `x18` is the module's here. It prints `ok` and exits with 0,
+//! or prints the fault and exits with 1.
 #![no_std]
 #![no_main]
 
@@ -14,7 +16,7 @@ use kernel_sys as sys;
 mod linux;
 
 mod entry {
-    //! What the entries count with.
+    //! The counter that the entries use.
     use core::sync::atomic::AtomicPtr;
 
     pub(crate) static INSIDE: AtomicPtr<u64> = AtomicPtr::new(core::ptr::null_mut());
@@ -26,11 +28,11 @@ mod machine;
 
 use machine::{Code, Detour, Site, UNCOUNTED, Unfit};
 
-/// Where the parts of a counter begin, as far from its address as `pc_zpcpu_offset` says.
+/// Offset of a counter's parts from its address, as in `pc_zpcpu_offset`.
 const PART: usize = 64;
-/// What the body returns.
+/// Return value of the body.
 const RESULT: u64 = 0x1122_3344_5566_7788;
-/// What stands behind the first instructions of a function: none that may be executed.
+/// Filler after the first instructions of a function, which must not be executed.
 const UDF: u32 = 0;
 /// Length of a function in instructions.
 const LEN: usize = 10;
@@ -38,12 +40,12 @@ const LEN: usize = 10;
 static COUNTER: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-/// How many threads the counter has inside.
+/// Returns the number of threads that the counter has inside.
 fn inside() -> u64 {
     COUNTER[PART / 8].load(Ordering::SeqCst)
 }
 
-/// The replacement: it is counted, and has the arguments as they were.
+/// Replaces the functions, and checks that the thread is counted and the arguments are unchanged.
 extern "C" fn body(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64, h: u64) -> u64 {
     CALLS.fetch_add(1, Ordering::SeqCst);
     assert_eq!([a, b, c, d, e, f, g, h], [1, 2, 3, 4, 5, 6, 7, 8]);
@@ -53,8 +55,9 @@ extern "C" fn body(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64, h: u6
 
 machine::entry_code!(enter => body);
 
-/// Calls `function` with 1 to 8, and returns what it returned; 0 if it has changed a register that belongs to its
-/// caller, or the stack pointer.
+/// Calls `function` with 1 to 8, and returns its result.
+///
+/// Returns 0 if it has changed a callee-saved register or the stack pointer.
 #[unsafe(naked)]
 unsafe extern "C" fn call(function: usize) -> u64 {
     core::arch::naked_asm!(
@@ -98,10 +101,11 @@ unsafe extern "C" fn call(function: usize) -> u64 {
     )
 }
 
-/// A function as an assembler has it: its first instructions, how many of them stay, and how many it has in all.
+/// A function in assembler: its first instructions, how many of them stay, and how many it has in
+/// all.
 type Case = (&'static str, [u32; 2], usize, usize);
 
-/// Functions of compilers, and whether the jump is at an island.
+/// Functions of compilers, and whether each needs an island for its jump.
 const COMPILED: [(Case, bool); 18] = [
     (("stp x29, x30, [sp, #-64]!", [0xa9bc_7bfd, UDF], 1, LEN), false),
     (("stp x29, x30, [sp, #-16]!", [0xa9bf_7bfd, UDF], 1, LEN), false),
@@ -123,7 +127,7 @@ const COMPILED: [(Case, bool); 18] = [
     (("bti c; ret", [0xd503_245f, 0xd65f_03c0], 1, 2), true),
 ];
 
-/// Functions that somebody else has written to, or that have no room for a branch.
+/// Functions that another tool has patched, or without room for a branch.
 const UNFIT: [(&str, &[u32], Unfit); 9] = [
     ("brk #0x40d", &[0xd420_81a0, UDF, UDF, UDF, UDF, UDF], Unfit::Patched),
     ("b, out of the backend", &[0x1500_0002, UDF, UDF, UDF, UDF, UDF], Unfit::Patched),
@@ -140,7 +144,9 @@ const UNFIT: [(&str, &[u32], Unfit); 9] = [
     ("nothing", &[], Unfit::TooShort),
 ];
 
-/// Returns the way from the function of `len` instructions at `address` to the entry, with an island behind the function.
+/// Returns the detour from the function of `len` instructions at `address` to the entry.
+///
+/// The island is after the function.
 fn detour(address: usize, len: usize) -> Result<Detour, Unfit> {
     // SAFETY: memory of this process that holds instructions.
     let code = unsafe { core::slice::from_raw_parts(address as *const u8, 4 * len) };
@@ -149,7 +155,7 @@ fn detour(address: usize, len: usize) -> Result<Detour, Unfit> {
     machine::detour(&site, enter as *const () as usize)
 }
 
-/// Redirects the function at `function`, calls it, and gives it back.
+/// Redirects the function at `function`, calls it, and restores it.
 fn redirect(function: usize, ((name, first, stays, len), far): (Case, bool)) {
     let mut stock = [UDF; LEN];
     stock[..2].copy_from_slice(&first);
@@ -179,7 +185,7 @@ fn redirect(function: usize, ((name, first, stays, len), far): (Case, bool)) {
     assert_eq!(result, RESULT, "{name}: its result, and its caller's registers");
     assert_eq!((CALLS.load(Ordering::SeqCst), inside()), (calls + 1, 0), "{name}");
 
-    // A second module finds it redirected, where the branch to the island does not hide that.
+    // A second module finds the function redirected, unless the branch to the island hides that.
     assert!(far || matches!(detour(function, len), Err(Unfit::Patched)), "{name}: redirected twice");
 
     // SAFETY: as above.
@@ -187,21 +193,21 @@ fn redirect(function: usize, ((name, first, stays, len), far): (Case, bool)) {
     assert_eq!(read(), stock, "{name}: given back");
 }
 
-/// No detour is made for a function that somebody else has written to.
+/// Checks that no detour is made for a patched function.
 fn refuse(function: usize, (name, code, unfit): (&str, &[u32], Unfit)) {
     linux::store(function, code);
     let refused = detour(function, code.len()).err();
     assert_eq!(refused, Some(unfit), "{name}");
 }
 
-/// Where the jump goes that is made for an address of the kernel, which is none of this process.
+/// Checks the target of a jump to a kernel address, which is not mapped in this process.
 fn jump_far(function: usize) {
     for entry in [0xffff_0000_0123_4568_usize, 0xffff_00fe_dcba_9874, 0xffff_ffff_ffff_fffc] {
         let code = [[0x40, 0x02, 0x00, 0xb4]; 4];
         let site = Site { code: code.as_flattened(), address: function, backend: &(0..0), island: None };
         let detour = machine::detour(&site, entry).unwrap_or_else(|_| panic!("no jump to {entry:#x}"));
         let words = detour.jump.bytes().as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-        // All but the branch; then mov x0, x16; ret.
+        // Store all but the branch, then mov x0, x16; ret.
         for (place, word) in (function..).step_by(4).zip(words.take(3).chain([0xaa10_03e0, 0xd65f_03c0])) {
             linux::store(place, &[word]);
         }
@@ -211,24 +217,24 @@ fn jump_far(function: usize) {
     }
 }
 
-/// What is at an address.
+/// Reads the value at an address.
 fn unsafe_read<T: Copy>(address: usize) -> T {
     // SAFETY: memory of this process that holds numbers.
     unsafe { (address as *const T).read_unaligned() }
 }
 
-/// What the counter had when the entry came to the instruction that is stopped at.
+/// Value of the counter when the entry reached the stopped instruction.
 static SEEN: AtomicU64 = AtomicU64::new(0);
-/// That instruction, and what stands there when it is not.
+/// Address of that instruction, and the instruction itself.
 static STOPPED: (AtomicUsize, AtomicU64) = (AtomicUsize::new(0), AtomicU64::new(0));
 
-/// A breakpoint was executed: the instruction comes back, and is executed next.
+/// Handles a breakpoint: restores the instruction, which is executed next.
 extern "C" fn trapped(_: i32, _: *const u8, _: *mut u8) {
     SEEN.store(inside(), Ordering::SeqCst);
     linux::store(STOPPED.0.load(Ordering::SeqCst), &[STOPPED.1.load(Ordering::SeqCst) as u32]);
 }
 
-/// Stops at each instruction of the entry, to see what the counter has.
+/// Stops at each instruction of the entry, and checks the counter.
 fn count_by_instruction() {
     const BRK: u32 = 0xd420_0000;
     let entry = enter as *const () as usize;
@@ -242,13 +248,14 @@ fn count_by_instruction() {
         assert_eq!(unsafe { call(entry) }, RESULT);
         let seen = SEEN.load(Ordering::SeqCst);
         let uncounted = UNCOUNTED.iter().any(|range| range.contains(&offset));
-        // The instruction after a store that may have failed is taken for one where the thread is not counted.
+        // The instruction after a store that may have failed is treated as one where the thread is
+        // not counted.
         let unsure = offset == *UNCOUNTED[0].end();
         assert_eq!(seen, u64::from(!uncounted || unsure), "at offset {offset} of the entry");
     }
 }
 
-/// What stands for the kernel's functions.
+/// Substitutes for the kernel's functions.
 mod stubs {
     use super::linux;
 
@@ -303,7 +310,7 @@ extern "C" fn start() -> ! {
     assert!(!machine::is_writable(enter as *const () as usize), "what has no other address");
     jump_far(function + 4);
     for case in COMPILED {
-        // Once more where it lies in two pages.
+        // Repeat across a page boundary.
         redirect(function, case);
         redirect(function + linux::PAGE - 12, case);
     }

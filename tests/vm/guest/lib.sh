@@ -1,33 +1,33 @@
 # Helpers for the guest tests. A test begins with
 #
 #	#!/bin/sh
-#	# timeout: 300            (optional, seconds; 120 where it is left out)
-#	# full timeout: 1800      (optional, where the test runs at full length)
-#	# panics                  (optional: where it sets debug.kdb.panic, the machine is
-#	                          started again, and the test as well; see KT_DOWNS)
-#	# boots                   (optional: as panics, with a reboot, and with the root file
-#	                          system as the test has left it; at its end that is as it was)
-#	# core                    (optional: it runs on every image, not on those of one release only)
+#	# timeout: 300            (optional, in seconds; the default is 120)
+#	# full timeout: 1800      (optional, if the test also runs at full length)
+#	# panics                  (optional: the test sets debug.kdb.panic. The machine and
+#	                          the test are then started again; see KT_DOWNS)
+#	# boots                   (optional: as panics, with a reboot that keeps the root file
+#	                          system. The test must restore that before it ends)
+#	# core                    (optional: the test runs on every image, not on one release only)
 #	# not on arm64: REASON    (optional)
 #	. "$KT/lib.sh"
 #
-# runs as root in a fresh directory, and ends with status 0 (ok), 77 (skipped,
-# its last line says why) or anything else (failed). run.sh gives it:
+# A test runs as root in a fresh directory. It ends with status 0 (ok), 77 (skipped, for the reason
+# in its last line) or any other status (failed). run.sh sets these variables:
 #
-#	KT         where everything handed in was unpacked
-#	KT_MODULE  path of ktrace_rs.ko, with assertions where the kernel has them; empty
-#	           where there is none
-#	KT_BACKEND module, or stock where the whole run is to use the stock backend:
-#	           module_load does nothing then; or none, where no module was handed in
-#	KT_LENGTH  short, or full for make stress: see scaled
-#	KT_BIN     the compiled test programs
-#	KT_ATF     the ATF programs
+#	KT          directory of the unpacked files
+#	KT_MODULE   path of ktrace_rs.ko, with assertions if the kernel has them; empty
+#	            if there is no module
+#	KT_BACKEND  module; or stock, if the whole run uses the stock backend and
+#	            module_load does nothing; or none, if there is no module
+#	KT_LENGTH   short, or full for make stress: see scaled
+#	KT_BIN      the compiled test programs
+#	KT_ATF      the ATF programs
 #	KT_SLOW_DISK
-#	           a disk of 64 MiB that reads and writes 256 KiB a second, with anything on it
+#	            a disk of 64 MiB that reads and writes 256 KiB/s, with arbitrary contents
 #	KT_KEPT_DISK
-#	           a disk of 256 MiB, with zeros on it at first, that is the same one after a panic
-#	KT_DOWNS   how many systems have gone down for this test
-#	KT_OUT     a directory whose files end up on the host beside the test's log
+#	            a disk of 256 MiB, initially zero, that keeps its contents after a panic
+#	KT_DOWNS    number of systems that have gone down for this test
+#	KT_OUT      directory whose files end up on the host beside the test's log
 
 # fail MESSAGE...: ends the test as failed.
 fail() {
@@ -41,18 +41,19 @@ skip() {
 	exit 77
 }
 
-# without WHAT...: says, in the runner's report too, that a part of the test is left out for want of WHAT.
+# without WHAT...: notes, in the runner's report too, that a part of the test is skipped for lack of
+# WHAT.
 without() {
 	echo "-- without $*"
 	echo "$*" >>"$KT_OUT/left_out"
 }
 
-# note MESSAGE...: a line in the log that says how far the test has come.
+# note MESSAGE...: logs the test's progress.
 note() {
 	echo "-- $*"
 }
 
-# at_exit COMMAND: runs COMMAND when the test ends; the last one given runs first.
+# at_exit COMMAND: runs COMMAND when the test ends. The last one registered runs first.
 _at_exit=
 at_exit() {
 	_at_exit="$1
@@ -60,7 +61,7 @@ $_at_exit"
 	trap '_status=$?; set +e; eval "$_at_exit"; exit $_status' EXIT
 }
 
-# scaled SHORT FULL: the one that goes with the length of this run.
+# scaled SHORT FULL: prints the value for the length of this run.
 scaled() {
 	[ "$KT_LENGTH" = full ] && echo "$2" || echo "$1"
 }
@@ -79,13 +80,13 @@ module_load() {
 	module_announce
 }
 
-# module_only REASON...: skips the rest where the run is to use the stock backend.
+# module_only REASON...: skips the rest of the test if the run does not use the module.
 module_only() {
 	[ "$KT_BACKEND" = module ] || skip "of the module only: $*"
 }
 
-# module_announce: tells the runner where the module lies, so that it knows the
-# module's frames in a stack trace. For tests that call kldload themselves.
+# module_announce: tells the runner the module's address, so that it recognises the module's frames
+# in a stack trace. Only tests that call kldload themselves need it.
 module_announce() {
 	kldstat | awk '$5 == "ktrace_rs.ko" { print $3, $4 }' | {
 		read -r _address _size &&
@@ -99,7 +100,7 @@ module_unload() {
 	kldunload ktrace_rs || fail "kldunload ktrace_rs: status $?"
 }
 
-# backend stock|module: which of the two backends traces from now on.
+# backend stock|module: switches to one of the two backends.
 backend() {
 	case $1 in
 	stock)	module_unload ;;
@@ -108,8 +109,7 @@ backend() {
 	esac
 }
 
-# with_stock COMMAND..., with_module COMMAND...: runs COMMAND on one backend; its
-# status is COMMAND's.
+# with_stock COMMAND..., with_module COMMAND...: runs COMMAND on one backend and returns its status.
 with_stock() {
 	backend stock
 	"$@"
@@ -129,8 +129,8 @@ check_ne() {
 	[ "$1" != "$2" ] || fail "${3:-value}: got '$1'"
 }
 
-# check_le GOT LIMIT [WHAT], check_ge GOT LIMIT [WHAT]: fails unless the number GOT
-# is at most, at least, LIMIT.
+# check_le GOT LIMIT [WHAT], check_ge GOT LIMIT [WHAT]: fails unless the number GOT is at most, or
+# at least, LIMIT.
 check_le() {
 	[ "$1" -le "$2" ] || fail "${3:-value}: got $1, want at most $2"
 }
@@ -152,8 +152,8 @@ check_status() {
 	check_eq "$_got" "$_want" "status of '$*'"
 }
 
-# check_fails PATTERN COMMAND...: fails unless COMMAND fails and its output matches
-# the extended regular expression PATTERN.
+# check_fails PATTERN COMMAND...: fails unless COMMAND fails and its output matches the extended
+# regular expression PATTERN.
 check_fails() {
 	_want=$1
 	shift
@@ -164,8 +164,8 @@ check_fails() {
 	    fail "'$*' said '$_got', want a match of '$_want'"
 }
 
-# check_has FILE PATTERN, check_lacks FILE PATTERN: fails unless FILE has a line, has
-# no line, that matches the extended regular expression PATTERN.
+# check_has FILE PATTERN, check_lacks FILE PATTERN: fails unless FILE has a line, or has no line,
+# that matches the extended regular expression PATTERN.
 check_has() {
 	grep -Eq -e "$2" "$1" || fail "$1: no line matches '$2'"
 }
@@ -185,7 +185,7 @@ wait_for() {
 	done
 }
 
-# ktrace_rs_stat NAME: one of the module's statistics.
+# ktrace_rs_stat NAME: prints one of the module's statistics.
 ktrace_rs_stat() {
 	sysctl -n "kern.ktrace_rs.stats.$1"
 }

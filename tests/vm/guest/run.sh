@@ -1,25 +1,27 @@
 #!/bin/sh
-# The guest's side of the VM runner. The runner hands in a tree with this file at
-# its root, starts `sh run.sh serve` on the serial console, and writes one request a line:
+# The guest's side of the VM runner.
 #
-#	run NAME SECONDS DOWNS   run tests/NAME.sh or bench/NAME.sh, at most that long;
-#	                          that many systems have gone down for it
-#	again                     repeat the last end marker, the console lost it
-#	shell ROWS COLUMNS TERM   an interactive shell
+# The runner hands in a tree with this file at its root, starts `sh run.sh serve` on the serial
+# console, and writes one request per line:
+#
+#	run NAME SECONDS DOWNS   run tests/NAME.sh or bench/NAME.sh for at most SECONDS;
+#	                          DOWNS systems have gone down for it
+#	again                     repeat the last end marker, which the console has lost
+#	shell ROWS COLUMNS TERM   start an interactive shell
 #
 # Answers are markers of the form @@KT:word:field...@@ on lines of their own:
 #
 #	ready:release:machine:ident:witness|plain
-#	broken:why                the files that were handed in are of no use, with _ for blanks
+#	broken:why                the files from the runner cannot be used; why has _ for blanks
 #	begin:NAME
-#	end:NAME:STATUS:LEFT      LEFT: -, or what the test left behind, joined by commas:
+#	end:NAME:STATUS:LEFT      LEFT: -, or things that the test left behind, joined by commas:
 #	                          processes, mounts, traced, module, refused (an unload
 #	                          without force), stuck
 #	bye                       the interactive shell has ended
 #
-# A kernel message may run into a marker, so each is written twice. A test's log
-# goes to out/NAME/log, and live to the second serial port where there is one; all
-# of out/NAME goes to the results disk as a tar when the test has ended.
+# A kernel message may run into a marker, so each marker is written twice. A test's log goes to
+# out/NAME/log, and live to the second serial port if there is one. When the test has ended, all of
+# out/NAME goes to the results disk as a tar archive.
 
 set -u
 
@@ -69,8 +71,8 @@ serve() {
 	done
 }
 
-# make_room: grows a root file system that has little room into its disk, which is larger than the image.
-# An image that is made for CI does so by itself at its first boot.
+# make_room: grows a root file system with little room into its disk, which is larger than the
+# image. CI images do so by themselves at their first boot.
 make_room() {
 	[ "$(df -k "$KT" | awk 'NR == 2 { print $4 }')" -lt $((3 << 20)) ] || return 0
 	kenv growfs_swap_size=0 >/dev/null
@@ -106,8 +108,8 @@ run_test() {
 	say "$last"
 }
 
-# The test itself, below timeout(1): that is the reaper of all that the test starts,
-# and passes a TERM on to every one of them.
+# body NAME: runs the test itself below timeout(1). That is the reaper of all its processes, and
+# passes a TERM on to each of them.
 body() {
 	echo "$PPID" >"$STATE/reaper"
 	script=$KT/tests/$1.sh
@@ -122,7 +124,7 @@ body() {
 	kill "$PPID"
 }
 
-# watch_over SECONDS: when the time is up, what every thread is waiting for; then the end.
+# watch_over SECONDS: when the time is up, logs the wait channels of all threads and ends the test.
 watch_over() {
 	trap 'kill "$sleeper"; exit' TERM
 	sleep "$1" &
@@ -147,8 +149,8 @@ verdict() {
 	echo "$status"
 }
 
-# Leaves the system as the next test wants it: nothing of this test's runs, is
-# mounted or traced, and the module is out. Notes what had to be done, in `left` too.
+# tidy: restores the system for the next test. No process of this test runs, nothing is mounted or
+# traced, and the module is unloaded. Notes each action in the log and in `left`.
 tidy() {
 	if [ -s "$STATE/orphans" ]; then
 		echo "left running, killed now:"
@@ -167,7 +169,7 @@ tidy() {
 		leave mounts
 		umount -f "$dir"
 	done
-	# In hexadecimal.
+	# The flags are hexadecimal.
 	case $(ps -ax -o ktrace=) in
 	*[1-9a-f]*)
 		echo "left traced:"

@@ -1,4 +1,4 @@
-//! What `make bench` leaves: the samples, tables and a plot of them.
+//! Output of `make bench`: the samples, and tables and a plot of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,21 +11,21 @@ use crate::samples::{Measured, Samples};
 use crate::suite::Test;
 use crate::{figures, plot, tables};
 
-/// Where it goes.
+/// Places that the output is written to.
 #[derive(Debug, Clone)]
 pub struct Files {
-    /// A directory that gets `results.csv`, `RESULTS.md` and `plot.svg`.
+    /// Directory for `results.csv`, `RESULTS.md` and `plot.svg`.
     pub dir: PathBuf,
-    /// A file that has [`BEGIN`] and [`END`] on lines of their own; the plot is shown between.
+    /// File with [`BEGIN`] and [`END`] on lines of their own, between which the plot is shown.
     pub readme: PathBuf,
 }
 
-/// Before the plot in a file that holds other things too.
+/// Mark before the plot in a file with other text.
 pub const BEGIN: &str = "<!-- bench -->";
-/// Behind it.
+/// Mark after the plot.
 pub const END: &str = "<!-- /bench -->";
 
-/// The lines of samples that benches have left, by what the clock went by.
+/// Sample lines from benches, for each clock.
 #[derive(Debug, Clone, Default)]
 pub struct Lines {
     time: String,
@@ -33,7 +33,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Adds those that `benches` have left in the results directory `dir`.
+    /// Adds the lines that `benches` have left in the results directory `dir`.
     pub fn take(&mut self, clock: Clock, benches: &[Test], dir: &Path) -> Result<()> {
         let text = match clock {
             Clock::Time => &mut self.time,
@@ -48,7 +48,7 @@ impl Lines {
         Ok(())
     }
 
-    /// What the lines say; nothing if there are none.
+    /// Parses the lines, or returns `None` if there are none.
     pub fn measured(&self) -> Result<Option<Measured>> {
         let measured =
             Measured { time: Samples::parse(&self.time)?, instructions: Samples::parse(&self.instructions)? };
@@ -64,7 +64,7 @@ impl Lines {
     }
 }
 
-/// Writes all of it.
+/// Writes all output files.
 pub fn write(files: &Files, system: &System, lines: &Lines, measured: &Measured) -> Result<()> {
     let readme = fs::read_to_string(&files.readme)
         .with_context(|| format!("cannot read {}", files.readme.display()))?;
@@ -82,7 +82,7 @@ pub fn write(files: &Files, system: &System, lines: &Lines, measured: &Measured)
     Ok(())
 }
 
-/// What README has between the marks.
+/// Returns the text between the marks in README.
 fn shown(dir: &Path) -> String {
     let dir = dir.display();
     format!(

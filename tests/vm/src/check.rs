@@ -25,29 +25,29 @@ use crate::report::{Report, Verdict, tail};
 use crate::suite::{self, Test};
 use crate::tables;
 
-/// What to run, on what.
+/// Options of a run.
 #[derive(Debug)]
 pub struct Options {
-    /// The images, one after the other, each with its tests.
+    /// The images and the tests of each, in the order in which they run.
     pub runs: Vec<Run>,
-    /// What the guests get.
+    /// Files for the guests.
     pub payload: Payload,
-    /// How many machines may run at a time.
+    /// Number of machines that may run at a time.
     pub jobs: usize,
-    /// How long they may take.
+    /// Time limits of the guests.
     pub limits: Limits,
-    /// Where logs and results go, in a directory for each image.
+    /// Directory for logs and results, with a subdirectory for each image.
     pub out: PathBuf,
-    /// All loads that there are, whether they are among the tests or not.
+    /// All loads that exist, whether or not they are among the tests.
     pub loads: Vec<Test>,
-    /// Where the table of their figures goes, if all have left some on the last image.
+    /// Files for the table of figures, written if all loads have left some on the last image.
     pub table: Option<figures::Files>,
-    /// Where the samples of benches go, if the tests are all of these.
+    /// Files for the samples, if the tests are all the benches.
     pub bench: Option<bench::Files>,
 }
 
 impl Options {
-    /// These tests in the order in which the machines take them.
+    /// Returns these tests in the order in which the machines run them.
     fn queue(&self, tests: &[Test]) -> VecDeque<Test> {
         let mut tests = tests.to_vec();
         if self.jobs > 1 {
@@ -57,7 +57,7 @@ impl Options {
     }
 }
 
-/// Runs everything and prints the report; true if nothing has failed.
+/// Runs everything, prints the report, and returns whether nothing has failed.
 pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
     let report = Mutex::new(Report::new(out));
     for (index, Run { image, tests }) in options.runs.iter().enumerate() {
@@ -106,8 +106,10 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
     Ok(report.finish()?)
 }
 
-/// The tables of what benches have measured on an image, which go into the files if none has failed. A kernel
-/// that checks itself is not what they are about.
+/// Prints the tables of the benches of an image, and writes them to the files if no bench has
+/// failed.
+///
+/// Kernels with debugging checks are left out, because the tables do not describe them.
 fn benchmarks<W: Write>(
     options: &Options,
     runs: &[ImageRun<'_, W>],
@@ -132,12 +134,12 @@ fn benchmarks<W: Write>(
     Ok(report.say(&format!("{} stays as it was: a bench has failed", files.dir.display()))?)
 }
 
-/// Tests on one image. Locks: one at a time.
+/// The tests of one image. Hold only one of the locks at a time.
 struct ImageRun<'a, W> {
     options: &'a Options,
     image: &'a Image,
     table: Option<&'a figures::Files>,
-    /// What the machines' clocks go by.
+    /// Clock of the machines.
     clock: Clock,
     tests: Vec<Test>,
     dir: PathBuf,
@@ -150,20 +152,20 @@ struct ImageRun<'a, W> {
     boots: AtomicUsize,
 }
 
-/// The root file system of a machine that is started again.
+/// Root file system of a machine that is started again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Root {
-    /// As the system that went down has left it.
+    /// The file system as the previous system left it.
     Same,
-    /// That of the image.
+    /// The image's file system.
     Anew,
 }
 
-/// Lines shown of a failed test's log, and of the runner's notes.
+/// Number of lines shown of a failed test's log, and of the runner's notes.
 const LOG_LINES: usize = 40;
 const NOTE_LINES: usize = 20;
 
-/// How many systems a test may have panic or reboot, and go on.
+/// Maximum number of panics or reboots after which a test may continue.
 const MOST_DOWNS: u32 = 4;
 
 impl<W: Write + Send> ImageRun<'_, W> {
@@ -184,8 +186,9 @@ impl<W: Write + Send> ImageRun<'_, W> {
         self.figures()
     }
 
-    /// The table of what the loads have measured; of all of them, it goes into the files too. A
-    /// kernel that checks itself is not what it is about.
+    /// Prints the table of the loads' figures, and writes it to the files if it has all loads.
+    ///
+    /// Kernels with debugging checks are left out, because the table does not describe them.
     fn figures(&self) -> Result<()> {
         let system = lock(&self.system);
         let Some(system) = system.as_ref().filter(|system| !system.witness) else { return Ok(()) };
@@ -214,13 +217,13 @@ impl<W: Write + Send> ImageRun<'_, W> {
         Ok(())
     }
 
-    /// Takes tests from the queue while there are any, on a machine that is replaced
-    /// whenever a test has spoilt it.
+    /// Runs tests from the queue until it is empty, and replaces the machine after a test has
+    /// spoilt it.
     fn work(&self) -> Result<()> {
         let mut guest: Option<Guest> = None;
         let mut last = None;
         loop {
-            // Not in the `while let`: its lock would last for the whole test.
+            // Kept out of a `while let`, which would hold the lock for the whole test.
             let Some(test) = lock(&self.queue).pop_front() else { break };
             let mut current = match guest.take() {
                 Some(guest) => guest,
@@ -230,7 +233,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
                 },
             };
             let begun = Instant::now();
-            // How many systems have gone down for it.
+            // Number of systems that have gone down for this test.
             let mut downs = 0;
             let mut left_out = String::new();
             let verdict = loop {
@@ -278,8 +281,9 @@ impl<W: Write + Send> ImageRun<'_, W> {
         }
     }
 
-    /// Boots a machine, or that of another guest again, and says what it is; or says why it does not
-    /// boot.
+    /// Boots a new machine, or that of another guest again, and prints a description of it.
+    ///
+    /// If it does not boot, returns the reason.
     fn boot(&self, again: Option<(Guest, Root)>) -> Result<Result<Guest, Vec<String>>> {
         let count = self.boots.fetch_add(1, Ordering::Relaxed) + 1;
         let log = self.dir.join(format!("console-{count}.log"));
@@ -292,7 +296,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
             }
         };
         let mut limits = self.options.limits;
-        // The guest's seconds take longer than the host's.
+        // One second of the guest takes longer than one second of the host.
         limits.patience *= if self.clock == Clock::Instructions { 3 } else { 1 };
         match Guest::boot(machine, limits) {
             Ok(guest) => {
@@ -320,7 +324,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
         }
     }
 
-    /// Without a machine, this test and all that are left have failed.
+    /// Fails this test and all tests that are left, because no machine boots.
     fn give_up(&self, test: &Test, lines: Vec<String>) -> Result<()> {
         self.verdict(&test.name, Duration::ZERO, &Verdict::Fail(lines))?;
         for test in lock(&self.queue).drain(..) {
@@ -330,8 +334,9 @@ impl<W: Write + Send> ImageRun<'_, W> {
         Ok(())
     }
 
-    /// The verdict on a test that has ended, after so many systems have gone down, and whether the guest can run
-    /// another.
+    /// Returns the verdict on a test that has ended, and whether the guest can run another test.
+    ///
+    /// `downs` is the number of systems that have gone down for the test.
     fn judge(&self, test: &Test, downs: u32, ended: &Ended, guest: &Guest) -> (Verdict, bool) {
         let Ended { end, results, console } = ended;
         let left = |thing: &str| end.left.iter().any(|left| left == thing);
@@ -367,12 +372,14 @@ impl<W: Write + Send> ImageRun<'_, W> {
         } else {
             Verdict::Ok
         };
-        // One that boots changes the root file system, and has put it back if all is well.
+        // A test that reboots changes the root file system, and restores it only if the test
+        // succeeds.
         let root_is_changed = test.boots && verdict != Verdict::Ok;
         (verdict, !left("stuck") && !root_is_changed)
     }
 
-    /// Whether a test that is to reboot the system has done that, and the system has nothing else to say.
+    /// Checks that a test has rebooted the system as it should, and that the console has no
+    /// complaint.
     fn rebooted(&self, name: &str, guest: &mut Guest) -> Result<(), Verdict> {
         let console = guest.post_mortem(&Trouble::Gone);
         let mut why = Vec::new();
@@ -382,8 +389,8 @@ impl<W: Write + Send> ImageRun<'_, W> {
         self.went_down(name, &console, why, guest)
     }
 
-    /// Whether a test that is to have the system panic has done that, and the system has nothing else
-    /// to say.
+    /// Checks that a test has made the system panic as it should, and that the console has no
+    /// complaint.
     fn panicked(&self, name: &str, trouble: &Trouble, guest: &mut Guest) -> Result<(), Verdict> {
         let console = guest.post_mortem(trouble);
         let asked = crash::is_asked_panic(&console);
@@ -391,8 +398,8 @@ impl<W: Write + Send> ImageRun<'_, W> {
         self.went_down(name, &console, why, guest)
     }
 
-    /// The verdict on a system that went down as a test had asked it to, if there is a reason, in
-    /// `why` or on the console, for another than that all is well.
+    /// Fails with a verdict on a system that went down on request, if `why` or the console has a
+    /// fault.
     fn went_down(
         &self,
         name: &str,
@@ -411,7 +418,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
         Err(Verdict::Fail(why))
     }
 
-    /// The verdict on a test during which the guest got into trouble.
+    /// Returns the verdict on a test during which the guest got into trouble.
     fn in_trouble(&self, name: &str, last: Option<&str>, trouble: &Trouble, guest: &mut Guest) -> Verdict {
         let console = guest.post_mortem(trouble);
         let mut why = vec![trouble.to_string()];
@@ -425,27 +432,27 @@ impl<W: Write + Send> ImageRun<'_, W> {
         Verdict::Fail(why)
     }
 
-    /// Keeps what a test has said that has not come to its end, and returns the end of it.
+    /// Saves the output of a test that did not end, and returns its last lines.
     fn live_log(&self, name: &str, guest: &Guest) -> Vec<String> {
         let live = guest.live_log();
         if live.is_empty() {
             return Vec::new();
         }
         let log = self.dir.join(name).join("log");
-        // A log that cannot be kept is still shown.
+        // A log that cannot be saved is still shown.
         let _ = fs::create_dir_all(self.dir.join(name)).and_then(|()| fs::write(&log, &live));
         let mut lines = vec![format!("the test's output so far ({}):", log.display())];
         lines.extend(tail(&live, LOG_LINES));
         lines
     }
 
-    /// The lines of the kernel's complaints that count.
+    /// Returns the lines of the kernel's complaints that count.
     fn complaints(&self, during: &str, console: &str, guest: &Guest) -> Vec<String> {
         let counted = self.judge_console(during, console, guest);
         counted.iter().flat_map(|complaint| complaint.text.lines()).map(Into::into).collect()
     }
 
-    /// Sorts the kernel's complaints; returns those that count.
+    /// Sorts the kernel's complaints and returns those that count.
     fn judge_console(&self, during: &str, console: &str, guest: &Guest) -> Vec<Complaint> {
         let judgement = lock(&self.judge).judge(console, guest.ranges());
         let listed = judgement.listed.into_iter();
@@ -454,7 +461,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
         judgement.counted
     }
 
-    /// The last test may have left a kernel that dies late.
+    /// Ends a guest, and checks that the last test has not left a kernel that dies late.
     fn finish(&self, mut guest: Guest, last: &str) -> Result<()> {
         let Err(trouble) = guest.finish(last) else { return Ok(()) };
         let verdict = self.in_trouble("end", Some(last), &trouble, &mut guest);

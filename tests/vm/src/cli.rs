@@ -128,12 +128,13 @@ struct Common {
     /// What a test wants of both backends, it shows here of the stock one.
     #[arg(long)]
     stock: bool,
-    /// Run the tests at full length (make stress), and without --only no others than those that have
-    /// another length in make check.
+    /// Run the tests at full length (make stress), and without --only no others than those that
+    /// have another length in make check.
     #[arg(long)]
     full: bool,
     /// The directory with what is built for each release and machine: 15-amd64/ktrace_rs.ko,
-    /// 15-amd64/invariants/ktrace_rs.ko, and 15-amd64/guest/, a tree with tests/, bench/, bin/ and atf/.
+    /// 15-amd64/invariants/ktrace_rs.ko, and 15-amd64/guest/, a tree with tests/, bench/, bin/ and
+    /// atf/.
     #[arg(long, value_name = "DIR", default_value = "target")]
     targets: PathBuf,
     /// Where logs and results go.
@@ -165,7 +166,7 @@ impl Common {
         !self.stock && !self.no_module
     }
 
-    /// Fails where nothing is built that a guest could load.
+    /// Fails if no module that a guest could load has been built.
     fn has_module(&self, images: &[Image]) -> Result<()> {
         let built = |target: &String| {
             payload::MODULES.iter().any(|name| self.targets.join(target).join(name).is_file())
@@ -179,7 +180,7 @@ impl Common {
         Ok(())
     }
 
-    /// Returns those of the named images that have a module, and prints a line with the other names.
+    /// Returns the named images that have a module, and prints a line with the names of the others.
     fn usable(&self, images: Vec<Image>) -> Result<Vec<Image>> {
         let dir = image::dir()?;
         let missing: Vec<_> = image::NAMES
@@ -203,7 +204,7 @@ impl Common {
         Ok(usable)
     }
 
-    /// Returns the scripts in a directory of the trees: all of them have the same.
+    /// Returns the scripts in a directory of the guest trees, which all hold the same scripts.
     fn scripts(&self, dir: &str, choice: Choice<'_>) -> Result<Vec<Test>> {
         let trees = [Arch::Amd64, Arch::Arm64].into_iter().flat_map(payload::targets);
         let mut dirs = trees.map(|target| self.targets.join(target).join("guest").join(dir));
@@ -315,7 +316,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// The tests that leave figures, if there are to be some.
+/// Returns the tests that leave figures, if figures are requested.
 fn loads(common: &Common) -> Result<Vec<Test>> {
     if !common.full {
         return Ok(Vec::new());

@@ -1,5 +1,6 @@
-//! What a kernel that checks itself complains of while it runs on: lock order
-//! reversals and other WITNESS reports, and memory that a module left behind.
+//! Complaints of a debugging kernel that keeps running.
+//!
+//! They are lock order reversals, other WITNESS reports, and memory that a module left behind.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -8,19 +9,21 @@ use regex::Regex;
 
 use crate::marker::Range;
 
-/// One complaint of the kernel.
+/// A complaint of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
-    /// What it is about, the same each time: the first line and the locks by name.
+    /// The part that is the same each time: the first line and the names of the locks.
     pub subject: String,
-    /// All of its lines.
+    /// All lines of the complaint.
     pub text: String,
 }
 
 impl Complaint {
-    /// Whether the module has a part in it: by name, of its own or of one of its sources, or by a return address in one of
-    /// the ranges where it was loaded. That it has called a file system does not make it its own:
-    /// what that locks then, and in which order, is the kernel's.
+    /// Returns whether the module has a part in the complaint.
+    ///
+    /// Its name, that of one of its sources, or a return address in one of `ranges` shows this. A
+    /// call from the module into a file system does not count. Locks taken there, and their order,
+    /// are the kernel's.
     pub fn names_module(&self, ranges: &[Range]) -> bool {
         static ADDRESS: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"\b0x([0-9a-f]{8,16})\b").expect("valid"));
@@ -35,7 +38,7 @@ impl Complaint {
         NAME.is_match(&self.text) || self.own_lines().any(in_module)
     }
 
-    /// The lines, without those of a stack from where a file system was called.
+    /// Returns the lines without the stack frames below a call into a file system.
     fn own_lines(&self) -> impl Iterator<Item = &str> {
         static VOP: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^#.* VOP_\w+_APV\b").expect("valid"));
         let mut in_file_system = false;
@@ -46,23 +49,23 @@ impl Complaint {
     }
 }
 
-/// Tells the module's complaints from those that the stock kernel has by itself.
+/// Sorter of complaints into those of the module and those of the stock kernel.
 #[derive(Debug, Default)]
 pub struct Judge {
     known: HashSet<String>,
 }
 
-/// The complaints of one stretch of the console.
+/// The sorted complaints of one part of the console.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
-    /// The module's: a failure.
+    /// Complaints of the module, each a failure.
     pub counted: Vec<Complaint>,
-    /// The stock kernel's: made without the module, or made without it before.
+    /// Complaints of the stock kernel, made without the module now or earlier.
     pub listed: Vec<Complaint>,
 }
 
 impl Judge {
-    /// Judges the complaints in `text`; the module was loaded at `ranges` so far.
+    /// Judges the complaints in `text`. The module has been loaded at `ranges` so far.
     pub fn judge(&mut self, text: &str, ranges: &[Range]) -> Judgement {
         let mut judgement = Judgement::default();
         for complaint in all(text) {
@@ -79,7 +82,7 @@ impl Judge {
     }
 }
 
-/// All complaints in `text`, in order.
+/// Returns all complaints in `text`, in order.
 pub fn all(text: &str) -> Vec<Complaint> {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     let mut complaints = Vec::new();
@@ -96,7 +99,7 @@ pub fn all(text: &str) -> Vec<Complaint> {
     complaints
 }
 
-/// The first line of a complaint.
+/// First line of a complaint.
 static FIRST: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"lock order reversal|acquiring duplicate lock|with the following .*locks held:",
@@ -106,7 +109,7 @@ static FIRST: LazyLock<Regex> = LazyLock::new(|| {
     .expect("valid")
 });
 
-/// A line that may follow it.
+/// Line that may follow the first line.
 static FOLLOWING: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"^ ?(1st|2nd|3rd) |^#\d+ |stack backtrace:|^lock order |locked @ |^KDB: stack",
@@ -115,7 +118,7 @@ static FOLLOWING: LazyLock<Regex> = LazyLock::new(|| {
     .expect("valid")
 });
 
-/// Lines of other origin that may lie within a complaint, one after the other.
+/// Maximum number of consecutive unrelated lines within a complaint.
 const NOISE: usize = 3;
 
 fn end_of(lines: &[&str], first: usize) -> usize {

@@ -1,4 +1,4 @@
-//! The guest's serial console: what it has said so far, and waiting for more.
+//! The guest's serial console: its output so far, and waits for more.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::marker;
 
-/// All that came from the guest's console, growing while the guest runs.
+/// Output of the guest's console, which grows while the guest runs.
 #[derive(Debug, Clone)]
 pub struct Console {
     shared: Arc<Shared>,
@@ -28,18 +28,18 @@ struct State {
     mirrored: bool,
 }
 
-/// How a wait ended.
+/// Outcome of a wait.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Waited<T> {
-    /// What was waited for has come.
+    /// The search has found this.
     Found(T),
     /// The console has closed: the machine is off.
     Closed,
-    /// It has not come in time.
+    /// The deadline has passed.
     TimedOut,
 }
 
-/// How far back a search looks for a text that came in pieces.
+/// Number of bytes that a search goes back, to find text that arrived in pieces.
 const OVERLAP: usize = 4096;
 
 impl Console {
@@ -55,24 +55,25 @@ impl Console {
         console
     }
 
-    /// The place where the next text will come.
+    /// Returns the position of the next text.
     pub fn position(&self) -> usize {
         self.shared.state().text.len()
     }
 
-    /// What came since `position`.
+    /// Returns the text since `position`.
     pub fn since(&self, position: usize) -> String {
         self.shared.state().text[position..].to_owned()
     }
 
-    /// From now on (or no longer), copies what comes to the standard output, up to a
-    /// marker.
+    /// Starts or stops copying new output to the standard output. A copy ends at a marker.
     pub fn mirror(&self, mirrored: bool) {
         self.shared.state().mirrored = mirrored;
     }
 
-    /// Waits until `search` finds something in what came since `position`. It is
-    /// given the new text each time, with the end of what it was given before.
+    /// Waits until `search` finds something in the text since `position`.
+    ///
+    /// Each call of `search` gets the new text, and before it the end of the text of the previous
+    /// call.
     pub fn wait<T>(
         &self,
         position: usize,
@@ -108,7 +109,8 @@ impl Console {
         }
     }
 
-    /// The last `count` lines since `position` that say something, without escape sequences and markers.
+    /// Returns the last `count` lines since `position` that have text, without escape sequences and
+    /// markers.
     pub fn tail(&self, position: usize, count: usize) -> Vec<String> {
         let state = self.shared.state();
         let mut lines: Vec<String> = state.text[position..]
@@ -138,7 +140,7 @@ impl Shared {
                 Err(_) => return,
             };
             let bytes = &bytes[..count];
-            // A full disk costs the copy, not the run.
+            // A full disk costs the copy, but not the run.
             let _ = log.write_all(bytes);
             let mut state = self.state();
             state.text.extend(String::from_utf8_lossy(bytes).chars().filter(|&c| c != '\r'));
@@ -152,7 +154,7 @@ impl Shared {
         }
     }
 
-    /// Returns with the lock when more text has come (or the console has closed).
+    /// Waits for more text or the close of the console, and returns with the lock held.
     fn wait_for_more<'a>(
         &self,
         state: MutexGuard<'a, State>,
@@ -175,7 +177,7 @@ fn boundary(text: &str, mut at: usize) -> usize {
     at
 }
 
-/// `line` without the escape sequences that move a terminal's cursor or set colours.
+/// Returns `line` without escape sequences that move the cursor or set colours.
 pub fn without_escapes(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut chars = line.chars().peekable();

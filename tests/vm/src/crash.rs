@@ -1,16 +1,17 @@
-//! Signs in the console's stream that the guest's kernel has died.
+//! Detection of a dead kernel in the console's output.
 
-/// A kernel that has died.
+/// A crash of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crash {
-    /// The line that says so.
+    /// Line that reports the crash.
     pub line: String,
-    /// Whether the kernel now waits for commands to its debugger.
+    /// Whether the kernel waits in its debugger for commands.
     pub in_debugger: bool,
 }
 
-/// The first sign of a crash in `text`, which starts after the guest has booted. A line
-/// counts once it is whole.
+/// Returns the first sign of a crash in `text`, which starts after the guest has booted.
+///
+/// A line counts only once it is complete.
 pub fn find(text: &str) -> Option<Crash> {
     let in_debugger = text.lines().any(|line| line.starts_with(DEBUGGER));
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -21,7 +22,7 @@ pub fn find(text: &str) -> Option<Crash> {
     }
 }
 
-/// The last is the first line of a kernel that boots: the old one has gone.
+/// Texts that show a crash. The last is a booting kernel's first line, so the old kernel is gone.
 const SIGNS: &[&str] = &["panic: ", "Fatal trap ", "KDB: enter: ", "---<<BOOT>>---"];
 
 const DEBUGGER: &str = "db> ";
@@ -30,22 +31,24 @@ fn is_sign(line: &str) -> bool {
     SIGNS.iter().any(|sign| line.contains(sign))
 }
 
-/// Whether `text` tells of a panic that was asked for by the sysctl `debug.kdb.panic`, and of no
-/// other crash, before or in it.
+/// Returns whether `text` shows a panic requested by the sysctl `debug.kdb.panic`, and no other
+/// crash.
 pub fn is_asked_panic(text: &str) -> bool {
     let signs: Vec<_> = text.lines().filter(|line| is_sign(line)).map(str::trim).collect();
     signs == ["panic: kdb_sysctl_panic"]
 }
 
-/// Whether `text` tells of a reboot that was asked for: a machine that resets itself goes off
-/// without these lines.
+/// Returns whether `text` shows a requested reboot. A machine that resets itself prints no such
+/// lines.
 pub fn is_orderly_reboot(text: &str) -> bool {
     let said = |what| text.lines().any(|line| line.trim_end().starts_with(what));
     said("All buffers synced.") && said("Rebooting...")
 }
 
-/// Whether a line of the console is from the tracer, which has nothing to say while a system
-/// goes down; that it was loaded or unloaded, it may have said before.
+/// Returns whether a line of the console is a complaint of the tracer.
+///
+/// The tracer must print nothing while a system goes down. Its load and unload messages may be
+/// there from before.
 pub fn is_of_tracer(line: &str) -> bool {
     let comes_or_goes = line.contains(" traces from now on") || line.contains("ktrace_rs: unloaded: ");
     (line.contains("ktrace_rs: ") && !comes_or_goes) || line.contains("ktrace write failed")

@@ -12,14 +12,13 @@ use crate::machine::{Clock, Machine};
 use crate::payload::Payload;
 use crate::suite::Test;
 
-/// Status where the guest got into trouble, so that the command has none.
+/// Exit status if the guest got into trouble and the command has none.
 const TROUBLE: u8 = 125;
 
-/// The command's name among the guest's tests.
+/// Name of the command among the guest's tests.
 const NAME: &str = "_exec";
 
-/// Runs `command` by sh, as a guest test would run, and prints what it says. Returns
-/// its status.
+/// Runs `command` with sh as a guest test, prints its output, and returns its status.
 pub fn run(
     image: &Image,
     payload: &Payload,
@@ -55,7 +54,7 @@ pub fn run(
     }
 }
 
-/// Prints what went wrong, and the console's end.
+/// Prints the trouble and the end of the console.
 pub fn complain(trouble: &Trouble, console: &[String]) {
     eprintln!("ktrace-vm: {trouble}");
     for line in console {

@@ -1,4 +1,4 @@
-//! `ktrace-vm fetch`: gets the disk image that FreeBSD publishes for testing.
+//! `ktrace-vm fetch`: downloads the disk image that FreeBSD publishes for testing.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha512};
 use crate::image::Arch;
 use crate::sparse::SparseWriter;
 
-/// Returns the place of the image that is got of a major release.
+/// Returns the URL of the image of a major release.
 pub fn url_of(release: u32) -> Result<String> {
     let (version, kind) = match release {
         14 => ("14.3", "BASIC-CI"),
@@ -25,8 +25,9 @@ pub fn url_of(release: u32) -> Result<String> {
     ))
 }
 
-/// Returns the name of the image behind `url`, from a file name such as
-/// `FreeBSD-14.3-RELEASE-amd64-BASIC-CI.raw.xz`: `14-amd64`.
+/// Returns the local name of the image at `url`.
+///
+/// A file name such as `FreeBSD-14.3-RELEASE-amd64-BASIC-CI.raw.xz` gives `14-amd64`.
 pub fn name_of(url: &str) -> Result<String> {
     let parts = || {
         let mut parts = url.rsplit('/').next()?.strip_prefix("FreeBSD-")?.split('-');
@@ -41,11 +42,12 @@ pub fn name_of(url: &str) -> Result<String> {
     parts().with_context(|| format!("{url} names no release and machine: say --to"))
 }
 
-/// Name of the file with the checksums, beside the image.
+/// Name of the checksum file beside the image.
 const CHECKSUMS: &str = "CHECKSUM.SHA512";
 
-/// Downloads the xz-compressed image at `url`, checks it against the checksums
-/// published beside it, and unpacks it to `to`, which appears only when it is whole.
+/// Downloads the xz-compressed image at `url`, verifies its checksum, and unpacks it to `to`.
+///
+/// The checksums are published beside the image. `to` appears only when it is complete.
 pub fn run(url: &str, to: &Path) -> Result<()> {
     let (base, name) = url.rsplit_once('/').context("the URL has no file name")?;
     let dir = to.parent().context("the image's path has no directory")?;
@@ -56,7 +58,7 @@ pub fn run(url: &str, to: &Path) -> Result<()> {
     let wanted = checksum(&fs::read_to_string(sums.path())?, name)
         .with_context(|| format!("{base}/{CHECKSUMS} has no SHA512 of {name}"))?;
 
-    // Stays when a download breaks off, so that the next one goes on from there.
+    // Kept when a download breaks off, so that the next one resumes it.
     let packed = dir.join(format!("{name}.part"));
     let mut got = if packed.exists() { sha512(&packed)? } else { String::new() };
     if got != wanted {
@@ -78,7 +80,7 @@ pub fn run(url: &str, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// By curl, or by the fetch of FreeBSD's base system.
+/// Downloads with curl, or with fetch(1) of FreeBSD's base system.
 fn download(url: &str, to: &Path, resume: bool) -> Result<()> {
     let mut curl = Command::new("curl");
     curl.args(["--fail", "--location", "--show-error", "--output"]).arg(to);
@@ -96,7 +98,7 @@ fn download(url: &str, to: &Path, resume: bool) -> Result<()> {
     Ok(())
 }
 
-/// The checksum of file `name` in `list`, in BSD's form `SHA512 (name) = digits`.
+/// Returns the checksum of `name` in `list`, whose lines have BSD's form `SHA512 (name) = digits`.
 fn checksum(list: &str, name: &str) -> Option<String> {
     list.lines().find_map(|line| {
         let (file, digits) = line.trim().strip_prefix("SHA512 (")?.split_once(") = ")?;

@@ -1,9 +1,9 @@
-//! What the loads have measured at full length, and the table of it.
+//! Figures that the loads have measured at full length, and their table.
 //!
-//! A guest test whose header says `# load: WHAT` leaves a file `figures` with one line,
-//! `made,stock,module,memory,processes`: records that the load's program has made, how many of
-//! them were found with the stock backend and with the module, bytes of memory of the module at
-//! the most, and processes traced at once.
+//! A guest test whose header has `# load: WHAT` leaves a file `figures` with one line,
+//! `made,stock,module,memory,processes`. These are the records that the load's program has made,
+//! the records found with the stock backend and with the module, the module's peak memory in bytes,
+//! and the number of processes traced at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use crate::machine::{self, Clock};
 use crate::marker::System;
 use crate::suite::Test;
 
-/// The figures of one load.
+/// Figures of one load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Figures {
-    /// What the load is.
+    /// Description of the load.
     pub load: String,
     made: u64,
     stock: u64,
@@ -26,21 +26,21 @@ pub struct Figures {
     processes: u64,
 }
 
-/// Where the table goes.
+/// Files that the table is written to.
 #[derive(Debug, Clone)]
 pub struct Files {
-    /// A file of its own, written anew.
+    /// File that holds only the table and is rewritten.
     pub results: PathBuf,
-    /// A file that has [`BEGIN`] and [`END`] on lines of their own; what is between is replaced.
+    /// File with [`BEGIN`] and [`END`] on lines of their own, between which the text is replaced.
     pub readme: PathBuf,
 }
 
-/// Before the table in a file that holds other things too.
+/// Mark before the table in a file with other text.
 pub const BEGIN: &str = "<!-- results -->";
-/// Behind it.
+/// Mark after the table.
 pub const END: &str = "<!-- /results -->";
 
-/// Takes the figures that `test` has left in the results directory `dir`, if it is a load and has.
+/// Reads the figures of `test` in the results directory `dir`, if it is a load and has left some.
 pub fn take(test: &Test, dir: &Path) -> Result<Option<Figures>> {
     let path = dir.join(&test.name).join("figures");
     match &test.load {
@@ -62,7 +62,7 @@ fn parse(load: &str, line: &str) -> Result<Figures> {
     Ok(Figures { load: load.into(), made, stock, module, memory, processes })
 }
 
-/// The table, in Markdown.
+/// Formats the table in Markdown.
 pub fn table(all: &[Figures]) -> String {
     let mut text = String::from(
         "| load | records made | found, stock | found, ktrace_rs | memory at most | per process |\n\
@@ -77,7 +77,7 @@ pub fn table(all: &[Figures]) -> String {
     text
 }
 
-/// Writes the table into both files.
+/// Writes the table to both files.
 pub fn write(files: &Files, system: &System, all: &[Figures]) -> Result<()> {
     let table = table(all);
     let readme = fs::read_to_string(&files.readme)
@@ -109,14 +109,14 @@ fn results(system: &System, table: &str) -> String {
     )
 }
 
-/// `text` with `new` between the two marks.
+/// Returns `text` with `new` between the two marks.
 pub fn replace(text: &str, begin: &str, end: &str, new: &str) -> Result<String> {
     let (before, rest) = text.split_once(begin).with_context(|| format!("no {begin}"))?;
     let (_, after) = rest.split_once(end).with_context(|| format!("no {end} behind {begin}"))?;
     Ok(format!("{before}{begin}\n{new}{end}{after}"))
 }
 
-/// 1234567 as 1,234,567.
+/// Formats 1234567 as 1,234,567.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

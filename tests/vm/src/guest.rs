@@ -1,4 +1,4 @@
-//! A booted system that runs tests: what is typed on its console, and what comes back.
+//! A booted system that runs tests, driven over its console.
 
 use std::fmt;
 use std::path::Path;
@@ -12,49 +12,49 @@ use crate::marker::{self, End, Marker, Range, System};
 use crate::results::{self, Results};
 use crate::suite::Test;
 
-/// A system that `guest/run.sh` serves requests on.
+/// A system on which `guest/run.sh` serves requests.
 #[derive(Debug)]
 pub struct Guest {
     machine: Machine,
     system: System,
     limits: Limits,
-    /// Where the console was when the system had booted.
+    /// Position of the console when the system had booted.
     booted: usize,
-    /// How much of the console, and of the live log, has been looked at.
+    /// Positions up to which the console and the live log have been read.
     seen: usize,
     live_seen: usize,
     ranges: Vec<Range>,
 }
 
-/// How long a guest may take.
+/// Time limits of a guest.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Multiplies every time limit.
+    /// Factor on every time limit.
     pub patience: u32,
-    /// How much longer than a test the guest may take: to kill it, clean up and hand
-    /// the results out.
+    /// Time that the guest may take beyond a test's limit, to kill it, clean up and hand over the
+    /// results.
     pub grace: Duration,
 }
 
-/// A system that has not booted.
+/// A failed boot.
 #[derive(Debug)]
 pub struct BootFailure {
-    /// Why.
+    /// Reason of the failure.
     pub trouble: Trouble,
-    /// The end of its console, as [`Guest::console_tail`] has it.
+    /// End of the console, as returned by [`Guest::console_tail`].
     pub console: Vec<String>,
 }
 
-/// Why a guest is of no more use.
+/// Reason why a guest can no longer be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
-    /// Its kernel has died, with this line.
+    /// The kernel has died and printed this line.
     Crashed(String),
-    /// The machine has gone off or rebooted by itself.
+    /// The machine has switched off or rebooted by itself.
     Gone,
-    /// Nothing came in time; says what was waited for.
+    /// Nothing came in time. The text names the missing answer.
     Hung(String),
-    /// It does not take what it is given; says what.
+    /// The guest does not accept its input. The text says which.
     Unusable(String),
 }
 
@@ -71,33 +71,35 @@ impl fmt::Display for Trouble {
 
 impl std::error::Error for Trouble {}
 
-/// A test that has come to its end.
+/// A test that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// What the guest said of it.
+    /// The guest's report on the test.
     pub end: End,
-    /// What it left on the host.
+    /// Results that the test left on the host.
     pub results: Results,
-    /// What came from the console meanwhile.
+    /// Output of the console during the test.
     pub console: String,
 }
 
-/// How long it may take until `login:`.
+/// Time limit until `login:`.
 const BOOT: Duration = Duration::from_secs(480);
-/// How long it may take from there until the guest takes requests.
+/// Time limit from there until the guest takes requests.
 const LOGIN: Duration = Duration::from_secs(120);
 
-/// Lines shown of the console.
+/// Number of console lines that are shown.
 const CONSOLE_LINES: usize = 60;
 
-/// Typed at root's shell, whatever that is. It unpacks what is for the release and machine of the kernel. The
-/// quotes in the middle keep its echo from looking like the marker.
+/// Command typed at root's shell, whichever that is. It unpacks the files for the kernel's release
+/// and machine.
+///
+/// The quotes in the middle keep its echo from looking like the marker.
 const HANDOVER: &str = "exec sh -c 'stty -echo; D=/var/tmp/kt; T=$(($(uname -K) / 100000))-$(uname -m); \
                         rm -rf $D; mkdir -p $D && cd $D && tar -xf /dev/vtbd1 $T && cd $T \
                         && exec sh run.sh serve; echo \"@@\"\"KT:broken:nothing_for_$T@@\"'\n";
 
 impl Guest {
-    /// Waits until the machine has booted, logs in and starts what serves requests.
+    /// Waits until the machine has booted, logs in, and starts the script that serves requests.
     pub fn boot(machine: Machine, limits: Limits) -> Result<Self, BootFailure> {
         let nothing =
             System { release: String::new(), machine: String::new(), ident: String::new(), witness: false };
@@ -105,7 +107,8 @@ impl Guest {
             Self { machine, system: nothing, limits, booted: 0, seen: 0, live_seen: 0, ranges: Vec::new() };
         match guest.log_in().and_then(|()| guest.hand_over()) {
             Ok(system) => {
-                // Checking makes a kernel slow, and so does emulation of more processors than there are.
+                // Debugging checks slow a kernel down, and so does emulation of more processors
+                // than the host has.
                 guest.limits.patience *= if system.witness { 2 } else { 1 };
                 guest.limits.patience *= if system.arch() == Arch::Arm64 { 2 } else { 1 };
                 guest.system = system;
@@ -117,40 +120,43 @@ impl Guest {
         }
     }
 
-    /// What has been booted.
+    /// Returns the booted system.
     pub fn system(&self) -> &System {
         &self.system
     }
 
-    /// The machine below.
+    /// Returns the machine of the system.
     pub fn machine(&mut self) -> &mut Machine {
         &mut self.machine
     }
 
-    /// The machine below, when the system is of no more use.
+    /// Returns the machine of a system that is no longer needed.
     pub fn into_machine(self) -> Machine {
         self.machine
     }
 
-    /// Where the console's copy is, and its last lines: since the system had booted, if
-    /// it has.
+    /// Returns the place of the console's copy and the console's last lines.
+    ///
+    /// If the system has booted, only lines since then are included.
     pub fn console_tail(&self) -> Vec<String> {
         let mut lines = vec![format!("console ({}):", self.machine.console_log().display())];
         lines.extend(self.machine.console().tail(self.booted, CONSOLE_LINES));
         lines
     }
 
-    /// Where the module has been loaded so far.
+    /// Returns the addresses at which the module has been loaded so far.
     pub fn ranges(&self) -> &[Range] {
         &self.ranges
     }
 
-    /// All that the console said while the system booted.
+    /// Returns the console output of the boot.
     pub fn boot_messages(&self) -> String {
         self.machine.console().since(0)
     }
 
-    /// Runs `test`, for which that many systems have gone down; its results go below directory `out`.
+    /// Runs `test` and stores its results below the directory `out`.
+    ///
+    /// `downs` is the number of systems that have gone down for it.
     pub fn run(&mut self, test: &Test, downs: u32, out: &Path) -> Result<Ended, Trouble> {
         let limit = test.limit * self.limits.patience;
         let from = self.seen;
@@ -175,8 +181,9 @@ impl Guest {
         self.wait_for_end(last, self.seen, self.grace()).map(|_| ())
     }
 
-    /// After trouble: what came since the last test, once nothing more comes. Asks a
-    /// kernel debugger, or a system that hangs, where it stands.
+    /// Returns the output since the last test after trouble, once no more arrives.
+    ///
+    /// Asks a kernel debugger, or a system that hangs, for its state.
     pub fn post_mortem(&mut self, trouble: &Trouble) -> String {
         let settle = |machine: &Machine| {
             let deadline = Instant::now() + Duration::from_secs(20);
@@ -192,7 +199,7 @@ impl Guest {
                 }
             }
             Trouble::Hung(_) => {
-                // Control-T: the foreground process and its kernel stack.
+                // Control-T prints the foreground process and its kernel stack.
                 self.machine.type_in("\x14");
                 settle(&self.machine);
             }
@@ -203,12 +210,12 @@ impl Guest {
         console
     }
 
-    /// What the last test has said so far, where the guest has a second serial port.
+    /// Returns the output of the last test so far, if the guest has a second serial port.
     pub fn live_log(&self) -> String {
         self.machine.live_log().get(self.live_seen..).unwrap_or_default().to_owned()
     }
 
-    /// Starts an interactive shell for a terminal of that size and kind.
+    /// Starts an interactive shell for a terminal of this size and type.
     pub fn start_shell(&mut self, rows: u16, columns: u16, term: &str) {
         self.machine.type_in(format!("shell {rows} {columns} {term}\n"));
     }
@@ -220,8 +227,8 @@ impl Guest {
         asked?;
         let from = self.machine.console().position();
         self.machine.type_in("root\n");
-        // An image may ask for a password that is empty, and a shell may ask the
-        // terminal for its size first. Any prompt will do; if none is known, go on.
+        // An image may ask for an empty password, and a shell may first ask the terminal for its
+        // size. Any prompt will do. Without a known prompt, log in anyway.
         let answer = self.wait(from, LOGIN * self.limits.patience / 4, "no shell prompt", |text| {
             let line = text.lines().next_back().map(without_escapes).unwrap_or_default();
             if line.contains("assword:") {
@@ -249,7 +256,7 @@ impl Guest {
     fn hand_over(&mut self) -> Result<System, Trouble> {
         let from = self.machine.console().position();
         let mut ready = Err(Trouble::Hung(String::new()));
-        // What is typed too early may be lost; what is typed too often is ignored.
+        // Input may be lost if it is typed too early, and is ignored if it is typed twice.
         for _ in 0..4 {
             self.machine.type_in(HANDOVER);
             ready = self.wait(from, LOGIN * self.limits.patience / 4, "no answer to the login", |text| {
@@ -287,7 +294,7 @@ impl Guest {
         })
     }
 
-    /// Waits for what `search` finds, or for trouble.
+    /// Waits until `search` finds something, or until trouble.
     fn wait<T>(
         &self,
         from: usize,
@@ -297,7 +304,7 @@ impl Guest {
     ) -> Result<T, Trouble> {
         let booted = !self.system.release.is_empty();
         let waited = self.machine.console().wait(from, Instant::now() + limit, |text| {
-            // While it boots, its own first line is no news.
+            // The kernel's first line is expected while it boots.
             let text = if booted { text } else { text.rsplit("---<<BOOT>>---").next()? };
             match crash::find(text) {
                 Some(crash) => Some(Err(crash)),

@@ -1,4 +1,4 @@
-//! Disk images: where they are looked for, what machine they are for, and what format they have.
+//! Disk images: their location, their machine and their format.
 
 use std::env;
 use std::fmt;
@@ -9,23 +9,23 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// A disk image to boot from. It is never written to.
+/// A disk image to boot from, which is never written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Its place.
+    /// Path of the image.
     pub path: PathBuf,
-    /// Its format.
+    /// Format of the image.
     pub format: Format,
-    /// The machine that it is for.
+    /// Machine that the image is for.
     pub arch: Arch,
 }
 
-/// A disk image's format.
+/// Format of a disk image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// The disk's bytes.
+    /// The plain bytes of the disk.
     Raw,
-    /// QEMU's own.
+    /// QEMU's own format.
     Qcow2,
 }
 
@@ -39,7 +39,7 @@ impl Format {
     }
 }
 
-/// A machine, by FreeBSD's name.
+/// Machine architecture, by FreeBSD's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arch {
     /// x86_64.
@@ -58,7 +58,7 @@ impl fmt::Display for Arch {
 }
 
 impl Image {
-    /// Opens the image at `path` and finds out its format and its machine.
+    /// Opens the image at `path` and detects its format and machine.
     pub fn probe(path: &Path) -> Result<Self> {
         let shown = path.display();
         let mut file = File::open(path).with_context(|| format!("cannot open image {shown}"))?;
@@ -78,7 +78,7 @@ impl Image {
         Ok(image)
     }
 
-    /// Returns the file's name without its extension. Results of the image go by it.
+    /// Returns the file name without its extension, which also names the results of the image.
     pub fn stem(&self) -> String {
         self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
@@ -89,7 +89,8 @@ impl Image {
         match self.format {
             Format::Raw => Ok(file.metadata()?.len()),
             Format::Qcow2 => {
-                // Behind magic, version, and the backing file's name.
+                // The size follows the magic, the version, and the reference to a backing file's
+                // name.
                 let mut header = [0; 32];
                 file.read_exact(&mut header).context("no header of qcow2")?;
                 let size = header[24..].try_into().context("no size")?;
@@ -98,8 +99,10 @@ impl Image {
         }
     }
 
-    /// Returns the machine whose loader is on the EFI system partition. That lies within the first
-    /// megabytes, and its directory `EFI/BOOT` has the loader's name in the form 8.3.
+    /// Returns the machine whose loader is on the EFI system partition.
+    ///
+    /// The partition lies within the first megabytes. Its directory `EFI/BOOT` has the loader's
+    /// name in 8.3 form.
     fn boots_on(&self) -> Result<Arch> {
         const LOADER: &[u8] = b"BOOTAA64EFI";
         const SEARCHED: u64 = 64 << 20;
@@ -128,8 +131,9 @@ impl Image {
     }
 }
 
-/// The names of the images that are looked for, without `.img`; the first that is there is the one for
-/// a single command. Those with a kernel that checks itself come last.
+/// Names of the images that are searched for, without `.img`.
+///
+/// A single command uses the first that exists. Images with a debugging kernel come last.
 pub const NAMES: [&str; 6] =
     ["15-amd64", "14-amd64", "15-arm64", "15-amd64-debug", "14-amd64-debug", "15-arm64-debug"];
 
@@ -144,12 +148,12 @@ pub fn dir() -> Result<PathBuf> {
     Ok(cache.join("ktrace_rs"))
 }
 
-/// Returns the place of the image of that name.
+/// Returns the path of the image of this name.
 pub fn path(name: &str) -> Result<PathBuf> {
     Ok(dir()?.join(format!("{name}.img")))
 }
 
-/// Opens the images that are there, in the order of [`NAMES`].
+/// Opens the images that exist, in the order of [`NAMES`].
 pub fn found() -> Result<Vec<Image>> {
     let mut images = Vec::new();
     for name in NAMES {

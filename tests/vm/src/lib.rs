@@ -1,11 +1,13 @@
-//! Boots a FreeBSD disk image in QEMU, hands the module and the guest tests in,
-//! runs the tests over the serial console and brings their results out.
+//! Runs guest tests on a FreeBSD disk image in QEMU.
 //!
-//! From the outside in: [`cli`] reads the command line, [`check`] (with [`bench`] for what
-//! the benches leave), [`exec`], [`shell`] and [`fetch`] are its commands; a [`guest::Guest`] is a booted system
-//! that takes requests, on a [`machine::Machine`], the QEMU process with its disks
-//! and its [`console::Console`]. The other end of the console is `guest/run.sh`, and
-//! what it says comes as [`marker::Marker`]s.
+//! It boots the image, hands the module and the tests to the guest, runs the tests over the serial
+//! console, and collects their results.
+//!
+//! The modules, from the outside in: [`cli`] reads the command line. Its commands are [`check`]
+//! (with [`bench`] for the output of the benches), [`exec`], [`shell`] and [`fetch`]. A
+//! [`guest::Guest`] is a booted system that takes requests. It runs on a [`machine::Machine`], the
+//! QEMU process with its disks and its [`console::Console`]. `guest/run.sh` is the other end of the
+//! console, and its messages arrive as [`marker::Marker`]s.
 
 #![forbid(unsafe_code)]
 

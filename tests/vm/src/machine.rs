@@ -14,7 +14,7 @@ use crate::image::{Arch, Image};
 use crate::payload::Payload;
 use crate::results;
 
-/// A machine that runs until it is dropped, or its system powers off or reboots.
+/// A machine that runs until it is dropped, or until its system powers off or reboots.
 #[derive(Debug)]
 pub struct Machine {
     arch: Arch,
@@ -23,11 +23,12 @@ pub struct Machine {
     input: ChildStdin,
     console: Console,
     console_log: PathBuf,
-    /// Of the disks. The last field: it goes when nothing runs there any more.
+    /// Directory of the disks. It is the last field, so it is removed when nothing runs there any
+    /// more.
     dir: TempDir,
 }
 
-/// The processes of a machine that is on.
+/// The processes of a running machine.
 #[derive(Debug)]
 struct Power {
     qemu: Child,
@@ -35,8 +36,7 @@ struct Power {
 }
 
 impl Machine {
-    /// Switches a machine on that boots `image`. The copy of its console goes to the
-    /// file `console_log`.
+    /// Starts a machine that boots `image`. A copy of its console goes to the file `console_log`.
     pub fn start(image: &Image, payload: &Payload, clock: Clock, console_log: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("ktrace-vm-").tempdir()?;
         create_root(image, dir.path())?;
@@ -47,9 +47,10 @@ impl Machine {
         Self::switch_on(dir, image.arch, clock, console_log)
     }
 
-    /// Switches the machine off, and on again. What the guest has written to the disks that were made
-    /// for the machine is there again; and what it has written to that of the image, unless this
-    /// is `image` anew.
+    /// Switches the machine off and on again.
+    ///
+    /// Disks made for the machine keep their contents. The root disk keeps its contents too, unless
+    /// `anew` gives an image to start from again.
     pub fn start_again(self, anew: Option<&Image>, console_log: &Path) -> Result<Self> {
         let Self { arch, clock, power, dir, .. } = self;
         drop(power);
@@ -63,12 +64,12 @@ impl Machine {
         let log = create(console_log).with_context(|| format!("cannot write {}", console_log.display()))?;
         let (reader, writer) = std::io::pipe()?;
         let mut command = qemu(dir.path(), arch, clock)?;
-        // What QEMU itself has to say belongs to the console's story.
+        // Messages of QEMU itself belong in the console's log.
         command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
         let program = command.get_program().to_string_lossy().into_owned();
         let mut qemu =
             command.spawn().with_context(|| format!("cannot start {program} (is QEMU installed?)"))?;
-        // It holds our end of the pipe that QEMU writes to, which must close with QEMU.
+        // The command holds our end of the pipe that QEMU writes to. That end must close with QEMU.
         drop(command);
         let input = qemu.stdin.take().context("QEMU has no input")?;
         let watchdog = watchdog(qemu.id(), dir.path())?;
@@ -77,28 +78,30 @@ impl Machine {
         Ok(Self { arch, clock, power, input, console, console_log: console_log.into(), dir })
     }
 
-    /// The machine's console.
+    /// Returns the machine's console.
     pub fn console(&self) -> &Console {
         &self.console
     }
 
-    /// The file with the copy of the console.
+    /// Returns the path of the console's copy.
     pub fn console_log(&self) -> &Path {
         &self.console_log
     }
 
-    /// Types `text` on the console. Where the machine is off, nothing happens: the
-    /// console has closed, and whoever waits for an answer sees that.
+    /// Types `text` on the console.
+    ///
+    /// Does nothing if the machine is off: its console has closed, and a wait for the answer
+    /// reports that.
     pub fn type_in(&mut self, text: impl AsRef<[u8]>) {
         let _ = self.input.write_all(text.as_ref()).and_then(|()| self.input.flush());
     }
 
-    /// The disk that the guest writes results to.
+    /// Returns the path of the disk that the guest writes results to.
     pub fn results_disk(&self) -> PathBuf {
         self.dir.path().join(RESULTS)
     }
 
-    /// What has come from the second serial port.
+    /// Returns the output of the second serial port.
     pub fn live_log(&self) -> String {
         let bytes = fs::read(self.dir.path().join(LIVE)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).replace('\r', "")
@@ -107,7 +110,7 @@ impl Machine {
 
 impl Drop for Power {
     fn drop(&mut self) {
-        // The watchdog first: it knows QEMU by a process id that is free afterwards.
+        // Stop the watchdog first. It knows QEMU by a process id that is free afterwards.
         for child in [&mut self.watchdog, &mut self.qemu] {
             let _ = child.kill();
             let _ = child.wait();
@@ -122,40 +125,44 @@ const SLOW: &str = "slow.img";
 const KEPT: &str = "kept.img";
 const LIVE: &str = "live.log";
 
-/// How much larger than the image its disk is. The guest grows its root file system into that.
+/// Size by which the disk exceeds the image. The guest grows its root file system into it.
 const ROOM: u64 = 8 << 30;
 
-/// Size of the slow disk: a sparse file.
+/// Size of the slow disk, a sparse file.
 const SLOW_SIZE: u64 = 64 << 20;
 
-/// Size of the disk that is for what a test wants to find again after a panic: sparse, too.
+/// Size of the disk for files that a test needs again after a panic, also a sparse file.
 const KEPT_SIZE: u64 = 256 << 20;
 
-/// Bytes a second that the slow disk reads and writes; `slow_disk.sh` counts on it.
+/// Bytes per second that the slow disk reads and writes. `slow_disk.sh` relies on this rate.
 const SLOW_RATE: u64 = 256 << 10;
 
-/// What the clock of a machine goes by.
+/// Clock of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
-    /// Time. There are several processors, which work at the same time.
+    /// Real time, with several processors that run in parallel.
     Time,
-    /// Instructions that the guest executes, [`INSTRUCTION_NS`] each: what the host does besides makes no
-    /// difference. There is one processor.
+    /// Instructions that the guest executes, [`INSTRUCTION_NS`] each, with one processor.
+    ///
+    /// Other load on the host makes no difference.
     Instructions,
 }
 
-/// Nanoseconds that an instruction takes where the clock goes by these.
+/// Nanoseconds per instruction under [`Clock::Instructions`].
 pub const INSTRUCTION_NS: u64 = 8;
 
-/// Returns QEMU's options for the machine. They are always the same, so that figures and races
-/// compare between hosts; only `KTRACE_VM_ACCEL=kvm` leaves emulation, where the clock goes by time.
+/// Returns QEMU's options for the machine.
 ///
-/// Without "fast string" instructions, an amd64 kernel copies memory in the way that emulation is good
-/// at; without the algorithm of real processors, an arm64 kernel's signed pointers cost little.
+/// They are always the same, so that figures and races compare between hosts. Only
+/// `KTRACE_VM_ACCEL=kvm` replaces emulation, and only with [`Clock::Time`].
+///
+/// Without "fast string" instructions, an amd64 kernel copies memory in a way that is fast under
+/// emulation. Without the algorithm of real processors, an arm64 kernel's signed pointers cost
+/// little.
 pub fn hardware(arch: Arch, clock: Clock) -> Vec<&'static str> {
     let kvm = env::var_os("KTRACE_VM_ACCEL").is_some_and(|accel| accel == "kvm");
     let clock: &[_] = match clock {
-        // A shift of 3: INSTRUCTION_NS.
+        // The shift of 3 is [`INSTRUCTION_NS`].
         Clock::Instructions => &["-accel", "tcg,thread=single", "-icount", "shift=3", "-smp", "1"],
         Clock::Time if kvm => &["-accel", "kvm", "-smp", processors(arch)],
         Clock::Time => &["-accel", "tcg,thread=multi", "-smp", processors(arch)],
@@ -168,8 +175,10 @@ pub fn hardware(arch: Arch, clock: Clock) -> Vec<&'static str> {
     [clock, machine, &["-m", "2048"]].concat()
 }
 
-/// Returns the number of processors. The module's switch of the kernel's text needs more than two on arm64,
-/// where nothing but the module keeps their instruction caches in step.
+/// Returns the number of processors.
+///
+/// The module's switch of the kernel's text needs more than two on arm64, where only the module
+/// keeps their instruction caches in step.
 fn processors(arch: Arch) -> &'static str {
     match arch {
         Arch::Amd64 => "2",
@@ -177,7 +186,7 @@ fn processors(arch: Arch) -> &'static str {
     }
 }
 
-/// Makes the disk that the guest boots from: what it writes, over the image, which stays as it is.
+/// Creates the guest's root disk, an overlay over the image, which stays unchanged.
 fn create_root(image: &Image, dir: &Path) -> Result<()> {
     let status = Command::new("qemu-img")
         .args(["create", "-q", "-f", "qcow2", "-F", image.format.name(), "-b"])
@@ -202,7 +211,8 @@ fn qemu(dir: &Path, arch: Arch, clock: Clock) -> Result<Command> {
     let live = dir.join(LIVE);
     match arch {
         Arch::Amd64 => qemu.arg("-serial").arg(format!("file:{}", live.display())),
-        // The machine has one serial port of its own. FreeBSD's driver takes a card of this kind.
+        // The machine has one serial port of its own. FreeBSD's driver supports a card of this
+        // kind.
         Arch::Arm64 => qemu
             .arg("-bios")
             .arg(firmware()?)
@@ -223,8 +233,10 @@ fn qemu(dir: &Path, arch: Arch, clock: Clock) -> Result<Command> {
     Ok(qemu)
 }
 
-/// Returns the firmware of an arm64 machine: `KTRACE_VM_FIRMWARE`, or that of a package of Debian or
-/// FreeBSD, or `QEMU_EFI.fd` beside the directory of the `qemu-system-aarch64` on PATH.
+/// Returns the path of an arm64 machine's firmware.
+///
+/// It is `KTRACE_VM_FIRMWARE`, the file of a Debian or FreeBSD package, or `QEMU_EFI.fd` beside the
+/// directory of the `qemu-system-aarch64` on PATH.
 fn firmware() -> Result<PathBuf> {
     if let Some(named) = env::var_os("KTRACE_VM_FIRMWARE") {
         return Ok(named.into());
@@ -245,14 +257,15 @@ fn create(path: &Path) -> std::io::Result<File> {
     File::create(path)
 }
 
-/// A virtio disk; QEMU wants a comma in a file's name doubled.
+/// Returns the option for a virtio disk. QEMU requires commas in a file name to be doubled.
 fn drive(path: &Path, format: &str, option: &str) -> String {
     let path = path.to_string_lossy().replace(',', ",,");
     format!("if=virtio,format={format},{option},file={path}")
 }
 
-/// Ends QEMU and removes its directory when this process ends without having done so:
-/// the pipe closes then.
+/// Starts a process that ends QEMU and removes its directory if this process dies without doing so.
+///
+/// It notices because the pipe closes.
 fn watchdog(qemu: u32, dir: &Path) -> Result<Child> {
     Command::new("sh")
         .arg("-c")

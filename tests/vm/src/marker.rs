@@ -1,17 +1,16 @@
-//! What the guest says to the runner: `@@KT:word:field...@@` in the console's stream.
+//! Messages from the guest to the runner: `@@KT:word:field...@@` in the console's stream.
 //!
-//! Kernel messages share that stream and may land anywhere, inside a marker too. A
-//! marker is therefore taken only where it stands in one piece, and the guest writes
-//! each of them twice.
+//! Kernel messages share that stream and may land anywhere, even inside a marker. Only an unbroken
+//! marker is therefore accepted, and the guest writes each marker twice.
 
 use crate::image::Arch;
 
-/// One thing that the guest said.
+/// A message from the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Marker {
     /// The guest takes requests.
     Ready(System),
-    /// The guest cannot use the files that it was handed; says why.
+    /// The guest cannot use the files that it received, for this reason.
     Broken(String),
     /// A test begins.
     Begin(String),
@@ -26,18 +25,18 @@ pub enum Marker {
 /// The system that has been booted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct System {
-    /// As `uname -r` has it.
+    /// Release, as printed by `uname -r`.
     pub release: String,
-    /// As `uname -m` has it.
+    /// Machine, as printed by `uname -m`.
     pub machine: String,
-    /// The kernel's configuration, as `uname -i` has it.
+    /// Kernel configuration, as printed by `uname -i`.
     pub ident: String,
-    /// Whether the kernel checks its lock order.
+    /// Whether the kernel has WITNESS.
     pub witness: bool,
 }
 
 impl System {
-    /// Returns the machine.
+    /// Returns the machine architecture.
     pub fn arch(&self) -> Arch {
         if self.machine == "arm64" { Arch::Arm64 } else { Arch::Amd64 }
     }
@@ -48,9 +47,10 @@ impl System {
 pub struct End {
     /// Name of the test.
     pub name: String,
-    /// Its exit status.
+    /// Exit status of the test.
     pub status: u8,
-    /// What it left behind: `processes`, `mounts`, `traced`, `module`, `refused`, `stuck`.
+    /// Things that the test left behind: `processes`, `mounts`, `traced`, `module`, `refused`,
+    /// `stuck`.
     pub left: Vec<String>,
 }
 
@@ -64,17 +64,17 @@ pub struct Range {
 }
 
 impl Range {
-    /// Whether `address` lies in the range.
+    /// Returns whether `address` lies in the range.
     pub fn contains(self, address: u64) -> bool {
         (self.start..self.end).contains(&address)
     }
 }
 
-/// How a marker begins.
+/// Start of a marker.
 pub const OPEN: &str = "@@KT:";
 const CLOSE: &str = "@@";
 
-/// All whole markers in `text`, in order.
+/// Returns all whole markers in `text`, in order.
 pub fn all(text: &str) -> impl Iterator<Item = Marker> + '_ {
     text.match_indices(OPEN).filter_map(|(at, _)| {
         let rest = &text[at + OPEN.len()..];

@@ -1,4 +1,4 @@
-//! What is handed to the guest: a tar on a disk of its own.
+//! Files for the guest: a tar archive on a disk of its own.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -9,44 +9,45 @@ use tar::{Builder, Header, HeaderMode};
 
 use crate::image::Arch;
 
-/// The files that the guest gets.
+/// Files that the guest gets.
 #[derive(Debug, Clone, Default)]
 pub struct Payload {
-    /// The directory with what is built for each target: for a release and a machine, as in `15-amd64`.
+    /// Directory with the build of each target, a release and a machine as in `15-amd64`.
+    ///
     /// A target has `ktrace_rs.ko`, `invariants/ktrace_rs.ko`, and `guest/`, a tree with `tests/`,
     /// `bench/`, `bin/` and `atf/`.
     pub targets: PathBuf,
-    /// The backend that traces where a test asks for the module.
+    /// Backend that traces where a test asks for the module.
     pub backend: Backend,
-    /// Whether tests are to run at full length, and leave figures.
+    /// Whether tests run at full length and leave figures.
     pub full: bool,
-    /// Guest tests beside those of the tree, by name.
+    /// Further guest tests besides those of the tree, by name.
     pub scripts: Vec<(String, String)>,
 }
 
-/// The backend that traces where a test asks for the module.
+/// Backend that traces where a test asks for the module.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Backend {
     /// The module.
     #[default]
     Module,
-    /// The kernel's own: loading the module does nothing.
+    /// The kernel's own backend. Loading the module does nothing.
     Stock,
-    /// None: no module is handed in, and a test that asks for it is skipped.
+    /// No backend. The guest gets no module, and a test that asks for it is skipped.
     None,
 }
 
-/// The guest's side of the runner, and the helpers that guest tests use.
+/// The runner's script in the guest, and the helpers that guest tests use.
 const OWN: &[(&str, &str)] =
     &[("run.sh", include_str!("../guest/run.sh")), ("lib.sh", include_str!("../guest/lib.sh"))];
 
-/// The releases of FreeBSD that there are targets for, the preferred one first.
+/// FreeBSD releases that have targets, the preferred one first.
 const RELEASES: [u32; 2] = [15, 14];
 
-/// The modules of a target: the first for kernels that do not check themselves.
+/// Modules of a target. The first is for kernels without INVARIANTS.
 pub const MODULES: [&str; 2] = ["ktrace_rs.ko", "invariants/ktrace_rs.ko"];
 
-/// A disk's size is a multiple of this.
+/// Unit of which a disk's size is a multiple.
 const DISK_UNIT: u64 = 1 << 20;
 
 /// Returns the targets of a machine, by release.
@@ -55,12 +56,13 @@ pub fn targets(arch: Arch) -> impl Iterator<Item = String> {
 }
 
 impl Payload {
-    /// Writes the disk for a machine at `path`. It has all targets of the machine: the guest takes that of
-    /// its kernel's release.
+    /// Writes the disk for a machine to `path`.
+    ///
+    /// It has all targets of the machine. The guest uses the target of its kernel's release.
     pub fn write(&self, arch: Arch, path: &Path) -> Result<()> {
         let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
         let mut tar = Builder::new(file);
-        // Owner root, whoever runs this.
+        // Files are owned by root, whichever user runs this.
         tar.mode(HeaderMode::Deterministic);
         for target in targets(arch) {
             self.append_target(&mut tar, &target)?;

@@ -1,9 +1,9 @@
-//! The plan of a run: which of the guest tests run on which image.
+//! The plan of a run: the guest tests for each image.
 
 use crate::image::{Arch, Image};
 use crate::suite::Test;
 
-/// An image, and the tests that run on it.
+/// An image and the tests that run on it.
 #[derive(Debug, Clone)]
 pub struct Run {
     /// The image.
@@ -12,14 +12,15 @@ pub struct Run {
     pub tests: Vec<Test>,
 }
 
-/// The part of the tests that an image gets.
+/// Part of the tests that an image gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Whole,
     Core,
-    /// Of those at full length, the loads: their figures count on a kernel that does not check itself.
+    /// The loads of the full-length tests. Their figures count only on a kernel without debugging
+    /// checks.
     Loads,
-    /// Of those at full length, all but the loads.
+    /// The full-length tests except the loads.
     NoLoads,
 }
 
@@ -34,11 +35,13 @@ impl Part {
     }
 }
 
-/// The release and machine whose images get all tests: the first of which there is one.
+/// Release and machine whose images get all tests. The first with an image is used.
 const WHOLE: [&str; 3] = ["15-amd64", "14-amd64", "15-arm64"];
 
-/// Gives every image of [`crate::image::NAMES`] its tests: all of them, or the core. At full length, a plain
-/// image and its debug image share the work. Plain images come last, so that a run ends with their figures.
+/// Gives each image of [`crate::image::NAMES`] its tests: all of them or the core.
+///
+/// At full length, a plain image and its debug image share the work. Plain images come last, so
+/// that a run ends with their figures.
 pub fn of_named(images: Vec<Image>, tests: &[Test], full: bool, all: bool) -> Vec<Run> {
     let stems: Vec<_> = images.iter().map(Image::stem).collect();
     let has = |stem: String| stems.contains(&stem);
@@ -71,7 +74,7 @@ pub fn of_any(images: Vec<Image>, tests: &[Test]) -> Vec<Run> {
     images.into_iter().map(|image| Run { image, tests: tests.to_vec() }).collect()
 }
 
-/// The reason why a test does not run on a machine, if there is one.
+/// Returns the reason why a test does not run on a machine, if there is one.
 pub fn reason_against(test: &Test, arch: Arch) -> Option<&str> {
     test.not_on_arm64.as_deref().filter(|_| arch == Arch::Arm64)
 }

@@ -1,4 +1,4 @@
-//! The plot of what the benches have measured.
+//! The plot of the benches' measurements.
 
 use anyhow::Result;
 use plotters::coord::Shift;
@@ -13,7 +13,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const WIDTH: u32 = 1000;
 const HEIGHT: u32 = 740;
-/// Height of what says which colour is which.
+/// Height of the legend.
 const LEGEND: u32 = 36;
 
 const CAPTION: (&str, u32) = ("sans-serif", 18);
@@ -23,10 +23,11 @@ const LABEL: (&str, u32) = ("sans-serif", 12);
 const COLOURS: [RGBColor; 4] =
     [RGBColor(120, 120, 120), RGBColor(31, 119, 180), RGBColor(44, 160, 44), RGBColor(214, 96, 39)];
 
-/// Width of a group of bars, on an axis of its own scale.
+/// Width of a group of bars, in units of the x axis.
 const GROUP: i32 = 1000;
 
-/// Throughput by load above; below it the cost of a record by number of processes, and latency.
+/// Draws the plot: throughput by load at the top; the cost of a record by number of processes, and
+/// latency, below.
 pub fn svg(samples: &Samples) -> Result<String> {
     let mut text = String::new();
     draw(SVGBackend::with_string(&mut text, (WIDTH, HEIGHT)).into_drawing_area(), samples)?;
@@ -93,13 +94,13 @@ fn latency(area: &Area<'_>, samples: &Samples) -> Result<()> {
     bars.draw(area, (1.0..most).log_scale())
 }
 
-/// A bar for each tracer in each group.
+/// A bar chart with one bar for each tracer in each group.
 struct Bars<'a> {
     caption: &'a str,
     unit: &'a str,
     groups: Vec<(&'a str, Vec<Option<f64>>)>,
     tracers: usize,
-    /// Where the bars stand.
+    /// Value at the base of the bars.
     least: f64,
 }
 
@@ -182,7 +183,7 @@ fn colour(index: usize) -> RGBColor {
     COLOURS[index % COLOURS.len()]
 }
 
-/// As short as it reads well.
+/// Formats a number as briefly as is readable.
 fn number(number: f64) -> String {
     if number.fract() == 0.0 { format!("{number}") } else { format!("{number:.1}") }
 }

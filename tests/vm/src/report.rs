@@ -1,20 +1,20 @@
-//! What the user reads of a run: one line for each test, and the sums.
+//! The report of a run: one line for each test, and the totals.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// How a test ended.
+/// Outcome of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// All is well.
+    /// The test passed.
     Ok,
-    /// It does not apply; says why.
+    /// The test does not apply, for this reason.
     Skip(String),
-    /// It failed; these lines tell about it.
+    /// The test failed. These lines describe the failure.
     Fail(Vec<String>),
 }
 
-/// Prints verdicts and counts them.
+/// Printer and counter of verdicts.
 #[derive(Debug)]
 pub struct Report<W> {
     out: W,
@@ -25,18 +25,18 @@ pub struct Report<W> {
 }
 
 impl<W: Write> Report<W> {
-    /// Nothing has run so far.
+    /// Creates an empty report.
     pub fn new(out: W) -> Self {
         Self { out, begun: Instant::now(), passed: 0, failed: 0, skipped: 0 }
     }
 
-    /// A line that is about no single test.
+    /// Prints a line that does not belong to a single test.
     pub fn say(&mut self, line: &str) -> io::Result<()> {
         writeln!(self.out, "{line}")?;
         self.out.flush()
     }
 
-    /// The verdict on test `name`, which took so long.
+    /// Prints the verdict on test `name`, which took as long as `took`.
     pub fn verdict(&mut self, name: &str, took: Duration, verdict: &Verdict) -> io::Result<()> {
         match verdict {
             Verdict::Ok => {
@@ -58,7 +58,7 @@ impl<W: Write> Report<W> {
         self.out.flush()
     }
 
-    /// Prints the sums, and how long it all took; true if nothing has failed.
+    /// Prints the totals and the elapsed time, and returns whether nothing has failed.
     pub fn finish(mut self) -> io::Result<bool> {
         let Self { passed, failed, skipped, .. } = self;
         let took = minutes(self.begun.elapsed());
@@ -74,7 +74,7 @@ fn minutes(time: Duration) -> String {
     }
 }
 
-/// The last `count` lines of `text`.
+/// Returns the last `count` lines of `text`.
 pub fn tail(text: &str, count: usize) -> Vec<String> {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     let mut tail: Vec<String> =

@@ -1,4 +1,4 @@
-//! What comes out of the guest: a tar that it writes to a disk after each test.
+//! Results from the guest: a tar archive that it writes to a disk after each test.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -6,27 +6,27 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use tar::Archive;
 
-/// Size of the results disk: a sparse file, and a bound for what one test may leave.
+/// Size of the results disk, a sparse file, and so a bound on the results of one test.
 pub const DISK_SIZE: u64 = 64 << 20;
 
-/// What a test left on the host.
+/// Results that a test left on the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Results {
-    /// Its output.
+    /// Output of the test.
     pub log: String,
-    /// What the guest's side of the runner had to say.
+    /// Notes of the runner's script in the guest.
     pub notes: String,
-    /// The parts of it that need what the image does not have, a line for each.
+    /// Skipped parts of the test, a line for each, that need something missing in the image.
     pub left_out: String,
 }
 
-/// Makes an empty results disk at `path`.
+/// Creates an empty results disk at `path`.
 pub fn create_disk(path: &Path) -> Result<()> {
     File::create(path)?.set_len(DISK_SIZE)?;
     Ok(())
 }
 
-/// Takes the results of test `name` from the disk, into directory `name` in `out`.
+/// Unpacks the results of test `name` from the disk into the directory `name` in `out`.
 pub fn take(disk: &Path, name: &str, out: &Path) -> Result<Results> {
     let own = out.join(name);
     if own.exists() {

@@ -1,27 +1,27 @@
-//! What the benches have measured.
+//! Samples measured by the benches.
 //!
-//! A bench leaves lines of `load,n,backend,policy,sample,count,ns`; `guest/bench/bench.subr` says
-//! what they are.
+//! A bench leaves lines of `load,n,backend,policy,sample,count,ns`, described in
+//! `guest/bench/bench.subr`.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 
-/// The name of the stock backend among [`Samples::tracers`].
+/// Name of the stock backend among [`Samples::tracers`].
 pub const STOCK: &str = "stock";
-/// The name of what was measured without either backend.
+/// Name used for measurements without either backend.
 pub const NONE: &str = "none";
 
-/// What was measured on one system.
+/// Measurements of one system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Measured {
-    /// By time.
+    /// Samples measured in real time.
     pub time: Samples,
-    /// By instructions: each took [`INSTRUCTION_NS`](crate::machine::INSTRUCTION_NS).
+    /// Samples measured in instructions of [`INSTRUCTION_NS`](crate::machine::INSTRUCTION_NS) each.
     pub instructions: Samples,
 }
 
-/// All samples that were measured by one clock.
+/// All samples measured with one clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Samples(Vec<Sample>);
 
@@ -36,7 +36,7 @@ struct Sample {
 }
 
 impl Samples {
-    /// Reads lines, without the header.
+    /// Parses sample lines without the header.
     pub fn parse(text: &str) -> Result<Self> {
         text.lines()
             .map(|line| parse(line).with_context(|| format!("'{line}' is no sample")))
@@ -44,13 +44,13 @@ impl Samples {
             .map(Self)
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What was traced with: [`STOCK`], and the policies of the module, in the order in which
-    /// they were measured.
+    /// Returns the tracers: [`STOCK`], then the policies of the module in the order of their
+    /// measurement.
     pub fn tracers(&self) -> Vec<&str> {
         let mut tracers = vec![STOCK];
         for sample in &self.0 {
@@ -61,7 +61,7 @@ impl Samples {
         tracers
     }
 
-    /// The sizes that a load was measured at, from the smallest.
+    /// Returns the sizes at which a load was measured, smallest first.
     pub fn sizes(&self, load: &str) -> Vec<u64> {
         let mut sizes: Vec<_> =
             self.0.iter().filter(|sample| sample.load == load).map(|sample| sample.n).collect();
@@ -70,18 +70,20 @@ impl Samples {
         sizes
     }
 
-    /// Nanoseconds that one of what is counted took: the median.
+    /// Returns the median time in nanoseconds for one counted event.
     pub fn time(&self, load: &str, n: u64, tracer: &str) -> Option<f64> {
         self.median(load, n, tracer, Sample::time)
     }
 
-    /// How many were counted: the median.
+    /// Returns the median count.
     pub fn count(&self, load: &str, n: u64, tracer: &str) -> Option<f64> {
         self.median(load, n, tracer, |sample| sample.count as f64)
     }
 
-    /// How far the samples of one load and tracer are apart: the longest time less the shortest, as a part of
-    /// the median. The median of that, over all that was measured more than once.
+    /// Returns the spread of the samples.
+    ///
+    /// The spread of one load and tracer is the longest time less the shortest, relative to the
+    /// median. The result is the median of these, over all loads measured more than once.
     pub fn spread(&self) -> Option<f64> {
         let mut times = BTreeMap::<_, Vec<_>>::new();
         for sample in self.0.iter().filter(|sample| sample.ns != 0) {
@@ -102,7 +104,7 @@ impl Samples {
 }
 
 impl Sample {
-    /// Nanoseconds that one of what is counted took.
+    /// Returns the time in nanoseconds for one counted event.
     fn time(&self) -> f64 {
         self.ns as f64 / self.count as f64
     }
@@ -125,7 +127,7 @@ fn parse(line: &str) -> Result<Sample> {
     Ok(sample)
 }
 
-/// The one in the middle, or what is between the two in the middle.
+/// Returns the middle value, or the mean of the two middle values.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;

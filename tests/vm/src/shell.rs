@@ -17,13 +17,14 @@ use crate::machine::{Clock, Machine};
 use crate::marker::{self, Marker};
 use crate::payload::{Backend, Payload};
 
-/// Control-], as telnet has it.
+/// Control-], the escape character of telnet.
 const LEAVE: u8 = 0x1d;
-/// Control-D: the end of what is typed.
+/// Control-D, the end of input.
 const END: u8 = 0x04;
 
-/// Boots, logs in, and connects the terminal with the guest's shell until that ends or
-/// the user leaves. False if there was trouble.
+/// Boots, logs in, and connects the terminal to the guest's shell until it ends or the user leaves.
+///
+/// Returns false if there was trouble.
 pub fn run(image: &Image, payload: &Payload, limits: Limits, out: &Path) -> Result<bool> {
     eprintln!("ktrace-vm: booting {}", image.path.display());
     let machine = Machine::start(image, payload, Clock::Time, &out.join("shell").join("console.log"))?;
@@ -94,7 +95,7 @@ fn read_terminal() -> Receiver<Vec<u8>> {
     receiver
 }
 
-/// Passes every key on as it is, until it is dropped.
+/// A terminal in raw mode, which passes every key through until it is dropped.
 struct RawTerminal {
     before: Option<Termios>,
 }

@@ -1,9 +1,9 @@
-//! Writing a file without using room for its zeros: a disk image is mostly those.
+//! A writer that leaves holes for zeros, of which a disk image mostly consists.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// Writes to a file that is empty at first, and skips over blocks of zeros.
+/// A writer to an empty file that skips blocks of zeros.
 #[derive(Debug)]
 pub struct SparseWriter {
     file: File,
@@ -13,12 +13,12 @@ pub struct SparseWriter {
 const BLOCK: usize = 4096;
 
 impl SparseWriter {
-    /// Takes an empty file.
+    /// Creates a writer to an empty file.
     pub fn new(file: File) -> Self {
         Self { file, size: 0 }
     }
 
-    /// Gives the file its whole size and brings it to disk.
+    /// Sets the file's full size and flushes it to disk.
     pub fn finish(self) -> io::Result<()> {
         self.file.set_len(self.size)?;
         self.file.sync_all()

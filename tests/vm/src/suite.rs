@@ -1,4 +1,4 @@
-//! The guest tests: which there are, and how long each may take.
+//! The guest tests and their time limits.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -8,38 +8,40 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use glob::Pattern;
 
-/// One guest test.
+/// A guest test.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Test {
-    /// The script's name without `.sh`.
+    /// Name of the script without `.sh`.
     pub name: String,
-    /// How long it may take.
+    /// Time limit of the test.
     pub limit: Duration,
-    /// What its load is, if it leaves figures of one.
+    /// Description of the load, if the test leaves figures of one.
     pub load: Option<String>,
-    /// Whether it has the system panic, and goes on in the next one: then it must, once or more.
+    /// Whether the test must make the system panic, once or more, and continues after the next
+    /// boot.
     pub panics: bool,
-    /// As `panics`, with reboots; what it has written to the root file system is there again.
+    /// As `panics`, but with reboots, which keep the root file system's contents.
     pub boots: bool,
-    /// Whether it is to run where the clock goes by instructions, too.
+    /// Whether the test also runs with a clock that counts instructions.
     pub instructions: bool,
-    /// Whether it is one of those that run on every image.
+    /// Whether the test is in the core that runs on every image.
     pub core: bool,
-    /// Why it does not run on arm64, if it does not.
+    /// Reason why the test does not run on arm64, if it does not.
     pub not_on_arm64: Option<String>,
 }
 
-/// How long a test may take that does not say.
+/// Time limit of a test that sets none.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 
-/// Which tests there are to be.
+/// Selection of tests.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Choice<'a> {
-    /// If there are any of these, only tests whose name matches one of them.
+    /// Patterns for the names of the only tests to run, unless empty.
     pub only: &'a [Pattern],
-    /// No tests whose name matches one of these.
+    /// Patterns for the names of tests that do not run.
     pub skip: &'a [Pattern],
-    /// At full length, and only those that have another length, unless `only` asks for them.
+    /// Whether to run at full length, and then only tests that have one, unless `only` names
+    /// others.
     pub full: bool,
 }
 
@@ -54,7 +56,7 @@ impl Choice<'_> {
     }
 }
 
-/// The tests in `*.sh` in `dir`, in the order of their names.
+/// Returns the tests in `*.sh` in `dir`, in the order of their names.
 pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
     let entries = fs::read_dir(dir).with_context(|| format!("no tests in {}", dir.display()))?;
     let mut tests = Vec::new();
@@ -90,17 +92,19 @@ pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
     Ok(tests)
 }
 
-/// Puts those first that may take longest: of several machines that share the tests, none has a long one left
-/// then when the others are done.
+/// Sorts the tests with the longest limits first.
+///
+/// Machines that share the tests then finish at about the same time.
 pub fn longest_first(tests: &mut [Test]) {
     tests.sort_by_key(|test| Reverse(test.limit));
 }
 
-/// Begins the header line of a test that has another form than that of `make check`.
+/// Key of the header line of a test that has a longer form than that of `make check`.
 const FULL_LIMIT: &str = "full timeout:";
 
-/// The limit that a script sets in a header line `# timeout: SECONDS`, and for its full length
-/// in `# full timeout: SECONDS`.
+/// Returns the limit from a script's header line `# timeout: SECONDS`.
+///
+/// At full length, a line `# full timeout: SECONDS` takes precedence.
 fn limit(script: &str, full: bool) -> Result<Duration> {
     let for_full = if full { header(script, FULL_LIMIT) } else { None };
     let Some(value) = for_full.or_else(|| header(script, "timeout:")) else { return Ok(DEFAULT_LIMIT) };
@@ -108,7 +112,7 @@ fn limit(script: &str, full: bool) -> Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// What follows `key` in one of the comments that a script begins with.
+/// Returns the text after `key` in one of the comments at the top of a script.
 fn header(script: &str, key: &str) -> Option<String> {
     script
         .lines()

@@ -1,4 +1,4 @@
-//! The tables of what the benches have measured, in Markdown.
+//! The tables of the benches' measurements, in Markdown.
 
 use crate::figures::grouped;
 use crate::image::Arch;
@@ -6,35 +6,37 @@ use crate::machine::{self, Clock, INSTRUCTION_NS};
 use crate::marker::System;
 use crate::samples::{Measured, NONE, STOCK, Samples};
 
-/// Processors of the machine where time is measured: as many processes make records at the same time, at
-/// the most.
+/// Number of processors of the machine that measures time, and so the maximum number of processes
+/// that make records in parallel.
 pub const CPUS: u64 = 2;
 
-/// Records of a traced `getppid`: `SYSCALL` and `SYSRET`.
+/// Number of records of a traced `getppid`: `SYSCALL` and `SYSRET`.
 pub const RECORDS: f64 = 2.0;
 
-/// Bytes of these: a header of 64 each, `struct ktr_syscall` without arguments, `struct ktr_sysret`.
+/// Bytes of these records: a header of 64 each, `struct ktr_syscall` without arguments, `struct
+/// ktr_sysret`.
 const RECORD_BYTES: f64 = 64.0 + 8.0 + 64.0 + 16.0;
 
 /// Bytes of a large write, and of the copy that is measured.
 const LARGE: f64 = 65536.0;
 
-/// A load of the table of throughput: how it reads, its name, and its size.
+/// A load of the throughput table.
 #[derive(Debug)]
 pub struct Load {
-    /// What the table calls it.
+    /// Title in the table.
     pub title: &'static str,
-    /// What the plot calls it.
+    /// Title in the plot.
     pub short: &'static str,
-    /// Its name.
+    /// Name of the load.
     pub name: &'static str,
-    /// Its size.
+    /// Size of the load.
     pub n: u64,
-    /// What is to be reached, times the stock backend: under record, return and batch, or batch alone.
+    /// Goal as a multiple of the stock backend, under record, return and batch, or under batch
+    /// alone.
     pub goal: &'static str,
 }
 
-/// The loads whose throughput is compared.
+/// Loads whose throughput is compared.
 pub const LOADS: &[Load] = &[
     load("`getppid`, `-t c`, UFS", "getppid, UFS", "getppid-ufs", 1, "1, 1.5, 5"),
     load("the same, tmpfs", "getppid, tmpfs", "getppid-tmpfs", 1, "1, 1.3, 2.2"),
@@ -56,13 +58,13 @@ const fn load(
     Load { title, short, name, n, goal }
 }
 
-/// System calls of processes that are not traced.
+/// System calls measured in processes that are not traced.
 const UNTRACED: [&str; 3] = ["getppid", "open", "fork"];
 
-/// Loads of which records are to cost the same whatever their size is.
+/// Loads whose records should cost the same at every size.
 const FLAT: [&str; 2] = ["getppid-tmpfs", "size-ufs"];
 
-/// All of it, as a file.
+/// Formats all tables as one document.
 pub fn document(system: &System, measured: &Measured) -> String {
     format!(
         "# Benchmarks\n\
@@ -88,7 +90,7 @@ fn apart(samples: &Samples) -> String {
     samples.spread().map_or_else(|| "-".to_owned(), |spread| format!("{:.1} %", 100.0 * spread))
 }
 
-/// All tables, each with what it says.
+/// Formats all tables, each with its explanation.
 pub fn all(Measured { time, instructions }: &Measured) -> String {
     [throughput(time), untraced(time), limit(time), processes(time), sizes(time), memory(time), latency(time)]
         .into_iter()
@@ -97,8 +99,10 @@ pub fn all(Measured { time, instructions }: &Measured) -> String {
         .join("\n")
 }
 
-/// What the module does not reach of what can be said whatever the host does meanwhile, by instructions: that
-/// processes that are not traced cost the same, and each record, too.
+/// Returns the goals that the module misses, by count of instructions.
+///
+/// Untraced processes must cost the same with the module as without it, and each record must cost
+/// the same. Other load on the host does not change these counts.
 pub fn missed(samples: &Samples) -> Vec<String> {
     let mut missed = Vec::new();
     for tracer in &samples.tracers()[1..] {
@@ -171,7 +175,7 @@ fn untraced(samples: &Samples) -> String {
     )
 }
 
-/// Time of a system call that is not traced, over that without the module.
+/// Returns the time of an untraced system call, relative to that without the module.
 fn untraced_ratio(samples: &Samples, load: &str, tracer: &str) -> Option<f64> {
     let time = |tracer| samples.time(&format!("untraced-{load}"), 1, tracer);
     Some(time(tracer)? / time(STOCK)?)
@@ -243,7 +247,8 @@ fn sizes(samples: &Samples) -> String {
     )
 }
 
-/// Processor time for a record of a load of `getppid`, by its size; beside that of one that is not traced.
+/// Formats the processor time of a record of a `getppid` load by size, beside that of an untraced
+/// load.
 fn series(
     samples: &Samples,
     load: &str,
@@ -271,21 +276,23 @@ fn series(
     section(title, about, &head(column, &columns), &rows)
 }
 
-/// Nanoseconds of processor time for a record of a load of `getppid`: no more processes than there
-/// are processors work at a time. (Where the size is the file's, one does.)
+/// Returns the nanoseconds of processor time for a record of a `getppid` load.
+///
+/// No more processes than processors work at a time. If the size is that of the file, one process
+/// does.
 pub fn record_time(samples: &Samples, load: &str, n: u64, tracer: &str, cpus: u64) -> Option<f64> {
     let busy = if load == "size-ufs" { 1 } else { n.min(cpus) };
     Some(samples.time(load, n, tracer)? * busy as f64 / RECORDS)
 }
 
-/// The largest of these for all sizes of a load, over the smallest.
+/// Returns the ratio of the largest to the smallest record time over all sizes of a load.
 fn most_over_least(samples: &Samples, load: &str, tracer: &str, cpus: u64) -> Option<f64> {
     let sizes = samples.sizes(load);
     let times = || sizes.iter().filter_map(|n| record_time(samples, load, *n, tracer, cpus));
     Some(times().reduce(f64::max)? / times().reduce(f64::min)?)
 }
 
-/// What does not change with what the host does besides: instructions.
+/// Formats the counts of instructions, which other load on the host does not change.
 fn counted(samples: &Samples) -> String {
     let tracers = samples.tracers();
     let instructions = |ns: f64| ns / INSTRUCTION_NS as f64;
@@ -398,7 +405,7 @@ fn row(title: &str, columns: &[&str], cell: impl Fn(&str) -> Option<String>) -> 
     [title.to_owned()].into_iter().chain(cells).collect()
 }
 
-/// What stands where nothing was measured.
+/// Returns the table entry for a missing measurement.
 fn missing() -> String {
     "-".into()
 }
@@ -423,7 +430,7 @@ fn kib(bytes: f64) -> String {
 mod tests {
     use super::*;
 
-    /// The rows of a table, without its head.
+    /// Returns the rows of a table without its head.
     fn rows(section: &str) -> Vec<&str> {
         section.lines().filter(|line| line.starts_with('|')).skip(2).collect()
     }

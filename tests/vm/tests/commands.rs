@@ -1,4 +1,4 @@
-//! The program as its user meets it, with a stand-in for QEMU and the guest.
+//! Tests of the program as a user runs it, with a fake QEMU and guest.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha512};
 use tempfile::TempDir;
 
-/// A directory with an image, a module and guest tests, to run the program in.
+/// A directory with an image, a module and guest tests, in which the program runs.
 struct Place {
     dir: TempDir,
 }
@@ -74,7 +74,7 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
-    /// The lines that begin at the margin, without times.
+    /// Returns the lines that begin at the margin, without times.
     fn verdicts(&self) -> Vec<&str> {
         let own = self.out.lines().filter(|line| !line.starts_with([' ', '=']));
         own.map(|line| line.split(" (").next().unwrap()).collect()
@@ -404,7 +404,7 @@ fn the_shell_passes_on_what_is_typed_and_ends_with_the_guests() {
     assert_eq!(ran.status, 0);
 }
 
-/// The name of a published image.
+/// Name of a published image.
 const PACKED: &str = "FreeBSD-14.3-RELEASE-amd64-BASIC-CI.raw.xz";
 
 /// Publishes `image` as [`PACKED`] with a checksum of `summed`, and fetches it.

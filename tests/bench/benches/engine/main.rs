@@ -1,5 +1,6 @@
-//! What a record costs between the trace point and the write: committed at once, or queued and
-//! drained. Writes cost nothing here.
+//! Benchmarks of a record's cost between the trace point and the write.
+//!
+//! A record is committed at once, or queued and drained. Writes cost nothing here.
 
 mod platform;
 
@@ -12,7 +13,7 @@ use ktrace_format::{Csw, Payload, Sysret};
 
 use platform::{Bare, Nowhere};
 
-/// Records that are queued at a time, at the most: fewer than a new queue has room for.
+/// Maximum number of queued records, below the capacity of a new queue.
 const QUEUED: u64 = 256;
 
 const SWITCH: Payload<'_> = Payload::Csw(Csw { out: true, user: false, wmesg: b"nanslp" });
@@ -66,7 +67,7 @@ fn drain(criterion: &mut Criterion) {
     end(&trace);
 }
 
-/// The trace of a process that is traced.
+/// Creates the trace of a traced process.
 fn traced() -> ProcTrace<Bare> {
     let engine = Arc::new(Engine::new());
     let trace = ProcTrace::new(Arc::clone(&engine), ());

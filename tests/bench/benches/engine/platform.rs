@@ -1,4 +1,4 @@
-//! A platform that costs as little as one can: its files keep nothing, and nothing is checked.
+//! A platform of minimal cost: its files keep nothing, and it checks nothing.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,10 +14,10 @@ pub(crate) struct Bare;
 /// A lock of the standard library.
 pub(crate) struct Lock<T>(Mutex<T>);
 
-/// A file that is written to and keeps nothing.
+/// A file that discards its writes.
 pub(crate) struct Nowhere;
 
-/// A counter that all threads share.
+/// A counter shared by all threads.
 pub(crate) struct Count(AtomicI64);
 
 impl Platform for Bare {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# How long it takes until a record is in the file, whose process makes no other after it: as it sleeps
-# in the kernel, or as it stays in user mode.
+# Measures the time until a record is in the file when its process makes no further record: while it
+# sleeps in the kernel, and while it stays in user mode.
 # timeout: 400
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What nobody can do without who traces: the parts of a traced system call, each by itself.
+# Measures each part of a traced system call by itself. No tracer can be faster than these parts.
 # timeout: 200
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -11,7 +11,7 @@ parts() {
 	sample getppid 1 getppid
 	sample clock 1 clock
 	sample copy 1 copy
-	# Shorter: so much is written that a disk may get full.
+	# Shorter, because this load writes so much that a disk may fill up.
 	sample write-ufs 1 -m 200 write out
 	sample write-tmpfs 1 -m 200 write tmp/out
 }

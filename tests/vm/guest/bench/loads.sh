@@ -1,6 +1,6 @@
 #!/bin/sh
-# What tracing costs, by what is traced and where the trace file is. (One process, and two with files
-# of their own, on tmpfs: see processes.sh.)
+# Measures the cost of tracing by load and by place of the trace file. processes.sh measures one
+# process, and two with files of their own, on tmpfs.
 # instructions
 # timeout: 600
 . "$KT/lib.sh"
@@ -12,7 +12,7 @@ use_tmpfs
 loads() {
 	sample getppid-ufs 1 -t c -f out getppid
 	sample open-ufs 1 -t cnt -f out open
-	# A trace that grows by the data, too.
+	# This trace also grows by the data.
 	sample read-ufs 1 -m 250 -t ci -f out read
 	sample shared-ufs 2 -n 2 -t c -f out getppid
 	sample threads-ufs 4 -n 4 -t c -f out threads

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The module's memory at the most, by processes that are traced at once, and what it may be.
+# Measures the module's peak memory by the number of traced processes, and checks its limit.
 # timeout: 300
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -8,14 +8,14 @@
 need_module
 
 memory() {
-	# Whatever is allocated once is.
+	# Make the allocations that happen only once.
 	ktrace -i -t+ -f out "$KT_BIN/crowd" call 1 1
 	wait_for 10 idle
 	_in_use=$(bytes_in_use)
 	for n in 1 4 16 64 256; do
 		watch_memory
-		# As often as it takes to be seen some times, on a slow machine, too. Not on tmpfs: 256 processes
-		# fill one before they are all told to end.
+		# Repeat until memory has been sampled a few times, even on a slow machine. This is
+		# not on tmpfs: 256 processes fill one before all of them have been told to end.
 		until [ "$(wc -l <memory)" -ge 5 ]; do
 			check_ok "$KT_BIN/bench" -m 1000 -n $n -t cw -f out getppid
 		done

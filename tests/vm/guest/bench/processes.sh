@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a record costs when many processes make some, each for a file of its own.
+# Measures the cost of a record when many processes make records, each for a file of its own.
 # instructions
 # timeout: 900
 . "$KT/lib.sh"
@@ -8,7 +8,7 @@
 need_module
 use_tmpfs
 
-# So many of the stock backend's requests that it loses nothing: what is lost costs no time.
+# Give the stock backend so many requests that it loses no record. A lost record costs no time.
 pool=kern.ktrace.request_pool
 at_exit "sysctl $pool=$(sysctl -n $pool) >/dev/null"
 sysctl $pool=2000 || fail "$pool"
@@ -21,7 +21,7 @@ processes() {
 }
 compare processes
 
-# How flat the machine itself is: the same without a trace.
+# The same load without a trace shows how flat the machine itself is.
 untraced() {
 	for n in 1 2 4 8 16 64 256; do
 		sample getppid-untraced $n -n $n getppid

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What a record costs at the end of a file that is so large already. Nothing of what is before is on
-# the disk: that has no room for it.
+# Measures the cost of a record at the end of a file that already has a given size. The earlier part
+# is a hole, because the disk has no room for it.
 # instructions
 # timeout: 600
 . "$KT/lib.sh"

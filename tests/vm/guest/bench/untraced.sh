@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the module costs those who are not traced: the lines of backend stock are without it.
+# Measures the module's cost for untraced processes. Lines of backend stock are without the module.
 # instructions
 # timeout: 400
 . "$KT/lib.sh"
@@ -10,7 +10,7 @@ need_module
 untraced() {
 	sample untraced-getppid 1 getppid
 	sample untraced-open 1 open
-	# Longer: there are some hundred a second.
+	# Longer, because there are only some hundred forks per second.
 	sample untraced-fork 1 -m 2000 fork
 }
 compare untraced

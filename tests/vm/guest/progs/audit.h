@@ -1,6 +1,6 @@
 /*
- * What crowd(the program that makes a load) and ktr_audit(the one that looks
- * for it in the trace file) have agreed on.
+ * Definitions shared by crowd, the program that makes a load, and ktr_audit,
+ * which checks the trace file of it.
  */
 
 #ifndef AUDIT_H
@@ -9,9 +9,10 @@
 #include <stdint.h>
 
 /*
- * What a thread gives to utrace(2), or writes and reads, begins with this. Each
- * thread counts its own steps of each kind from zero, and the signals that it
- * has taken when it makes the step.
+ * Header of data that a thread gives to utrace(2), or writes and reads.
+ *
+ * Each thread counts its own steps of each kind from zero, and the signals that
+ * it had taken at the time of the step.
  */
 struct step {
 	char magic[8];
@@ -20,9 +21,9 @@ struct step {
 };
 #define STEP_MAGIC "ktrstep"
 
-/* Memory that is touched page after page, for its faults, starts here. */
+/* Start of memory that is touched page by page, for its faults. */
 #define FRESH_PAGES ((uintptr_t)1 << 44)
-/* It ends before here. */
+/* End of that memory. */
 #define FRESH_END (FRESH_PAGES + (1 << 30))
 
 #endif

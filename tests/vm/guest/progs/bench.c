@@ -1,6 +1,6 @@
 /*
- * What system calls cost: processes that each do the same again and again,
- * and how often they get to it in a given time.
+ * Measures the cost of system calls: processes repeat one operation, and are
+ * counted for a given time.
  *
  *	bench [-o] [-f FILE] [-m MS] [-n N] [-t TYPES] [-z BYTES] LOAD [FILE]
  *
@@ -11,28 +11,29 @@
  *	open		open(2) and close(2) of a file
  *	pingpong	a byte through a pipe to another process, and one back
  *	read		read(2) of 4 KiB
- *	threads		as getppid, but the N are threads of one process
+ *	threads		as getppid, but by N threads of one process
  *	write		write(2) of 64 KiB to the end of the second FILE
  *	late-sleep	see below
  *	late-spin
  *
- *	-f FILE		they are traced to it, not inherited by children
- *	-m MS		for so many milliseconds (500), after a fifth of that
- *	-n N		so many of them (1)
- *	-o		each of them to a file of its own: FILE.0, FILE.1 ...
- *	-t TYPES	of records, some of cintw, as ktrace(1) has them
- *	-z BYTES	size of the trace file to begin with, of which nothing
- *			is on the disk
+ *	-f FILE		trace the processes to FILE, without their children
+ *	-m MS		measure for MS milliseconds (500), after a fifth of that
+ *	-n N		number of processes (1)
+ *	-o		trace each process to a file of its own: FILE.0, FILE.1 ...
+ *	-t TYPES	record types, some of cintw, as in ktrace(1)
+ *	-z BYTES	initial size of the trace file, all of it a hole without
+ *			blocks on the disk
  *
- * Prints how often all of them did it, and in how many nanoseconds. That is
- * seen from outside, by a process that is not traced. Where a process ends or
- * its tracing ends before the time is up, bench fails. No trace file is left
- * behind.
+ * Prints the number of operations of all processes, and the time in
+ * nanoseconds. An untraced process measures both from outside. bench fails if a
+ * process ends, or its tracing ends, before the time is up. It removes its
+ * trace files.
  *
- * late-sleep and late-spin print how many records there were, and how many
- * nanoseconds all of them took from when they were made until they were in the
- * file. Each is the last that its process makes before it sleeps in that system
- * call, or does not leave user mode, until the record is there; N is how many.
+ * late-sleep and late-spin print the number of records, and the sum of their
+ * delays in nanoseconds, from the making of a record until it is in the file.
+ * Each is the last record of its process, which then sleeps in that system
+ * call, or stays in user mode, until the record is in the file. N is the number
+ * of records.
  */
 
 #include <sys/param.h>
@@ -60,14 +61,14 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Bytes of a copy, of a write(2), and of a read(2). */
+/* Bytes of a copy and a write(2), and of a read(2). */
 #define LARGE ((size_t)64 * 1024)
 #define SMALL 4096
 
-/* Milliseconds without a write after which a trace file has everything. */
+/* Milliseconds without growth after which a trace file is complete. */
 #define SETTLED 200
 
-/* Seconds after which a record is no longer waited for. */
+/* Seconds after which a record is given up. */
 #define TOO_LATE 10
 
 /* A process or thread. No two of them share a cache line. */
@@ -76,7 +77,7 @@ struct worker {
 	int in, out; /* pipes from and to the other one of its pair */
 };
 
-/* What workers and the first process share. */
+/* State shared by the workers and the first process. */
 struct shared {
 	atomic_int ready;
 	atomic_int round;    /* of late-spin */
@@ -90,7 +91,7 @@ static _Thread_local struct worker *self;
 
 static pid_t *processes;
 static int started; /* processes */
-/* Where workers wait for the beginning, or for the next round. */
+/* Pipe on which workers wait for the start, or for the next round. */
 static int gate[2];
 
 static const char *trace_file, *target;
@@ -110,7 +111,9 @@ now(clockid_t clock)
 	return ((uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec);
 }
 
-/* Only for workers: the first process finds that one is missing. */
+/*
+ * Exits a worker that has failed. The first process notices that it is missing.
+ */
 static void
 must(bool ok)
 {
@@ -128,7 +131,7 @@ static void
 do_copy(void)
 {
 	memcpy(to, from, LARGE);
-	/* So that the compiler leaves it there. */
+	/* Keep the compiler from removing the copy. */
 	__asm__ volatile("" : : "r"(to) : "memory");
 }
 
@@ -156,7 +159,7 @@ do_open(void)
 	must(fd >= 0 && close(fd) == 0);
 }
 
-/* The second one of a pair only gives back what it gets. */
+/* The second process of a pair only returns what it receives. */
 static void
 do_pingpong(void)
 {
@@ -220,7 +223,7 @@ static const struct load {
 };
 static const struct load *load;
 
-/* The file that a process is traced to. */
+/* Returns the trace file of a process. */
 static const char *
 file_of(int number)
 {
@@ -258,7 +261,7 @@ run_threads(void)
 	work(&workers[0]);
 }
 
-/* What a process does until it is killed. */
+/* Runs a process until it is killed. */
 static void
 run_process(int number)
 {
@@ -286,7 +289,7 @@ make_pair(struct worker *pair)
 	pair[0].in = back[0];
 }
 
-/* For atexit(3); workers do not call that. */
+/* Handler for atexit(3), which workers do not call. */
 static void
 kill_all(void)
 {
@@ -316,7 +319,7 @@ start(int n)
 	}
 }
 
-/* Fails unless all processes are there, and traced if they should be. */
+/* Fails unless all processes exist, and are traced if they should be. */
 static void
 check_processes(void)
 {
@@ -371,7 +374,10 @@ measure_rate(void)
 	ended = now(CLOCK_MONOTONIC);
 	done = all_done() - done;
 	check_processes();
-	/* Until all are killed they could fill a file system. */
+	/*
+	 * Stop the workers now. They could fill a file system before all of
+	 * them are killed.
+	 */
 	shared->over = true;
 	printf("%ju %ju\n", (uintmax_t)done, (uintmax_t)(ended - begun));
 }
@@ -386,7 +392,7 @@ size_of(int fd)
 	return (st.st_size);
 }
 
-/* The size of the trace file once nothing more comes. */
+/* Returns the size of the trace file once it no longer grows. */
 static off_t
 settled(int fd)
 {
@@ -408,9 +414,11 @@ next_round(void)
 }
 
 /*
- * A round begins with what is left of the one before, and ends with the record
- * that counts. All are of the same size, so that it is in the file when that is
- * larger by one round.
+ * Measures the time until each record is in the file.
+ *
+ * A round begins with the remaining records of the previous round, and ends
+ * with the record that counts. All rounds have the same size, so the record is
+ * in the file once the file has grown by one round.
  */
 static void
 measure_lateness(int fd)
@@ -442,7 +450,7 @@ measure_lateness(int fd)
 	printf("%d %ju\n", count, (uintmax_t)sum);
 }
 
-/* Makes a trace file, empty or so large. */
+/* Makes a trace file, empty or of the initial size. */
 static int
 make_file(int number)
 {
@@ -465,7 +473,7 @@ shared_memory(size_t len)
 	return (p);
 }
 
-/* Opens what the loads use. */
+/* Opens the files and memory of the loads. */
 static void
 prepare(int n)
 {
@@ -572,7 +580,7 @@ main(int argc, char *argv[])
 	n = load->how == PROCESSES ? count : load->how == PAIRS ? 2 * count : 1;
 	prepare(n);
 	for (int i = 0; trace_file != NULL && i < (own_files ? n : 1); i++) {
-		/* One is enough for late-*: they have one process. */
+		/* One descriptor is enough: late-* have one process. */
 		if (fd >= 0)
 			close(fd);
 		fd = make_file(i);

@@ -1,11 +1,11 @@
 /*
- * One system call that makes many asynchronous records: read(2) of PAGES pages
- * from /dev/zero to memory that nobody has touched takes a page fault for each.
+ * Makes many asynchronous records in one system call: a read(2) of PAGES pages from /dev/zero into
+ * untouched memory takes a page fault for each page.
  *
  *	big_read PAGES [TIMES [FILE]]
  *
- * TIMES times, 0 for ever; and where FILE is given, while it traces itself to it:
- * page faults and system calls. The memory is at FRESH_PAGES, each time the same.
+ * It repeats the call TIMES times, or for ever if TIMES is 0. With FILE, it traces its own page
+ * faults and system calls to FILE. The memory is at FRESH_PAGES each time.
  */
 
 #include <sys/param.h>

@@ -1,20 +1,20 @@
 /*
- * Processes that fork, execute, exit, signal and stop one another, and that begin and end one
- * another's traces, all at random, until told to stop.
+ * Runs processes that fork, execute, exit, signal and stop one another, and that begin and end one
+ * another's traces. All of this is random, until told to stop.
  *
  *	churn [-m] [-f files] [-n processes] [-s seed] [-u uid]... STATE DIRECTORY
- *	-m	they also remove, truncate and rename the trace files
- *	-f	number of trace files in DIRECTORY, each for everyone to write
- *	-u	every other process runs as one of these users, in turn
+ *	-m	also remove, truncate and rename the trace files
+ *	-f	number of trace files in DIRECTORY, each writable by everyone
+ *	-u	run every other process as one of these users, in turn
  *
- * It runs until it gets a SIGTERM. STATE is the file of its counts, by which it is also governed:
+ * It runs until it gets a SIGTERM. STATE is the file of its counts, which also controls it:
  *
  *	churn -p STATE			prints the counts
- *	churn -t begin|none STATE	lets it begin traces and touch their files, which it does at
- *					first, or not; none takes effect before it returns
- *	churn -w n STATE		waits until it has begun n traces more, at most a minute
+ *	churn -t begin|none STATE	lets it begin traces and touch their files, as at first,
+ *					or stops that; none has taken effect when it returns
+ *	churn -w n STATE		waits until it has begun n more traces, for at most a minute
  *
- * What it did depends on the seed, which it prints, and on which process runs when.
+ * Its actions depend on the seed, which it prints, and on the scheduling of its processes.
  */
 
 #include <sys/param.h>
@@ -63,7 +63,7 @@ static struct state {
 	atomic_ulong counts[NCOUNTS];
 	atomic_int pids[MAXPROCS];
 	atomic_bool begins;
-	/* Whether this one may be at it, in spite of what begins says now. */
+	/* Whether this process may be doing so, regardless of the present value of begins. */
 	atomic_bool begins_now[MAXPROCS];
 } *state;
 
@@ -153,7 +153,7 @@ give_birth(void)
 	count(FORKS);
 	if (way <= 2)
 		count(EXECS);
-	/* Some are there for longer, and some outlive their parent. */
+	/* Some live longer, and some outlive their parent. */
 	if (way == 4 && chance(4) == 0)
 		_exit(0);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -187,7 +187,7 @@ send_signal(void)
 	}
 }
 
-/* Runs something unless told that nothing is to begin. */
+/* Calls run unless told to begin nothing. */
 static void
 unless_none(int number, void (*run)(void))
 {
@@ -206,7 +206,7 @@ none(void)
 			nap(1000000);
 }
 
-/* Of somebody, or of a whole process group; perhaps with all descendants. */
+/* Changes the trace of a process or a process group, sometimes including all descendants. */
 static void
 change_trace(void)
 {
@@ -226,7 +226,7 @@ change_trace(void)
 	default:
 		op = KTROP_SET;
 		what = SETS;
-		/* ktrace(2) creates none. */
+		/* ktrace(2) does not create the file. */
 		if ((fd = open(name, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666)) >= 0) {
 			fchmod(fd, 0666);
 			close(fd);
@@ -303,7 +303,9 @@ work(int number)
 			err(2, "uid %d", uid);
 	}
 	for (;;) {
-		/* So that all of them together leave some of the system to others, slow as it may be. */
+		/*
+		 * All of them together leave some of the system to others, even on a slow machine.
+		 */
 		nap(chance(nprocs * 20000000));
 		switch (chance(16)) {
 		case 0:
@@ -342,7 +344,7 @@ start(int number, unsigned int generation, uint64_t seed)
 {
 	pid_t pid;
 
-	/* It may have been killed in the middle. */
+	/* The process may have been killed in the middle of it. */
 	atomic_store(&state->begins_now[number], false);
 	if ((pid = fork()) == 0) {
 		random_state = (seed + number) * 0x9e3779b97f4a7c15 + generation * 0x2545f4914f6cdd1d + 1;
@@ -353,7 +355,7 @@ start(int number, unsigned int generation, uint64_t seed)
 	atomic_store(&state->pids[number], pid);
 }
 
-/* Whether so many traces more are begun before a minute is over. */
+/* Waits until `more` traces have begun, and returns false after a minute. */
 static bool
 more_sets(unsigned long more)
 {
@@ -403,12 +405,15 @@ supervise(uint64_t seed)
 					start(i, ++generation, seed);
 					sigprocmask(SIG_BLOCK, &term, NULL);
 				}
-		/* Whoever stopped somebody may be gone. */
+		/* A process that stopped another one may have ended. */
 		for (int i = 0; i < nprocs; i++)
 			kill(atomic_load(&state->pids[i]), SIGCONT);
 		pselect(0, NULL, NULL, NULL, &while_, &empty);
 	}
-	/* Their children end by themselves, or with their group, and become this one's. */
+	/*
+	 * Their children end by themselves, or with their group, and become children of this
+	 * process.
+	 */
 	sigprocmask(SIG_SETMASK, &empty, NULL);
 	while ((pid = waitpid(-1, NULL, WNOHANG)) >= 0 || errno == EINTR)
 		for (int i = 0; i < nprocs; i++) {
@@ -503,7 +508,7 @@ main(int argc, char *argv[])
 	if (chdir(argv[1]) != 0)
 		err(2, "%s", argv[1]);
 	umask(0);
-	/* Whoever watches is to have its turn. */
+	/* Give a process that watches a chance to run. */
 	setpriority(PRIO_PROCESS, 0, 15);
 	supervise(seed);
 	return (0);

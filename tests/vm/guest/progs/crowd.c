@@ -1,6 +1,6 @@
 /*
- * Many processes or threads that each do a number of things known beforehand.
- * Where one of these fails, the status is 1.
+ * Runs many processes or threads that each do a known number of things. If one of these fails, the
+ * status is 1.
  *
  *	crowd sleep N COUNT	N children, each nanosleep(2) of a millisecond
  *	crowd call N COUNT	N children, not all at once, each getppid(2)
@@ -12,13 +12,13 @@
  *				signal and waits for the answer
  *	crowd faults N COUNT	N children, each touches a page of fresh memory
  *
- * COUNT times each, and each time it also gives the number of the time to
- * utrace(2) (pingpong: sends it; faults: every hundredth time). Children begin
- * when all are there, but for those of call.
+ * Each does so COUNT times, and passes the number of the time to utrace(2) each time. pingpong
+ * sends the number instead, and faults calls utrace(2) every hundredth time. Except for those of
+ * call, children start once all of them exist.
  *
- * A fourth argument names a file for what was done, counted where it was done:
- * lines of "pid tid KIND count" for each process or thread and kind of record,
- * with tid 0 for a process of one thread. KIND is as ktr_audit has it.
+ * A fourth argument names a file for counts of these actions, taken where they happen. It has lines
+ * of "pid tid KIND count" for each process or thread and kind of record, with tid 0 for a process
+ * of one thread. ktr_audit describes KIND.
  */
 
 #include <sys/param.h>
@@ -39,16 +39,16 @@
 
 #include "audit.h"
 
-/* Children of call that live at once. */
+/* Number of children of call that live at once. */
 #define AT_ONCE 100
 
-/* Bytes that go through a pipe in one piece. */
+/* Number of bytes sent through a pipe in one piece. */
 #define BALL 64
 
-/* Pages from one utrace(2) to the next. */
+/* Number of pages between two calls of utrace(2). */
 #define STRIDE 100
 
-/* A child or thread, and what it has done. */
+/* A child or thread, and counts of its actions. */
 struct worker {
 	int number;
 	pid_t pid;
@@ -67,8 +67,10 @@ static _Thread_local struct worker *self;
 static int count, gate[2];
 
 /*
- * Workers make their system calls without the help of the C and thread
- * libraries, so that it is known which they are.
+ * Ends a worker that has failed.
+ *
+ * Workers make their system calls without the C and thread libraries, so that all of them are
+ * known.
  */
 static void
 must(bool ok)
@@ -102,7 +104,7 @@ say(void)
 {
 	struct step s = step(self->says++);
 
-	/* Fails with the stock backend where many wait: a record that is lost. */
+	/* Fails with the stock backend if many wait: a lost record. */
 	CALL(SYS_utrace, &s, sizeof(s));
 }
 
@@ -175,7 +177,7 @@ on_signal(int sig)
 	(void)sig;
 	self->signals++;
 	say();
-	/* Made by what the kernel has the handler return to. */
+	/* The code that the kernel has the handler return to makes this call. */
 	counted(SYS_sigreturn, 1, 1);
 }
 
@@ -291,7 +293,7 @@ run_threads(int n)
 	return (true);
 }
 
-/* The second one of a pair gets the ends that the first one leaves. */
+/* Connects a pair by two pipes. Each worker gets the ends that the other does not use. */
 static void
 connect_pair(struct worker *pair)
 {
@@ -384,7 +386,7 @@ catch_signals(void)
 	struct sigaction sa = {.sa_handler = on_signal};
 	sigset_t set;
 
-	/* The thread library would put a handler of its own before this one. */
+	/* The thread library would install a handler of its own before this one. */
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	if (syscall(SYS_sigaction, (long)SIGUSR1, &sa, NULL) != 0 ||

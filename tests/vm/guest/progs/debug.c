@@ -1,8 +1,8 @@
 /*
- * A debugger, by ptrace(2).
+ * A debugger that uses ptrace(2).
  *
  *	debug run PROGRAM [ARGUMENT...]	runs it from one entry or return of a system call to the
- *					next, and prints how many entries of which number there were
+ *					next, and prints the number of entries of each system call
  *	debug steps PID N		attaches, takes N such steps, detaches
  *	debug hold PID			attaches, prints a line, detaches when standard input ends
  *	debug kill PID			attaches, and kills it
@@ -21,12 +21,12 @@
 #include <string.h>
 #include <unistd.h>
 
-/* More system calls than any release has. */
+/* Exceeds the number of system calls of any release. */
 #define CALLS 1024
 
 static unsigned long entries[CALLS];
 
-/* Waits until it stops; false if it has ended. */
+/* Waits until the process stops. Returns false if it has ended. */
 static int
 stopped(pid_t pid, int *status)
 {
@@ -47,7 +47,7 @@ note_entry(pid_t pid)
 		entries[info.pl_syscall_code]++;
 }
 
-/* The signal that it gets as it goes on: what it stopped for, unless that was the debugger's. */
+/* Returns the signal to continue with: the one that stopped it, unless it was the debugger's. */
 static int
 signal_of(int status)
 {
@@ -111,7 +111,7 @@ main(int argc, char *argv[])
 	} else if (strcmp(argv[1], "kill") == 0) {
 		if (ptrace(PT_KILL, pid, NULL, 0) != 0)
 			err(1, "PT_KILL");
-		/* FreeBSD 15.1 may lose that signal, whichever backend traces. */
+		/* FreeBSD 15.1 may lose that signal under either backend. */
 		(void)kill(pid, SIGKILL);
 		while (stopped(pid, &status))
 			continue;

@@ -1,21 +1,21 @@
 /*
- * Makes system calls until the system panics, and has it panic.
+ * Makes system calls, and then makes the system panic.
  *
  *	doomed DIRECTORY MILLISECONDS
  *
- * Three children, each traced to a file of its name in DIRECTORY, give the
+ * Three children, each traced to a file of its name in DIRECTORY, pass the
  * numbers from zero on to utrace(2):
  *
- *	slow	one at a time, and sleep a millisecond
- *	fast	a hundred, and sleep
+ *	slow	one at a time, with a sleep of a millisecond after each
+ *	fast	a hundred, then a sleep
  *	left	as slow
  *
- * When the time is up, and while they go on, this process calls fsync(2) of the
- * first two files, writes the file "made", and sets debug.kdb.panic. "made" has
- * a line of four numbers for each time that this process looked, about each
- * millisecond: microseconds before the fsync(2), and how many calls each of the
- * children had made by then, and was back from. The last line is of the time
- * right before it.
+ * When the time is up, and while the children continue, this process calls
+ * fsync(2) on the first two files, writes the file "made", and sets
+ * debug.kdb.panic. "made" has a line of four numbers for each sample, taken
+ * about every millisecond: microseconds before the fsync(2), and the number of
+ * calls from which each child had returned by then. The last line is from right
+ * before the fsync(2).
  */
 
 #include <sys/param.h>
@@ -48,7 +48,7 @@ static const struct {
     {"left", 1, false},
 };
 
-/* What was seen at one time. */
+/* The counts at one time. */
 struct sample {
 	int64_t us;
 	unsigned long made[NCHILDREN];
@@ -71,7 +71,7 @@ child(int i)
 	int kill = SIGKILL, len;
 	char number[24];
 
-	/* If this program fails, it is not left behind. */
+	/* If this program fails, its children end too. */
 	if (procctl(P_PID, 0, PROC_PDEATHSIG_CTL, &kill) != 0)
 		err(2, "procctl");
 	if (ktrace(kinds[i].name, KTROP_SET,
@@ -115,7 +115,8 @@ main(int argc, char *argv[])
 		err(2, "memory");
 	for (int i = 0; i < NCHILDREN; i++) {
 		fds[i] = open(kinds[i].name, O_CREAT | O_EXCL | O_WRONLY, 0600);
-		/* With its name on the disk, the last fsync(2) has less to do.
+		/*
+		 * With its name on the disk, the last fsync(2) has less to do.
 		 */
 		if (fds[i] < 0 || fsync(fds[i]) != 0)
 			err(2, "%s", kinds[i].name);

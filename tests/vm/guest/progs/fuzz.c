@@ -1,16 +1,17 @@
 /*
- * Random system calls of processes that are traced, as a user who may do little: pointers,
- * lengths, counts and sizes of whatever the trace points look at, and of ktrace(2) and utrace(2).
+ * Makes random system calls in traced processes, as an unprivileged user. They have random
+ * pointers, lengths, counts and sizes for all data that the trace points read, and for ktrace(2)
+ * and utrace(2).
  *
  *	fuzz [-c calls] [-n processes] [-s seed] [-u uid] DIRECTORY
  *
- * It runs as root, and its processes as the user. Of those with an even number root begins the
- * trace, in the file by_root.NUMBER, so that they must not change it; the others trace
- * themselves, and one another, to the files own.LETTER. Every call that must fail, and does not,
- * ends it with a message. All that a process reads for the kernel is made of what fuzz.h says,
- * and while it calls, another of its threads changes the lengths.
+ * It runs as root, and its processes as the user. root begins the traces of processes with an even
+ * number, in the file by_root.NUMBER, so the processes must not be able to change them. The others
+ * trace themselves and one another, to the files own.LETTER. A call that succeeds and must fail
+ * ends the program with a message. Data that the kernel reads from a process consists of the values
+ * in fuzz.h. During a call, another thread of the process changes the lengths.
  *
- * It prints how many calls were made, and how many of them succeeded.
+ * It prints the number of calls, and the number of those that succeeded.
  */
 
 #include <sys/param.h>
@@ -55,16 +56,16 @@
 #define ARENA_SIZE (64 * 1024)
 #define DATA_SIZE (64 * 1024)
 #define MAXFD 12
-/* The end of a process's addresses, with four-level page tables. */
+/* End of a process's address space, with four-level page tables. */
 #define USER_END 0x800000000000
 
-/* What the processes share. */
+/* State shared by the processes. */
 static struct shared {
 	atomic_ulong calls[MAXPROCS], good[MAXPROCS];
 	atomic_int pids[MAXPROCS];
 } *shared;
 
-/* Structures that calls are given, while the other thread changes them. */
+/* Structures passed to calls, while the other thread changes them. */
 struct arguments {
 	struct iovec iov[NIOVS];
 	struct msghdr msg;
@@ -80,7 +81,7 @@ static int nprocs = 8;
 static unsigned long ncalls = 1000;
 static uid_t uid = 65534;
 static _Thread_local uint64_t random_state;
-/* Letters, not to be written to; and where the kernel may write. */
+/* Letters that must not be overwritten, and memory that the kernel may write to. */
 static char *arena;
 static char *out;
 static struct arguments *args;
@@ -134,7 +135,7 @@ any_number(void)
 	return (chance(3) == 0 ? edges[chance(nitems(edges))] : (int)chance(NITEMS));
 }
 
-/* Of memory that only calls which do not write to it are given. */
+/* Returns an address for calls that do not write to it. */
 static void *
 readable(void)
 {
@@ -144,7 +145,7 @@ readable(void)
 	case 1:
 		return ((void *)(uintptr_t)kernel_address());
 	case 2:
-		/* Where the user's addresses end, and where there are none. */
+		/* The end of the user's address space, or an address outside of it. */
 		return ((void *)(uintptr_t)(chance(2) == 0 ? USER_END + chance(16) : 1UL << 63));
 	case 3:
 		return (arena + ARENA_SIZE - chance(16));
@@ -155,7 +156,7 @@ readable(void)
 	}
 }
 
-/* Of memory that the kernel may write to, unless it is not to be written to. */
+/* Returns an address that the kernel may write to, or one that it must not write to. */
 static void *
 writable(void)
 {
@@ -173,7 +174,7 @@ any_fd(void)
 	case 2: {
 		int fd = any_number();
 
-		/* Not what messages go to. */
+		/* Spare the file of the messages. */
 		return (fd >= 0 && fd < 3 ? -1 : fd);
 	}
 	default:
@@ -237,7 +238,7 @@ some_path(void)
 	}
 }
 
-/* A file that this user may trace to, or what is none. */
+/* Returns the name of a file that this user may trace to, or a bad name. */
 static const char *
 some_trace_file(char name[16])
 {
@@ -258,7 +259,7 @@ some_trace_file(char name[16])
 	}
 }
 
-/* Lets the call be counted, and returns what it did. */
+/* Counts a call, and returns whether it succeeded. */
 static bool
 succeeds(long result)
 {
@@ -299,12 +300,12 @@ call_ktrace(void)
 		    ktrace(file, op & ~(KTROP_CLEARFILE | KTRFLAG_DESCEND), facs, getppid()));
 		break;
 	case 2:
-		/* To clear a process no file is needed. */
+		/* Clearing a process needs no file. */
 		snprintf(name, sizeof(name), "by_root.%d", i & ~1);
 		must_fail("ktrace to root's file", ktrace(name, op & ~KTROP_CLEAR, facs, getpid()));
 		break;
 	case 3:
-		/* Of no process, or of all that are traced to the file. */
+		/* A process that does not exist, or all processes traced to the file. */
 		succeeds(ktrace(file, op, facs, any_number() | 1 << 30));
 		break;
 	default: {
@@ -327,7 +328,7 @@ call_read_or_write(void)
 {
 	int fd = any_fd();
 
-	/* The offset bounds how large a file becomes. */
+	/* The offset bounds the size of the file. */
 	switch (chance(10)) {
 	case 0:
 		succeeds(read(fd, writable(), any_length()));
@@ -432,7 +433,7 @@ call_with_array(void)
 
 	for (int i = 0; i < NITEMS; i++) {
 		args->pollfds[i] = (struct pollfd){any_fd(), POLLIN | POLLOUT, 0};
-		/* As a number of 64 bits, a negative one looks like an address of the kernel. */
+		/* As a 64-bit number, a negative value looks like a kernel address. */
 		EV_SET(&args->events[i], any_fd() & INT32_MAX, -(int)chance(15), chance(16), chance(16),
 		    chance(16), readable());
 	}
@@ -445,7 +446,7 @@ call_with_array(void)
 		    writable(), any_number(), &at_once));
 		break;
 	case 2:
-		/* As many as a set is large, or more. */
+		/* The size of a set, or more. */
 		succeeds(select(chance(2) == 0 ? any_number() : (int)chance(FD_SETSIZE), writable(),
 		    writable(), writable(), &now));
 		break;
@@ -509,7 +510,7 @@ call_something_else(void)
 		kill(getpid(), SIGUSR1);
 		break;
 	case 1:
-		/* Of a number that no system call has. */
+		/* A number that no system call has. */
 		must_fail("no system call", syscall(600 + chance(100), kernel_address(), readable()));
 		break;
 	case 2:
@@ -559,7 +560,7 @@ call(void)
 	atomic_fetch_add(&shared->calls[number], 1);
 }
 
-/* Changes the lengths in what a call is given, while it looks. */
+/* Changes the lengths in a call's arguments while the kernel reads them. */
 static void *
 change_lengths(void *seed)
 {
@@ -582,7 +583,7 @@ caught(int signo)
 	(void)signo;
 }
 
-/* Memory with a page behind it that nobody may touch. */
+/* Maps memory with an inaccessible page after it. */
 static void *
 map(size_t size, int flags)
 {
@@ -595,7 +596,7 @@ map(size_t size, int flags)
 	return (p);
 }
 
-/* Whatever a call is to find: memory, and files from number 3 on. */
+/* Creates the resources that calls find: memory, and files from number 3 on. */
 static void
 furnish(void)
 {
@@ -629,7 +630,7 @@ furnish(void)
 	if (write(3, arena, DATA_SIZE) != DATA_SIZE)
 		err(2, "%s", name);
 
-	/* Whoever waits is not to wait for ever. */
+	/* Signals end any wait. */
 	sigaction(SIGALRM, &sa, NULL);
 	sigaction(SIGUSR1, &sa, NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
@@ -661,7 +662,7 @@ work(uint64_t seed, int begin)
 	if (setgroups(0, NULL) != 0 || setgid(uid) != 0 || setuid(uid) != 0)
 		err(2, "uid %d", uid);
 	setpgid(0, 0);
-	/* Whoever begins the trace is ready. */
+	/* The process that begins the trace is ready. */
 	if (read(begin, &byte, 1) < 0)
 		err(2, "read");
 	furnish();
@@ -673,14 +674,14 @@ work(uint64_t seed, int begin)
 	for (unsigned long i = 0; i < ncalls; i++) {
 		if (!is_traced_by_root(number) && i % 64 == 63)
 			trace_oneself();
-		/* One of each is in capability mode from the middle on. */
+		/* One process of each kind enters capability mode halfway. */
 		if (number < 2 && i == ncalls / 2 && cap_enter() != 0)
 			err(2, "cap_enter");
 		call();
 	}
 	atomic_store(&done, true);
 	pthread_join(other, NULL);
-	/* What the trace of root's ends with. */
+	/* The last record of a trace by root. */
 	utrace("cafe", 4);
 	_exit(0);
 }

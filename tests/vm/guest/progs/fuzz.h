@@ -1,6 +1,6 @@
 /*
- * What fuzz makes its data of, so that ktr_raw knows what can be in a trace file: these letters
- * and addresses, and small numbers.
+ * Values of which fuzz makes its data: these letters and addresses, and small numbers. ktr_raw thus
+ * knows the possible contents of a trace file.
  */
 
 #ifndef FUZZ_H
@@ -8,10 +8,10 @@
 
 #include <stdint.h>
 
-/* All that the processes have in the memory that they write from. */
+/* The letters in memory that the processes write from. */
 #define FUZZ_LETTERS "abcdefgh"
 
-/* Addresses of the kernel that they pass: of its text, its data, the direct map. */
+/* Kernel addresses that the processes pass: of its text, its data, the direct map. */
 static const uint64_t fuzz_kernel[] = {
 #ifdef __aarch64__
     0xffff000000800000,

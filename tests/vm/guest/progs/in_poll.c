@@ -1,7 +1,7 @@
 /*
- * Waits in poll(2) until it is killed. The kernel tells of that when it begins,
- * whichever release it is of: of most other sleeps, FreeBSD 15.1 and later tell
- * when they are over.
+ * Waits in poll(2) until it is killed. Every release records the start of that
+ * sleep at once. FreeBSD 15.1 and later record most other sleeps only after
+ * they have ended.
  */
 
 #include <sys/syscall.h>

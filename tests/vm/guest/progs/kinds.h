@@ -1,5 +1,5 @@
 /*
- * The record types, whichever release these programs are built for.
+ * The record types, independent of the release that these programs are built for.
  */
 
 #ifndef KINDS_H
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Those that FreeBSD 15 has beside the others. */
+/* Types that FreeBSD 15 adds. */
 #ifndef KTR_ARGS
 #define KTR_ARGS 16
 #define KTR_ENVS 17
@@ -49,7 +49,7 @@ struct exterr {
 	char msg[128];
 };
 
-/* Returns whether the kernel that runs makes records of the type. */
+/* Returns whether the running kernel makes records of the type. */
 static inline bool
 is_known(int type)
 {
@@ -58,8 +58,10 @@ is_known(int type)
 }
 
 /*
- * Returns whether the record may be older than the one before it in its file: from FreeBSD 15.1 on,
- * a thread tells that it has gone to sleep when it has woken up, with the time from before.
+ * Returns whether the record may be older than the one before it in its file.
+ *
+ * From FreeBSD 15.1 on, a thread records that it went to sleep after it has woken up, with the
+ * earlier time.
  */
 static inline bool
 is_told_late(int type, const char *payload)

@@ -1,13 +1,13 @@
 /*
- * Whether a trace file is whole and in order. It is read once, from its start to
- * its end; what is remembered is a little for each process and thread.
+ * Checks that a trace file is whole and in order. It reads the file once, from start to end, and
+ * keeps a little state for each process and thread.
  *
  *	ktr_audit [-c] [-m made] file
- *	-c	only counts; nothing is a violation
- *	-m	a file with what the traced program has made, as crowd writes it:
- *		"pid tid KIND count", with tid 0 for all threads of the process
+ *	-c	only count; report no violations
+ *	-m	a file with counts of the records that the traced program made, as
+ *		crowd writes it: "pid tid KIND count", with tid 0 for all threads
  *
- * A KIND is a type of record, or those of a type that have something in common:
+ * A KIND is a type of record, or the records of a type that have something in common:
  *
  *	SYSCALL:n, SYSRET:n		this system call
  *	CSW:wmesg, PSIG:n		this wait channel, this signal
@@ -15,24 +15,24 @@
  *	GENIO:step:read, :write		data that begins with a struct step
  *	bytes				no records, but the bytes of all GENIO
  *
- * The file has to have been made with at least the trace points of CALL, RET,
- * PROCCTOR and PROCDTOR. Of each thread, or process:
+ * The file must have been made with at least the trace points of CALL, RET, PROCCTOR and PROCDTOR.
+ * For each thread or process:
  *
  *	its time does not go backwards;
- *	CALL and RET take turns and match, but for the RET that a new thread or
- *	process, or one whose tracing begins, starts with, and for the last CALL;
+ *	CALL and RET alternate and match, except for an initial RET of a new
+ *		thread or process, or of one whose tracing begins, and for the last CALL;
  *	NAMEI, GENIO, USER, STRUCT, STRUCT_ARRAY, SYSCTL, ARGS and ENVS lie
- *	between them;
- *	CSW take turns, out and in, and all that goes out comes in;
- *	FAULT and FAULTEND take turns; those of fresh memory come page by page;
- *	each struct step has the number that follows the one before it, and as
- *	many PSIG lie before it as it says;
- *	PROCCTOR is the first record of a process, and nothing follows PROCDTOR;
+ *		between them;
+ *	CSW alternate between out and in, and every out is followed by an in;
+ *	FAULT and FAULTEND alternate; those of fresh memory come page by page;
+ *	each struct step has the number that follows the previous one, and as
+ *		many PSIG precede it as it says;
+ *	PROCCTOR is the first record of a process, and none follows PROCDTOR;
  *	no record is marked KTR_DROP.
  *
- * Prints each violation, up to a number; "TYPE records drops" for each type;
- * "records N drops N threads N violations N"; and, with -m, "made N found N" of
- * the records that the program has made. Status 1 if there are violations.
+ * Prints each violation, up to a limit; "TYPE records drops" for each type; "records N drops N
+ * threads N violations N"; and, with -m, "made N found N" for the records that the program has
+ * made. The status is 1 if there are violations.
  */
 
 #include <sys/param.h>
@@ -64,7 +64,7 @@ struct count {
 	unsigned long records;
 };
 
-/* What the next struct step of a kind has to say. */
+/* Kinds of steps, for the expected next struct step of each. */
 enum { STEP_USER, STEP_READ, STEP_WRITE, STEP_KINDS };
 
 /* A thread, or with tid 0 all threads of a process. */
@@ -80,8 +80,10 @@ struct party {
 	size_t ncounts;
 };
 
-/* KTR_SYSCALL and the others come with the code of the system call, plus this:
- * zero is none. */
+/*
+ * Key of a KTR_SYSCALL and other records of a system call: its code plus one, because zero means
+ * none.
+ */
 #define CALL_OF(code) ((int)(code) + 1)
 
 static struct party *parties; /* a hash table with open addressing */
@@ -159,7 +161,7 @@ count_of(struct party *p, int type, uint64_t key)
 	for (size_t i = 0; i < p->ncounts; i++)
 		if (p->counts[i].type == type && p->counts[i].key == key)
 			return (&p->counts[i]);
-	/* By powers of two. */
+	/* The size grows by powers of two. */
 	if ((p->ncounts & (p->ncounts - 1)) == 0) {
 		p->counts = realloc(
 		    p->counts, MAX(2 * p->ncounts, 1) * sizeof(*p->counts));
@@ -171,7 +173,7 @@ count_of(struct party *p, int type, uint64_t key)
 	return (c);
 }
 
-/* The number of a wait channel's name, as much of it as a record holds. */
+/* Returns the number of a wait channel's name, truncated as in a record. */
 static uint64_t
 wmesg_key(const char *wmesg)
 {
@@ -204,7 +206,7 @@ take_step(struct party *t, int kind, const struct step *s)
 		violation(t, "%s of step %ju, want step %ju", kinds[kind],
 		    (uintmax_t)s->number, (uintmax_t)t->steps[kind]);
 	t->steps[kind] = s->number + 1;
-	/* What is read comes from another thread. */
+	/* Data that is read comes from another thread. */
 	if (kind != STEP_READ && s->signals != t->signals)
 		violation(t, "step %ju after %ju signals, want %ju",
 		    (uintmax_t)s->number, (uintmax_t)t->signals,
@@ -255,8 +257,9 @@ take_fault(struct party *t, uintptr_t address)
 }
 
 /*
- * Follows what a thread does, and returns what its record has in common with
- * others of the type, for counting.
+ * Follows a record of a thread.
+ *
+ * Returns the key that the record shares with others of the type, for counting.
  */
 static uint64_t
 follow(struct party *t, int type, const char *data, size_t len)
@@ -289,7 +292,7 @@ follow(struct party *t, int type, const char *data, size_t len)
 	case KTR_SYSRET:
 		TAKE(ret);
 #ifdef __aarch64__
-		/* sigreturn(2) of arm64 leaves no number of a system call. */
+		/* sigreturn(2) of arm64 leaves no system call number. */
 		if (ret.ktr_code == -1)
 			ret.ktr_code = SYS_sigreturn;
 #endif
@@ -378,7 +381,7 @@ take_record(const struct ktr_header *h, const char *data)
 	}
 }
 
-/* Nothing may be left open. */
+/* Checks that nothing is left open at the end. */
 static void
 finish(void)
 {
@@ -397,7 +400,7 @@ finish(void)
 	}
 }
 
-/* Which records a KIND of the program's is about; false for "bytes". */
+/* Parses a KIND of the program into the records that it covers. Returns false for "bytes". */
 static bool
 parse_kind(const char *kind, int *type, bool *any, uint64_t *key)
 {
@@ -446,7 +449,7 @@ found_in(const struct party *p, int type, bool any, uint64_t key)
 	return (n);
 }
 
-/* Compares what the program says with what the file holds. */
+/* Compares the program's counts with those of the file. */
 static void
 compare(const char *file)
 {

@@ -1,12 +1,15 @@
 /*
- * One system call, as it is, and its outcome: "ok" or the name of the errno.
+ * Makes one system call, and prints its outcome: "ok" or the name of the errno.
  *
- *	ktr_call [-u uid] ktrace FILE OPS FACS PID	FILE: a path, NULL, or
- * EFAULT for an unmapped address ktr_call utrace LENGTH [ADDRESS] ktr_call
- * procctl PID COMMAND			PROC_TRACE_CTL with COMMAND ktr_call
- * state PID				prints ki_tracep and ki_traceflag, as
- * ps(1) and its like get them ktr_call [-u uid] exec PROGRAM [ARGUMENT...]
- * runs PROGRAM as that user instead
+ *	ktr_call [-u uid] ktrace FILE OPS FACS PID
+ *		FILE: a path, NULL, or EFAULT for an unmapped address
+ *	ktr_call utrace LENGTH [ADDRESS]
+ *	ktr_call procctl PID COMMAND
+ *		PROC_TRACE_CTL with COMMAND
+ *	ktr_call state PID
+ *		prints ki_tracep and ki_traceflag, as ps(1) and others get them
+ *	ktr_call [-u uid] exec PROGRAM [ARGUMENT...]
+ *		runs PROGRAM as that user instead
  *
  * Numbers are decimal, hexadecimal or octal. OPS also takes set, clear,
  * clearfile, FACS takes all.

@@ -1,18 +1,18 @@
 /*
- * Copies a trace file with one fault, to see that ktr_audit finds it.
+ * Copies a trace file and adds one fault, to test that ktr_audit finds it.
  *
  *	ktr_damage FAULT TYPE N in out
  *
  * The N-th record (from zero) of type TYPE, a number,
  *
  *	remove	is missing
- *	double	is there twice
+ *	double	appears twice
  *	swap	has changed places with the next record of its thread
- *	drop	says that others were dropped
+ *	drop	is marked KTR_DROP
  *	cut	is the last one, and half of it is missing
- *	end	and all that follow are missing
+ *	end	and all records after it are missing
  *
- * Status 1 where the file has no such record.
+ * The status is 1 if the file has no such record.
  */
 
 #include <sys/param.h>
@@ -62,7 +62,7 @@ copy_rest(FILE *in, FILE *out)
 	}
 }
 
-/* Writes the next record of r's thread in r's place, and r in that one's. */
+/* Swaps r with the next record of its thread. */
 static bool
 swap(FILE *in, FILE *out, const struct record *r)
 {

@@ -1,26 +1,26 @@
 /*
- * Prints the records of a trace file, strictly: every field of the header and
- * of the payload, one record to a line. Anything that is not a whole, well
- * formed KTR_VERSION1 record ends it with status 1 and a message.
+ * Prints the records of a trace file, strictly: every field of the header and of the payload, one
+ * record to a line. Anything that is not a whole, well formed KTR_VERSION1 record ends it with
+ * status 1 and a message.
  *
  *	ktr_raw [-cklqz] [-d letters] [-n number] [-p pid] [-t type] file
  *	-c	prints "pid TYPE count drops" for each process and type instead
- *	-d	what was written, and what utrace(2) was given, has to be one of
+ *	-d	data written, and data given to utrace(2), must consist of
  *		these letters
- *	-k	nothing may look like an address of the kernel, but for those that
- *		fuzz passes to it
+ *	-k	nothing may look like a kernel address, except for those that
+ *		fuzz passes to the kernel
  *	-l	prints only the last record of each process
- *	-n	of SYSCALL and SYSRET only those of this system call
+ *	-n	of SYSCALL and SYSRET, only those of this system call
  *	-p, -t	only records of this process, of this type (SYSCALL, ...)
  *	-q	prints nothing
- *	-z	whatever holds no information (padding, what follows a string)
- *		has to be zero; and no record may be older than the one before
- *		it in its thread
+ *	-z	bytes without information (padding, the rest after a string)
+ *		must be zero, and no record may be older than the previous
+ *		one of its thread
  *
- * The last line, on standard error, is "records N drops N backwards N
- * backwards-in-thread N": how many records there are in all, how many are marked
- * KTR_DROP, and how many are older than the one before it, in the file and in
- * the thread. In the file, those that the kernel tells late do not count.
+ * The last line, on standard error, is "records N drops N backwards N backwards-in-thread N". It
+ * has the number of all records, of those marked KTR_DROP, and of those older than the previous one
+ * in the file and in the thread. Records that the kernel backdates do not count as backwards in the
+ * file.
  */
 
 #include <sys/param.h>
@@ -59,11 +59,11 @@ struct count {
 	struct count *next, *later;
 };
 
-/* By the lowest bits of their numbers; processes also as they come. */
+/* Hash tables by the lowest bits of the ids. Processes are also listed in order of appearance. */
 #define NBUCKETS 4096
 static struct thread *threads[NBUCKETS];
 static struct count *counts[NBUCKETS], *first, **behind_last = &first;
-/* Where the record is that is looked at, and its type. */
+/* Offset of the current record, and its type. */
 static size_t offset;
 static const char *kind;
 static bool counting, ending, leaks, quiet, strict;
@@ -123,7 +123,7 @@ check_zero(const void *p, size_t len, const char *what)
 			bad(what);
 }
 
-/* Everything after the string in a field of a fixed size. */
+/* Checks the bytes after the string in a field of fixed size. */
 static void
 check_string(const char *field, size_t size, const char *what)
 {
@@ -150,12 +150,15 @@ is_of_fuzz(uint64_t word)
 	return (false);
 }
 
-/* The direct map, as far as a test's machine has memory, the kernel's own data, its text and modules. */
+/*
+ * Returns whether the word is in the direct map, up to the memory of a test machine, or in the
+ * kernel's data, text or modules.
+ */
 static bool
 is_of_kernel(uint64_t word)
 {
 #ifdef __aarch64__
-	/* What is below is not text: but a filter of kevent(2) looks like it. */
+	/* Lower values are not text, but a filter of kevent(2) looks like them. */
 	return ((word >= 0xffff000000000800 && word < 0xffff008000000000) ||
 	    (word >= 0xffffa00000000000 && word < 0xffffa10000000000));
 #else
@@ -166,8 +169,9 @@ is_of_kernel(uint64_t word)
 }
 
 /*
- * Fails for an address of the kernel that fuzz has not passed. An address may
- * lie anywhere in bytes; but across two words, parts of two addresses of the
+ * Fails for a kernel address that fuzz has not passed.
+ *
+ * An address may lie at any byte offset. Across two words, however, parts of two addresses of the
  * process can look like one of the kernel.
  */
 static void
@@ -252,7 +256,9 @@ check_payload(int type, const char *p, int len)
 	bool words = type == KTR_SYSCALL || type == KTR_PSIG ||
 	    type == KTR_FAULT || type == KTR_CAPFAIL;
 
-	/* What a call returns, its process has; and what is said of its error. */
+	/*
+	 * Not for a call's return value, which its process knows, nor for the report of its error.
+	 */
 	if (type != KTR_SYSRET && type != KTR_EXTERR)
 		check_leaks(p, len, words ? sizeof(register_t) : 1);
 	switch (type) {
@@ -611,14 +617,17 @@ main(int argc, char *argv[])
 		check_payload(type, data + offset + sizeof(h), h.ktr_len);
 		late = is_told_late(type, data + offset + sizeof(h));
 		/*
-		 * Where tracing began during the sleep, the stock backend of
-		 * 15.1 writes whatever its stack holds for the time.
+		 * If tracing began during the sleep, the stock backend of 15.1 writes stale stack
+		 * contents as the time.
 		 */
 		if (strict || !late) {
 			if (h.ktr_time.tv_sec <= 0 || h.ktr_time.tv_nsec < 0 ||
 			    h.ktr_time.tv_nsec >= 1000000000)
 				bad("time");
-			/* Of words: a time has such bytes between its two. */
+			/*
+			 * Check by words: the bytes across the two words of a time can look like an
+			 * address.
+			 */
 			check_leaks((char *)&h, sizeof(h), sizeof(register_t));
 		}
 
@@ -640,7 +649,7 @@ main(int argc, char *argv[])
 			continue;
 		if (only_code >= 0 &&
 		    (type == KTR_SYSCALL || type == KTR_SYSRET)) {
-			/* Both payloads begin with it. */
+			/* Both payloads begin with the code. */
 			memcpy(&code, data + offset + sizeof(h), sizeof(code));
 			if (code != only_code)
 				continue;

@@ -1,7 +1,8 @@
 /*
- * A process that its exit holds up: it waits for a socket that lingers, as what it has sent is not received.
+ * Makes a process whose exit is delayed: it waits for a lingering socket, whose data is not
+ * received.
  *
- *	linger SECONDS	so long; or until the other end, a child with the same name, is killed
+ *	linger SECONDS	for that long, or until the other end, a child with the same name, is killed
  */
 
 #include <sys/socket.h>

@@ -1,5 +1,5 @@
 /*
- * Writes N whole records of type KTR_USER of its own to FILE, while it is traced to that file.
+ * Writes N whole KTR_USER records of its own to FILE, while it is traced to that file.
  *
  *	own_file FILE N
  */

@@ -1,9 +1,8 @@
 /*
- * How fast a process makes system calls: utrace(2) of a counter, again and again.
- * On SIGUSR1 it prints how many so far, and the time in nanoseconds; on SIGUSR2
- * it ends.
+ * Measures how fast a process makes system calls: repeated utrace(2) of a counter. SIGUSR1 makes it
+ * print the count and the time in nanoseconds. SIGUSR2 ends it.
  *
- *	pace FILE	FILE gets what was done in the end, as crowd writes it
+ *	pace FILE	writes the counts to FILE in the end, in the format of crowd
  */
 
 #include <sys/param.h>

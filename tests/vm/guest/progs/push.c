@@ -1,8 +1,7 @@
 /*
- * One system call with many context switches: write(2) of MEGABYTES to a
- * socket, which has room for some kilobytes, while a child reads it, with a pause
- * after each of them: whoever writes the records has its turn, however fast the
- * machine is.
+ * Makes many context switches in one system call: a write(2) of MEGABYTES to a socket with room for
+ * some kilobytes. A child reads the socket, with a pause after each read. The thread that writes
+ * the records thus gets its turn, however fast the machine is.
  *
  *	push MEGABYTES
  */

@@ -1,16 +1,16 @@
 /*
- * What the rec_* programs share.
+ * Helpers for the rec_* programs.
  *
- * Each of them makes the records of one type and says, line by line, what stock
- * kdump(1) must print for them:
+ * Each program makes the records of one type, and writes the lines that stock kdump(1) must print
+ * for them:
  *
  *	rec_start(KTRFAC_xxx);		trace this process to ./ktrace.out
  *	...; rec_want("CALL", "getppid");
  *	rec_stop();			end tracing, write ./expect and ./times
  *
- * The expected lines are those of `kdump -H -A -c`: pid, tid, command, CPU,
- * type, ABI, and the decoded payload. Nothing between rec_start() and rec_stop()
- * may make a record that is not expected: rec_want() only formats into memory.
+ * The expected lines are those of `kdump -H -A -c`: pid, tid, command, CPU, type, ABI, and the
+ * decoded payload. Nothing between rec_start() and rec_stop() may make an unexpected record:
+ * rec_want() only formats into memory.
  */
 
 #ifndef REC_H
@@ -54,8 +54,7 @@ rec_add(const char *fmt, ...)
 		errx(2, "expectation too long");
 }
 
-/* One expected line of another process or thread; the text may hold further
- * lines. */
+/* Adds an expected line of another process or thread. The text may contain further lines. */
 static inline void
 rec_want_from(pid_t pid, int tid, const char *comm, const char *type,
     const char *fmt, ...)
@@ -74,8 +73,8 @@ rec_want_from(pid_t pid, int tid, const char *comm, const char *type,
 	rec_want_from(rec_pid, rec_tid, getprogname(), type, __VA_ARGS__)
 
 /*
- * Where other threads or the system may add records of the type: only lines
- * that match count (grep -E).
+ * Limits the comparison to lines that match (grep -E). Needed where other threads or the system may
+ * add records of the type.
  */
 static inline void
 rec_only(const char *pattern)
@@ -88,7 +87,7 @@ rec_only(const char *pattern)
 	fclose(f);
 }
 
-/* Runs on CPU 0 from here on, so that ktr_cpu is known. */
+/* Stays on CPU 0 from now on, so that ktr_cpu is known. */
 static inline void
 rec_pin(void)
 {
@@ -120,8 +119,8 @@ rec_start(int facs)
 }
 
 /*
- * Files for the script: ./expect, and ./times with the earliest and the latest
- * time a record may have.
+ * Writes files for the script: ./expect, and ./times with the earliest and the latest time of a
+ * record.
  */
 static inline void
 rec_write(void)

@@ -1,6 +1,6 @@
 /*
- * KTR_ARGS and KTR_ENVS, of FreeBSD 15: the strings that execve(2) gets, with
- * blanks, and empty ones.
+ * KTR_ARGS and KTR_ENVS, of FreeBSD 15: the strings passed to execve(2), some
+ * with blanks, some empty.
  */
 
 #include <sys/wait.h>

@@ -1,6 +1,6 @@
 /*
- * KTR_CAPFAIL: kind, system call, ABI and data of every kind of violation,
- * outside capability mode, where the call goes on, and inside, where it fails.
+ * KTR_CAPFAIL: kind, system call, ABI and data of every kind of violation.
+ * Outside capability mode the call succeeds, inside it fails.
  */
 
 #include <sys/capsicum.h>
@@ -46,7 +46,7 @@ main(void)
 
 	/* CAPFAIL_NOTCAPABLE, CAPFAIL_INCREASE */
 	syscall(SYS_write, (long)fd, "x", 1L);
-	/* What the kernel of FreeBSD 15 needs for it is no set of rights. */
+	/* The rights that FreeBSD 15 reports as needed are not a valid set. */
 	rec_want("CAP",
 	    getosreldate() < 1500000 ?
 		"operation requires CAP_WRITE, descriptor holds CAP_READ" :
@@ -67,7 +67,7 @@ main(void)
 	    "CAP", "system call not allowed: sysarch, op: I386_SET_IOPERM");
 #endif
 
-	/* CAPFAIL_SIGNAL; to itself is allowed */
+	/* CAPFAIL_SIGNAL; a signal to itself is allowed */
 	syscall(SYS_kill, (long)getppid(), (long)SIGCONT);
 	rec_want("CAP", "kill: signal delivery not allowed: SIGCONT");
 	syscall(SYS_kill, (long)getpid(), (long)SIGCONT);
@@ -81,8 +81,10 @@ main(void)
 	rec_want("CAP", "sendto: restricted address lookup: struct sockaddr { "
 			"AF_INET, 127.0.0.1:4711 }");
 
-	/* CAPFAIL_NAMEI: by way of the working directory, the root, the parent
-	 * of the start */
+	/*
+	 * CAPFAIL_NAMEI: by way of the working directory, the root, the parent
+	 * of the start
+	 */
 	syscall(SYS_openat, (long)AT_FDCWD, "data", (long)O_RDONLY);
 	rec_want("CAP", "openat: restricted VFS lookup: AT_FDCWD");
 	syscall(SYS_fstatat, -1L, "/", &sb, 0L);
@@ -90,7 +92,7 @@ main(void)
 	syscall(SYS_shm_open2, "/nosuch", (long)O_RDONLY, 0L, 0L, NULL);
 	rec_want("CAP", "shm_open2: restricted VFS lookup: /nosuch");
 
-	/* CAPFAIL_CPUSET; its own is allowed */
+	/* CAPFAIL_CPUSET; its own set is allowed */
 	syscall(SYS_cpuset_getaffinity, (long)CPU_LEVEL_WHICH,
 	    (long)CPU_WHICH_PID, (long)getppid(), sizeof(cpus), &cpus);
 	rec_want("CAP", "cpuset_getaffinity: restricted cpuset operation");
@@ -109,11 +111,14 @@ main(void)
 	rec_want_from(pid, 0, comm, "CAP", "system call not allowed: chdir");
 	rec_want_from(
 	    pid, 0, comm, "CAP", "openat: restricted VFS lookup: ../x");
-	/* Not before the child is gone, whose records would be behind. */
+	/*
+	 * Only after the child has ended, whose records would otherwise come
+	 * later.
+	 */
 	syscall(SYS_close, (long)alive[1]);
 	syscall(SYS_read, (long)alive[0], &sb, 1L);
 	syscall(SYS_wait4, (long)pid, NULL, 0L, NULL);
-	/* FreeBSD 15 allows it. */
+	/* FreeBSD 15 allows the call. */
 	if (getosreldate() < 1500000)
 		rec_want("CAP", "system call not allowed: wait4");
 

@@ -1,6 +1,6 @@
 /*
- * KTR_EXTERR, of FreeBSD 15: what the kernel says about an error beside errno,
- * as it gives it to the process itself.
+ * KTR_EXTERR, of FreeBSD 15: the kernel's extended description of an error, as
+ * given to the process itself.
  */
 
 #include <sys/mman.h>
@@ -40,7 +40,7 @@ main(void)
 
 	if ((fd = open(getprogname(), O_CREAT | O_RDWR, 0600)) < 0)
 		err(2, "open");
-	/* In the place of the C library's. */
+	/* This replaces the C library's structure. */
 	if (syscall(SYS_EXTERRCTL, ENABLE, FORCE, &said) != 0)
 		err(2, "exterrctl");
 	rec_start(1 << KTR_EXTERR);

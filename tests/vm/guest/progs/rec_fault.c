@@ -1,6 +1,6 @@
 /*
  * KTR_FAULT: address and access of a page fault: a first write, a first read,
- * one that is refused.
+ * and a refused access.
  */
 
 #include <sys/mman.h>
@@ -22,8 +22,7 @@ main(void)
 	{
 		char pattern[128];
 
-		/* Of other pages, the stack's or a library's, there may be
-		 * more. */
+		/* Other pages, of the stack or a library, may add faults. */
 		snprintf(pattern, sizeof(pattern), "PFLT.*(%#lx|%#lx|%#lx) ",
 		    (long)page + 8, (long)page + PAGE_SIZE + 16, (long)none);
 		rec_only(pattern);

@@ -19,7 +19,7 @@ main(void)
 		err(2, "mmap");
 	munmap((void *)(uintptr_t)hole, PAGE_SIZE);
 	trap_init();
-	/* Successes come as they will, see records.sh. */
+	/* The number of successes varies, see records.sh. */
 	rec_only("PRET.*KERN_(PROT|INV)");
 	rec_start(KTRFAC_FAULT | KTRFAC_FAULTEND);
 

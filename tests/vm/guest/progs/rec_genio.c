@@ -1,7 +1,7 @@
 /*
- * KTR_GENIO: descriptor, direction, length and bytes of what read(2) and
- * write(2) and their kin moved, cut at kern.ktrace.genio_size; nothing for a
- * failed read, all the bytes for a failed write.
+ * KTR_GENIO: descriptor, direction, length and bytes of data moved by read(2),
+ * write(2) and related calls, cut at kern.ktrace.genio_size. A failed read has
+ * no bytes, a failed write has all of them.
  */
 
 #include <sys/socket.h>
@@ -14,8 +14,10 @@
 static const char text[] = "plain text";
 static char big[64 * 1024];
 
-/* The bytes as kdump prints them on an 80 column line: hexadecimal, 16 to a
- * line. */
+/*
+ * Expects the bytes as kdump prints them on an 80 column line: hexadecimal, 16
+ * to a line.
+ */
 static void
 want_hex(const unsigned char *p, size_t len)
 {
@@ -34,7 +36,7 @@ want_hex(const unsigned char *p, size_t len)
 			rec_add("%c", p[i] >= ' ' && p[i] <= '~' ? p[i] : '.');
 		rec_add("|\n");
 	}
-	/* kdump ends a last line that is not full with an empty one. */
+	/* kdump adds an empty line after a last line that is not full. */
 	if (len % 16 != 0)
 		rec_add("\n");
 }
@@ -107,7 +109,9 @@ main(void)
 	write(-1, buf, 1);
 	read(fds[0], NULL, 5);
 	write(fd, NULL, 5);
-	/* A write that failed otherwise: what was to be written. */
+	/*
+	 * A write that failed otherwise: the record has the data to be written.
+	 */
 	write(broken[1], "lost", 4);
 	rec_want("GIO", "fd %d wrote 4 bytes\n       \"lost\"", broken[1]);
 

@@ -1,7 +1,7 @@
 /*
- * KTR_PROCCTOR: comes first for a process that is traced, for its children
- * under KTRFAC_INHERIT, and after exec. kdump prints nothing for it, but knows
- * by it what the ABI (F64) of the records after it is.
+ * KTR_PROCCTOR: the first record of a traced process, of its children under
+ * KTRFAC_INHERIT, and after exec. kdump prints nothing for it, but takes the
+ * ABI (F64) of later records from it.
  */
 
 #include <sys/syscall.h>

@@ -1,7 +1,7 @@
 /*
  * KTR_PROCDTOR: the last record of a process that exits traced. kdump prints
- * nothing for it; that it is there and last is for ktrdump to show
- * (records.sh), for an exit, a death by signal and a process of two threads.
+ * nothing for it. records.sh shows with ktrdump that it exists and is last, for
+ * an exit, a death by signal and a process of two threads.
  */
 
 #include <sys/wait.h>

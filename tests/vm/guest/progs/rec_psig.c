@@ -1,6 +1,6 @@
 /*
- * KTR_PSIG: signal, action, mask and code of every signal that is taken: by a
- * handler, by its default action, by sigwait(2), and raised by a trap.
+ * KTR_PSIG: signal, action, mask and code of every signal that is taken: by a handler, by its
+ * default action, by sigwait(2), and raised by a trap.
  */
 
 #include <sys/syscall.h>
@@ -18,7 +18,7 @@ on_signal(int sig)
 	(void)sig;
 }
 
-/* Goes on behind the breakpoint: on arm64 the program counter is still at it. */
+/* Continues after the breakpoint: on arm64 the program counter still points at it. */
 static void
 on_trap(int sig, siginfo_t *info, void *context)
 {
@@ -41,7 +41,7 @@ breakpoint(void)
 #endif
 }
 
-/* Past the C library, which would put a handler of its own before this one. */
+/* Bypasses the C library, which would install a handler of its own before this one. */
 static void catch (int sig)
 {
 	struct sigaction sa = {.sa_handler = on_signal};
@@ -75,7 +75,7 @@ main(void)
 	rec_want("PSIG", "SIGUSR1 caught handler=%#lx mask=0x0 code=SI_USER",
 	    (long)on_signal);
 
-	/* The mask at the time, with SIGHUP and SIGTERM blocked. */
+	/* The mask at that time, with SIGHUP and SIGTERM blocked. */
 	sigemptyset(&set);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGTERM);
@@ -89,7 +89,7 @@ main(void)
 	rec_want("PSIG", "SIGTERM SIG_DFL code=SI_USER");
 	sigprocmask(SIG_SETMASK, &old, NULL);
 
-	/* The mask that sigsuspend(2) puts back, not the one it waits with. */
+	/* The mask that sigsuspend(2) restores, not the one that it waits with. */
 	sigemptyset(&set);
 	sigaddset(&set, SIGALRM);
 	sigprocmask(SIG_BLOCK, &set, &old);
@@ -103,12 +103,11 @@ main(void)
 	rec_want("PSIG", "SIGTRAP caught handler=%#lx mask=0x0 code=TRAP_BRKPT",
 	    (long)on_trap);
 
-	/* Ignored: taken by nobody. */
+	/* Ignored signals are not taken. */
 	signal(SIGUSR1, SIG_IGN);
 	kill(getpid(), SIGUSR1);
 
-	/* Death of a child by default action; its parent ignores SIGCHLD by
-	 * default. */
+	/* Death of a child by default action; its parent ignores SIGCHLD by default. */
 	if ((pid = fork()) == 0) {
 		kill(getpid(), SIGTERM);
 		_exit(1);
@@ -116,8 +115,7 @@ main(void)
 	waitpid(pid, &status, 0);
 	if (!WIFSIGNALED(status))
 		errx(2, "child not killed");
-	/* A process of one thread: its thread's id is not known here, see
-	 * records.sh. */
+	/* A process of one thread, whose thread id is not known here, see records.sh. */
 	rec_want_from(pid, 0, comm, "PSIG", "SIGTERM SIG_DFL code=SI_USER");
 
 	rec_stop();

@@ -48,7 +48,7 @@ want_stat(const struct stat *sb)
 	    ", size=%jd, blksize=%ju, blocks=%jd, flags=%#x }",
 	    (intmax_t)sb->st_size, (uintmax_t)sb->st_blksize,
 	    (intmax_t)sb->st_blocks, sb->st_flags);
-	/* printf's # gives no 0x to a zero, kdump does. */
+	/* For zero, kdump prints 0x, but the # flag of printf does not. */
 	if (sb->st_flags == 0)
 		strcpy(strstr(text, "flags="), "flags=0x0 }");
 	rec_want("STRU", "%s", text);
@@ -95,7 +95,7 @@ main(void)
 	if (stat("/", &sb) != 0)
 		err(2, "stat");
 	want_stat(&sb);
-	/* No record for a failed one. */
+	/* A failed call has no record. */
 	stat("/nonexistent", &sb);
 
 	bind(s4, (struct sockaddr *)&in, sizeof(in));

@@ -1,6 +1,6 @@
 /*
- * KTR_SYSCTL: the name of every MIB that is asked for, by number or by name,
- * with a node's further numbers.
+ * KTR_SYSCTL: the name of every requested MIB, by number or by name, with the
+ * further numbers of a node.
  */
 
 #include <sys/sysctl.h>

@@ -11,7 +11,7 @@
 
 #include "rec.h"
 
-/* sigreturn(2) of arm64 leaves no number of a system call. */
+/* sigreturn(2) of arm64 leaves no system call number. */
 #ifdef __aarch64__
 #define	SIGRETURN "[-1]"
 #else
@@ -20,7 +20,7 @@
 
 static volatile sig_atomic_t wfd;
 
-/* Ends the read that it has interrupted, which is started again. */
+/* Ends the interrupted read, which is restarted. */
 static void
 on_alarm(int sig)
 {
@@ -43,7 +43,7 @@ main(void)
 		err(2, "pipe");
 	wfd = fds[1];
 	setitimer(ITIMER_REAL, &it, NULL);
-	/* Not what the C library does on its own around a handler. */
+	/* Ignore calls that the C library makes around a handler. */
 	rec_only("RET   F64  "
 		 "(getppid|getuid|close|open|\\[1999\\]|umask|read|write|"
 		 "sigreturn|\\[-1\\]) ");

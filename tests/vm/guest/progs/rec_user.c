@@ -1,5 +1,7 @@
-/* KTR_USER: the bytes given to utrace(2): none, some, the most allowed; none
- * when it fails. */
+/*
+ * KTR_USER: the bytes passed to utrace(2): none, some, the most allowed; none
+ * when it fails.
+ */
 
 #include <errno.h>
 
@@ -24,7 +26,7 @@ main(void)
 {
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		bytes[i] = i * 7 + 1;
-	/* Untraced, it is not even looked at. */
+	/* In an untraced process, the kernel does not read the data. */
 	if (utrace((void *)1, sizeof(bytes)) != 0)
 		err(2, "utrace, untraced");
 	rec_start(KTRFAC_USER);

@@ -1,7 +1,7 @@
 /*
  * Executes PROGRAM under a trace to FILE with faults, where execve(2) itself
- * takes a page fault (its argument lies on a page that is not mapped at the
- * moment): that record is queued when PROGRAM, if it is set-id, ends tracing.
+ * takes a page fault. Its argument lies on a page that is not mapped at the
+ * moment. If PROGRAM is set-id, it ends tracing while that record is queued.
  * Prints the address of the fault.
  *
  *	setid_exec FILE PROGRAM
@@ -27,7 +27,8 @@ main(int argc, char *argv[])
 	if (page == MAP_FAILED)
 		err(2, "mmap");
 	strcpy(page, "1");
-	/* This takes the page out of the page table, and does not put it back.
+	/*
+	 * This removes the page from the page table, and does not put it back.
 	 */
 	if (mprotect(page, PAGE_SIZE, PROT_NONE) != 0 ||
 	    mprotect(page, PAGE_SIZE, PROT_READ) != 0)

@@ -1,7 +1,7 @@
 /*
- * To be executed as a set-id program: prints its effective user and where it
- * lies, a number to a line. That is what it was told when it began (auxv), and
- * its text, data and stack.
+ * Runs as a set-id program, and prints its effective user and its addresses, a
+ * number to a line. These are the values in its auxv, and those of its text,
+ * data and stack.
  */
 
 #include <sys/param.h>

@@ -1,7 +1,7 @@
 /*
- * Threads that never leave user mode.
+ * Runs threads that never leave user mode.
  *
- *	spin N READY	N threads, which begin together; makes the file READY before
+ *	spin N READY	starts N threads together, and creates the file READY before
  */
 
 #include <err.h>
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Of a stack that only a loop uses. */
+/* Stack size of a thread that only loops. */
 #define STACK (64 * 1024)
 
 static pthread_barrier_t barrier;

@@ -1,18 +1,17 @@
 /*
- * A process to be traced that knows what it has done: getppid(2), and a pause
- * if asked for one, again and again, COUNT times, or until SIGHUP comes.
+ * A traced process that counts its own actions: it repeats getppid(2), and a
+ * pause if requested, COUNT times, or until SIGHUP.
  *
  *	steady [-s] [-p MICROSECONDS] [COUNT]
  *
- * SIGUSR1 and SIGUSR2 are caught, too. At the end it prints
+ * It also catches SIGUSR1 and SIGUSR2. At the end it prints
  *
  *	calls N signals N
  *
- * with how often it called getppid(2), and how many signals it took.
+ * with the number of calls of getppid(2) and the number of signals taken.
  *
- *	-s	a second thread is in one system call all the time and sleeps
- *		there again and again: it writes to a pipe that a child reads
- *		slowly
+ *	-s	a second thread stays in one system call and sleeps there again
+ *		and again: it writes to a pipe that a child reads slowly
  */
 
 #include <sys/param.h>
@@ -67,7 +66,7 @@ start_pushing(void)
 			usleep(5000);
 		_exit(0);
 	}
-	/* Signals are for the first thread. */
+	/* The first thread takes all signals. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (pthread_create(&thread, NULL, push, NULL) != 0)
@@ -95,7 +94,7 @@ main(int argc, char *argv[])
 			errx(2, "usage: steady [-s] [-p MICROSECONDS] [COUNT]");
 		}
 	count = optind < argc ? atol(argv[optind]) : -1;
-	/* One after the other, so that each is counted. */
+	/* Handle one signal at a time, so that each is counted. */
 	sigfillset(&sa.sa_mask);
 	for (size_t i = 0; i < nitems(caught); i++)
 		if (sigaction(caught[i], &sa, NULL) != 0)

@@ -1,8 +1,8 @@
 /*
- * A process to be traced: utrace("tick"), then 10 ms of sleep, again and again.
+ * A process to be traced: it repeats utrace("tick") and 10 ms of sleep.
  *
- *	tick [-c] [COUNT]	-c: a child does the same; without COUNT until
- * killed
+ *	tick [-c] [COUNT]	-c: a child does the same; without COUNT, until
+ *				killed
  */
 
 #include <sys/param.h>

@@ -1,5 +1,5 @@
 /*
- * A write to memory that may not be written to.
+ * Writes to memory that is not writable.
  */
 
 #ifndef TRAP_H
@@ -17,8 +17,10 @@ trap_on(int sig)
 	siglongjmp(trap_back, 1);
 }
 
-/* Which of the two signals it is depends on the release that the program was
- * built for. */
+/*
+ * Catches both possible signals. Which one it is depends on the release that
+ * the program was built for.
+ */
 static void
 trap_init(void)
 {
@@ -26,7 +28,7 @@ trap_init(void)
 	signal(SIGBUS, trap_on);
 }
 
-/* Writes to *p, or goes on if that traps. */
+/* Writes to *p, and continues if that traps. */
 static void
 trap_write(volatile char *p)
 {

@@ -1,9 +1,9 @@
 /*
- * Suspends a UFS as growfs(8) does, until SIGTERM: whoever writes to it waits.
+ * Suspends a UFS as growfs(8) does, until SIGTERM. Writers to it wait.
  *
- *	ufs_suspend DIRECTORY		of the file system
+ *	ufs_suspend DIRECTORY		on the file system
  *
- * Prints "suspended" when it is. However this process ends, the kernel resumes
+ * Prints "suspended" once it is. However this process ends, the kernel resumes
  * the file system.
  */
 

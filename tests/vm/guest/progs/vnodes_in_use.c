@@ -1,9 +1,9 @@
 /*-
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * vnodes_in_use: has the kernel keep no vnode that nothing uses, and prints
- * how many there are then.  What it has counted as free (vfs.freevnodes) says
- * less: each CPU has up to 126 that it has not told of yet.
+ * vnodes_in_use: makes the kernel free all unused vnodes, and prints the number
+ * that remains. The count of free vnodes (vfs.freevnodes) is less accurate:
+ * each CPU has up to 126 that it has not reported yet.
  */
 
 #include <sys/types.h>
@@ -13,7 +13,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* In tenths of a second: how long the number has to stay, and all may take. */
+/*
+ * In tenths of a second: the time for which the number must be stable, and the
+ * limit for everything.
+ */
 #define STAYS 30
 #define TRIES 300
 
@@ -43,7 +46,9 @@ main(void)
 	int stayed, tries;
 
 	most = get("kern.maxvnodes");
-	/* Fewer than there can be; nothing is executed until they are back. */
+	/*
+	 * A limit that cannot be met. Nothing is executed until it is restored.
+	 */
 	set("kern.maxvnodes", 10);
 	last = 0;
 	for (tries = stayed = 0; tries < TRIES && stayed < STAYS; tries++) {

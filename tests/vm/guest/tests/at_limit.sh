@@ -1,7 +1,9 @@
 #!/bin/sh
-# A process at the limit of its queue. What it loses is marked where it is missing, and counted by
-# type: what is in the file and what is counted are together what was made. Its memory stays within
-# the limit, and another process loses nothing and is not slowed down by it.
+# Shows that a process at the limit of its queue has each loss marked in its trace and counted by
+# type.
+#
+# Records in the file and counted drops add up to all records made. Memory stays within the limit,
+# and another process loses nothing and is not slowed down.
 # timeout: 120
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -9,16 +11,16 @@
 need_module
 module_load
 pages=4096 limit=4096
-# What has no room in a batch is queued.
+# Records without room in a batch are queued.
 sysctl kern.ktrace_rs.queue_limit=$limit kern.ktrace_rs.batch_bytes=8192
 
-# dropped TYPE
+# dropped TYPE: prints the number of dropped records of the type.
 dropped() {
 	ktrace_rs_stat "type.$1.dropped"
 }
 
 note "every fault of one system call is found or counted"
-# However fast the queue is written meanwhile, in the end it is not fast enough.
+# Losses occur sooner or later, however fast the queue is drained meanwhile.
 lose() {
 	fault=$(dropped fault) faultend=$(dropped faultend) all=$(ktrace_rs_stat dropped)
 	check_ok "$KT_BIN/big_read" $pages 1 out
@@ -29,7 +31,7 @@ fault=$(($(dropped fault) - fault)) faultend=$(($(dropped faultend) - faultend))
 check_eq $(($(ktrace_rs_stat dropped) - all)) $((fault + faultend)) "drops of all types"
 raw out >raw.out
 cat raw.err
-# 0x100000000000 is FRESH_PAGES. A record that is not the next one that was made says so.
+# 0x100000000000 is FRESH_PAGES. A record that follows a gap must have the drop mark.
 awk -v pages=$pages -v fault="$fault" -v faultend="$faultend" '
     function number(hex,   i, n) {
 	n = 0
@@ -44,7 +46,7 @@ awk -v pages=$pages -v fault="$fault" -v faultend="$faultend" '
 	expected = !inside && (page == next_page || unknown)
 	next_page = page; inside = 1; faults++; unknown = 0
     }
-    # Of which page it is, is unknown where something before it is missing.
+    # After a gap, the page of a FAULTEND is unknown.
     /^FAULTEND / { expected = inside; unknown = drop; inside = 0; next_page++; ends++ }
     / code=3 .*error=/ { expected = !inside && (next_page == pages || unknown) }
     /^FAULT|^FAULTEND| code=3 .*error=/ {
@@ -74,7 +76,7 @@ spawn "$KT_BIN/big_read" $pages 0 hog.out
 hog=$spawned
 watch_memory
 
-# ask: reads "steps time" of pace into $steps and $time.
+# ask: reads the output "steps time" of pace into $steps and $time.
 ask() {
 	kill -USR1 "$pace"
 	read -r steps time <&3

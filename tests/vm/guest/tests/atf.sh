@@ -1,5 +1,5 @@
 #!/bin/sh
-# The project's own ATF suite (tests/atf): ktrace(2), utrace(2), ktrace(1), and bad input.
+# Runs the project's own ATF suite (tests/atf): ktrace(2), utrace(2), ktrace(1), and bad input.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -7,7 +7,7 @@
 [ -x /usr/bin/kyua ] || skip "the image has no kyua"
 [ -x /usr/libexec/atf-sh ] || skip "the image has no atf-sh"
 module_load
-# A copy: the programs have to be executable, also by others.
+# Copy the programs, because other users must be able to execute them too.
 cp -R "$KT_ATF" atf && cp -R "$KT_BIN" bin && chmod -R a+rX . && chmod a+rx atf/*_test bin/*
 backend=module
 ! is_stock || backend=stock

@@ -1,6 +1,9 @@
 #!/bin/sh
-# A trace that begins while its process sleeps. From 15.1 on the kernel tells, when that wakes up, that it went to
-# sleep, at a time that it has not taken. The record has a time of the trace, and nothing of the kernel's memory.
+# Shows that a trace which begins while its process sleeps has only valid times and no kernel
+# memory.
+#
+# From 15.1 on, the kernel reports on wakeup that the process went to sleep, at a time that it has
+# not recorded. The record must have a time within the trace.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

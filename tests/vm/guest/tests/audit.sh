@@ -1,13 +1,14 @@
 #!/bin/sh
-# ktr_audit, on which the loss_*.sh rely, finds every fault that a trace file can have: for each
-# type of record, one that is missing, twice there, in the wrong place, marked KTR_DROP, cut off,
-# or the last one.
+# Shows that ktr_audit finds every fault that a trace file can have. The loss_*.sh tests rely on it.
+#
+# For each type, a record is removed, doubled, moved, marked KTR_DROP, cut off, or made the last
+# one.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
 names="SYSCALL SYSRET NAMEI GENIO PSIG CSW USER STRUCT SYSCTL PROCCTOR PROCDTOR CAPFAIL FAULT FAULTEND"
 
-# number_of TYPE: as it is in a record.
+# number_of TYPE: prints the number of the type in a record.
 number_of() {
 	_number=1
 	for _name in $names; do
@@ -17,8 +18,8 @@ number_of() {
 	echo $_number
 }
 
-# in_vain TYPE PATTERN FAULT...: fails unless each fault, of the first record of the type that
-# matches, is found.
+# in_vain TYPE PATTERN FAULT...: puts each fault into the first record of the type that matches, and
+# fails unless ktr_audit finds all of them.
 in_vain() {
 	type=$1
 	number=$(number_of "$type")
@@ -34,7 +35,7 @@ in_vain() {
 	done
 }
 
-# trace LOAD COUNT
+# trace LOAD COUNT: traces the load to out.
 trace() {
 	rm -f out
 	ktrace -i -t +wf -f out "$KT_BIN/crowd" "$1" 1 "$2" made || fail "crowd $1: status $?"
@@ -57,7 +58,7 @@ for type in FAULT FAULTEND; do
 	in_vain $type '' remove double swap drop cut end
 done
 check_eq $found $((9 * 6 + 5)) "faults found"
-# What the program says is compared in both directions.
+# The counts that the program reports are compared in both directions.
 awk '$3 == "USER" { $4++ } { print }' made >more
 check_status 1 "$KT_BIN/ktr_audit" -m more out
 awk '$3 == "USER" { $4-- } { print }' made >fewer

@@ -1,8 +1,11 @@
 #!/bin/sh
-# A reboot in the middle, and the module at boot. The system goes down while processes are traced that fork,
-# execute, sleep, write and fault: it does so in order, which is for the runner to see, and the trace
-# files are whole. The next system has the module from loader(8), before any process runs; and, unloaded
-# again, from rc(8); and the one after that from rc(8) at boot.
+# Shows that a reboot during tracing is orderly and leaves whole trace files, and that the module
+# loads at boot.
+#
+# Traced processes fork, execute, sleep, write and fault while the system goes down. The runner
+# checks that it does so in order. The next system gets the module from loader(8), before any
+# process runs, and again, after an unload, from rc(8). The system after that gets it from rc(8) at
+# boot.
 # timeout: 240
 # boots
 . "$KT/lib.sh"
@@ -12,8 +15,10 @@ module_only "boot"
 traces=/var/tmp/ktrace_rs.boot
 settings="/boot/loader.conf /etc/rc.conf"
 
-# go_down: has init(8) reboot the system. A reboot(8) of the test's own runs below timeout(1), which passes the TERM
-# for all processes on, and five seconds later has a KILL for those that ignore it.
+# go_down: makes init(8) reboot the system.
+#
+# A reboot(8) from the test would run below timeout(1). That passes on the TERM for all processes,
+# and five seconds later sends a KILL to those that ignore it.
 go_down() {
 	kill -INT 1
 	exec sleep 600
@@ -32,7 +37,7 @@ if [ "$KT_DOWNS" -eq 0 ]; then
 	spawn ktrace -i -t+wf -f $traces/fork sh -c 'while :; do (/usr/bin/true); done'
 	spawn ktrace -i -t+wf -f $traces/write sh -c 'while :; do echo line; done >lines'
 	spawn ktrace -i -t+wf -f $traces/sleep "$KT_BIN/crowd" sleep 20 1000000
-	# Too much to look at afterwards.
+	# This trace is too large to check afterwards.
 	spawn ktrace -i -t+wf -f call.out "$KT_BIN/crowd" call 4 1000000000
 	for file in $traces/fork $traces/write $traces/sleep call.out; do
 		wait_for 60 grows $file
@@ -63,7 +68,7 @@ for file in fork write sleep; do
 done
 check_eq "$(sysctl -n kern.ktrace_rs.policy)" return "policy from loader.conf"
 check_eq "$(kldstat -n ktrace_rs | awk 'NR == 2 { print $5 }')" ktrace_rs.ko "file"
-# Before init(8): the helpers have smaller numbers than any process of the user's.
+# Loaded before init(8), the helpers have smaller process ids than any user process.
 helpers=$(ps -ax -o pid= -o comm= | awk '$2 == "ktrace_rs" { print $1 }')
 [ -n "$helpers" ] || fail "no helper"
 for helper in $helpers; do

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Disks that fail under a trace: writes that fail, reads that fail, a disk that is pulled, a
-# forced unmount. The traced program neither fails nor is killed; its trace ends, the log says why;
-# what was written is whole.
+# Shows that a traced program survives a disk that fails under its trace.
+#
+# Writes fail, reads fail, the disk is removed, or the file system is unmounted by force. The
+# program neither fails nor is killed. Its trace ends, the log gives the reason, and the written
+# part is whole.
 # timeout: 180
 # core
 . "$KT/lib.sh"
@@ -12,7 +14,8 @@ kldload -n geom_nop || skip "no geom_nop"
 memory_mark
 bystander
 
-# faulty MEGABYTES DIRECTORY NEWFS-OPTION...: as ufs, on a disk, $nop, that can be made to fail.
+# faulty MEGABYTES DIRECTORY NEWFS-OPTION...: as ufs, on a disk $nop whose requests can be made to
+# fail.
 faulty() {
 	memory_disk "$1"
 	gnop create "/dev/$disk" || fail "gnop create"
@@ -33,7 +36,7 @@ healed() {
 not_mounted() {
 	! is_mounted "$1"
 }
-# away DIRECTORY: the file system can be unmounted, and everything is off it.
+# away DIRECTORY: unmounts the file system, and fails unless all users have released it.
 away() {
 	umount "$1" || fail "the file system is still busy"
 	gnop destroy "$nop" || fail "gnop destroy"
@@ -41,8 +44,8 @@ away() {
 }
 
 note "writes fail"
-# Without soft updates, a file's first indirect block is written at once: at twelve blocks.
-# UFS makes ENXIO of an error with these and unmounts itself.
+# Without soft updates, a file's first indirect block is written at once, after twelve blocks. With
+# soft updates, UFS turns an error into ENXIO and unmounts itself.
 faulty 8 disk -O 1 -b 4096 -f 512
 ktrace -t c -f disk/out "$KT_BIN/steady" 20 >said || fail "the program: status $?"
 fsync disk/out
@@ -58,12 +61,12 @@ wait_for 60 not_mounted disk
 healed
 fsck_ffs -y "/dev/$nop" >fsck.out 2>&1 || fail "fsck: status $?"
 mount "/dev/$nop" disk || fail "mount"
-# Of what came later nothing reached the disk.
+# No later record has reached the disk.
 cmp disk/out before.out || fail "what was written before is not there"
 away disk
 
 note "reads fail"
-# The end of a file, which the next record is to follow, has to be read first.
+# The end of a file has to be read before the next record can be appended.
 faulty 8 disk -O 1
 ktrace -t c -f disk/out true
 cp disk/out before.out
@@ -81,7 +84,7 @@ healed
 cmp disk/out before.out || fail "the file has changed"
 away disk
 
-# ends PID: the program ends well when it is told to, its trace having ended with EIO or ENXIO.
+# ends PID: checks that the program succeeds, after its trace has ended with EIO or ENXIO.
 ends() {
 	wait_for 60 failed_with '(5|6)' "$1"
 	wait_for 10 is_not_traced "$1"

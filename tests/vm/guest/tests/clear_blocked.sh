@@ -1,23 +1,24 @@
 #!/bin/sh
-# A facility that is switched off while a read(2) waits: when that returns it makes no record of the data. What was
-# made before stays, and the other facilities go on.
+# Shows that a facility cleared while read(2) waits makes no data record when the call returns.
+#
+# Earlier records stay, and the other facilities continue.
 # core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
 
 mkfifo fifo || fail "mkfifo: status $?"
-# Both ends, so that neither open(2) waits.
+# Open both ends, so that neither open(2) waits.
 exec 3<>fifo
 ktrace -t ci -f out /bin/dd if=fifo of=/dev/null bs=64 &
 pid=$!
 at_exit "kill $pid 2>/dev/null"
 
-# reads: dd waits in read(2).
+# reads: returns whether dd waits in read(2).
 reads() {
 	[ "$(ps -o wchan= -p $pid)" = piperd ]
 }
-# returned NUMBER: more calls of read(2) than that have returned.
+# returned NUMBER: returns whether more than NUMBER calls of read(2) have returned.
 returned() {
 	[ "$(records out '^SYSRET .* code=3 ')" -gt "$1" ]
 }

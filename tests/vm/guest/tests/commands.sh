@@ -1,15 +1,16 @@
 #!/bin/sh
-# Ordinary commands, traced by the stock backend and then by the module with the same flags:
-# kdump must print the same, once process ids, file numbers and times are normalised. What a
-# command does may depend on which of its processes runs first: where the two differ, both trace
-# it some more times, and what the module saw must be one of the things that the stock backend
-# saw. There must be few of these.
+# Shows that kdump prints the same for ordinary commands traced by the stock backend and by the
+# module.
+#
+# Process ids, file numbers and times are normalised. The events of a command may depend on which of
+# its processes runs first. If the backends differ, both trace the command some more times. The
+# module's trace must then equal one of the stock backend's, and few commands may need this.
 # timeout: 200
 # full timeout: 400
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 
-# One command to a line; it runs in a directory of its own with a few files.
+# One command per line. Each runs in a directory of its own with a few files.
 cat >all <<'END'
 ls -l /
 ls -lR .
@@ -61,7 +62,7 @@ tr a-z A-Z
 env -i PATH=/bin sh -c 'echo $PATH'
 END
 
-# In make check a third of them: each is traced twice.
+# In make check only a third of them run: each is traced twice.
 awk -v step="$(scaled 3 1)" 'NR % step == 1 % step' all >commands
 
 # proccontrol(1) keeps addresses the same from one run to the next.
@@ -73,8 +74,7 @@ mkdir -p files/sub/deep files/empty
 printf 'first line\nsecond line\nthree\n' | tee files/text files/same >files/sub/deep/file
 find files -exec touch -t 202001010000 {} +
 
-# trace COMMAND: its records, normalised, on standard output. Wherever it runs it finds the
-# same files.
+# trace COMMAND: prints the command's normalised records. Each run finds the same files.
 trace() {
 	rm -rf work out
 	cp -Rp files work
@@ -82,7 +82,7 @@ trace() {
 	kdump -A -f out | normalise
 }
 
-# trace_all NAME: runs every command, its records go to NAME.N.
+# trace_all NAME: traces every command, and writes its records to NAME.N.
 trace_all() {
 	n=0
 	while read -r line; do
@@ -92,9 +92,9 @@ trace_all() {
 	done <commands
 }
 
-# Processes one after the other, sorted by their records: which of two children is seen first
-# is chance. Their ids, in the first column and in the calls that know about processes, become P. Of struct stat, what depends on
-# when and where a file was made goes.
+# Print one process after the other, sorted by their records, because chance decides which of two
+# children is seen first. Process ids, in the first column and in calls that take them, become P. In
+# struct stat, values that depend on the time and place of a file's creation are removed.
 normalise() {
 	awk '
 	    /^ *[0-9]+ [^ ]+ +[A-Z]+ +[FU][0-9][0-9] / {
@@ -130,7 +130,7 @@ backend $second
 trace_all module
 backend stock
 
-# same_once COMMAND N: whether the backends ever agree on a command that depends on chance.
+# same_once COMMAND N: returns whether the backends ever agree on a command that depends on chance.
 same_once() {
 	for again in 1 2 3 4; do
 		backend stock

@@ -1,8 +1,9 @@
 #!/bin/sh
-# How much of a trace survives a panic, under each policy: the system panics while processes make
-# records on a disk that is looked at afterwards, by the system that is booted next. Of the files that
-# fsync(2) has brought to the disk before, nothing is lost but what the policy says, and they
-# are whole; of one that nobody has brought there, it is only told what is left.
+# Shows how much of a trace survives a panic under each policy.
+#
+# The system panics while processes make records on a disk. The next system checks that disk. Files
+# that fsync(2) has flushed before are whole, and lose only the records that the policy allows. For
+# a file without fsync(2), the test only reports what is left.
 # timeout: 120
 # full timeout: 120
 # panics
@@ -15,11 +16,11 @@ module_only "policies"
 policies=$(scaled "batch" "record return batch")
 latency=50 milliseconds=$(scaled 1500 3000)
 
-# crash POLICY: makes records, and has the system panic.
+# crash POLICY: makes records, and makes the system panic.
 crash() {
 	module_load
 	sysctl -q "kern.ktrace_rs.policy=$1" "kern.ktrace_rs.latency=$latency" || fail "sysctl"
-	# Without waiting for anybody, and without a dump.
+	# Panic without a wait, a sync or a dump.
 	for _setting in debug.debugger_on_panic=0 kern.panic_reboot_wait_time=0 kern.sync_on_panic=0; do
 		sysctl -iq "$_setting" || fail "sysctl $_setting"
 	done
@@ -28,9 +29,9 @@ crash() {
 	fail "no panic: status $?"
 }
 
-# survived FILE: how many system calls are in it as a whole, in $calls, up to its end or the first
-# bytes that are no record, and whether there are any of these, in $end: UFS may bring the size of a
-# file to the disk before what is written there, and then there are zeros.
+# survived FILE: sets $calls to the number of whole system calls in FILE, up to its end or the first
+# bytes that are no record. $end says whether there are such bytes. UFS may write a file's size to
+# the disk before its contents, and the rest is then zeros.
 survived() {
 	calls=0 end="no file"
 	[ -e "$1" ] || return 0
@@ -51,8 +52,9 @@ survived() {
 	esac
 }
 
-# lost FILE COLUMN: compares it with what was made: how many of $made calls are lost, in $lost, and how
-# many microseconds before the end the first of them may have been made, in $age.
+# lost FILE COLUMN: compares FILE with the calls made. Sets $lost to the number of $made calls that
+# are lost, and $age to the microseconds before the end at which the first of them may have been
+# made.
 lost() {
 	survived "$1"
 	awk -v column="$2" -v calls="$calls" '
@@ -66,8 +68,8 @@ lost() {
 }
 
 if [ "$KT_DOWNS" -eq 0 ]; then
-	# Soft updates, as systems are installed with. fsync(2) of a file does not bring the name of a
-	# new directory to the disk.
+	# Use soft updates, as default installations do. fsync(2) of a file does not flush the name
+	# of a new directory.
 	ufs "$KT_KEPT_DISK" disk -U
 	(cd disk && mkdir $policies) || fail "mkdir"
 	umount disk || fail "umount"

@@ -1,12 +1,13 @@
 #!/bin/sh
-# A debugger and the tracer on one process: both see every system call, and neither disturbs the
-# other. What a debugger or SIGSTOP holds does not keep the module from leaving.
+# Shows that a debugger and the tracer on one process both see every system call undisturbed.
+#
+# A process held by a debugger or SIGSTOP does not prevent an unload of the module.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
 SYS_getppid=39 calls=50
 
-# calls FILE, of the one process that makes them.
+# seen FILE: prints the number of calls and returns in FILE of the one process that makes them.
 seen() {
 	echo "$(records "$1" "^SYSCALL .* code=$SYS_getppid ") $(records "$1" "^SYSRET .* code=$SYS_getppid error=0")"
 }
@@ -34,7 +35,7 @@ check_ok grows tick.out
 note "step by step"
 ktrace -i -t cw -f run.out "$KT_BIN/debug" run "$KT_BIN/ktr_call" state $$ >run.txt || fail "debug: status $?"
 raw run.out >raw.out
-# The debugger sees all from the return of execve(2) on, when the process has its new name.
+# The debugger sees every call after the return of execve(2), when the process has its new name.
 awk '
     NR == FNR { if (NF == 2 && $1 ~ /^[0-9]+$/) { want[$1] = $2; calls += $2 }; next }
     $1 == "SYSCALL" && $5 == "comm=ktr_call" { sub(/^code=/, "", $9); got[$9]++ }

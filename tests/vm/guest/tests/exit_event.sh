@@ -1,6 +1,8 @@
 #!/bin/sh
-# A process that exits writes its records before its files are closed, which may take long: here a socket lingers. The
-# helper does not write for it meanwhile, as the latency is longer.
+# Shows that an exiting process writes its records before it closes its files.
+#
+# The close may take long: here a socket lingers. The latency is longer, so the helper does not
+# write for the process meanwhile.
 # timeout: 90
 # core
 . "$KT/lib.sh"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# FreeBSD's own ktrace_test, unchanged: its ten cases.
+# Runs the ten cases of FreeBSD's own ktrace_test, unchanged.
 # timeout: 180
 # core
 . "$KT/lib.sh"

@@ -1,7 +1,9 @@
 #!/bin/sh
-# A system call that leaves many queued records, and room for a part of them only: a size
-# limit, a full UFS, a full tmpfs. The records that fit are in the file, whole, up to the last
-# one; the others are counted as dropped; the program and other traces go on.
+# Shows that a batch with too little room in the file is written up to the last record that fits.
+#
+# One system call leaves many queued records. A size limit, a full UFS or a full tmpfs leaves room
+# for a part of them. The records that fit are whole, the others are counted as dropped, and the
+# program and other traces continue.
 # timeout: 120
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -10,21 +12,21 @@ module_only "the stock backend has no batches"
 module_load
 SYS_read=3
 pages=1000
-# Of FAULT, the longest record here.
+# Length of a FAULT, the longest record here.
 longest=80
 
 memory_mark
 bystander
 
-# How long the trace is where there is room, and where the read's records begin in it.
+# Find the length of a trace with enough room, and the place of the read's records in it.
 ktrace -t cf -f whole.out "$KT_BIN/big_read" $pages || fail "big_read: status $?"
 raw whole.out >raw.out
 whole=$(stat -f %z whole.out)
 check_ge "$(grep -c '^FAULT ' raw.out)" $pages "faults"
-# A file with room for about half of the read's records, each of 148 bytes with its end.
+# Leave room for about half of the read's records, of 148 bytes each including its end.
 room=$(((whole - pages * 148 / 2) / 4096 * 4096))
 
-# traced FILE [BLOCKS]: the program, traced to FILE, which may have that many; its process id in
+# traced FILE [BLOCKS]: traces the program to FILE of at most BLOCKS blocks, with its process id in
 # $pid.
 traced() {
 	quiet
@@ -40,7 +42,7 @@ only_the_bystander() {
 	[ "$(ktrace_rs_stat procs) $(ktrace_rs_stat files)" = "1 1" ]
 }
 
-# partly FILE ERRNO UNIT: the trace ended in the midst of the read's records, in the last bytes
+# partly FILE ERRNO UNIT: checks that the trace ended within the read's records, in the last bytes
 # of a unit of room.
 partly() {
 	failed_with "$2" "$pid" || fail "errno $2 of $pid is not logged"

@@ -1,8 +1,10 @@
 #!/bin/sh
-# Random system calls, ktrace(2) and utrace(2) among them, of eight processes of an ordinary user,
-# with pointers, lengths, counts and sizes that no program would use. What is refused to the user is
-# refused, whatever root traces stays traced, and the files hold whole records, of nothing but
-# what the processes had: no address of the kernel, no data that is not theirs, no padding.
+# Shows that random system calls, ktrace(2) and utrace(2) among them, neither break the tracer nor
+# leak memory.
+#
+# Eight processes of an ordinary user pass pointers, lengths, counts and sizes that no program would
+# use. Forbidden requests are refused, and root's traces stay on. The files hold whole records with
+# only the processes' own data: no kernel address, no data of others, and no padding.
 # timeout: 240
 # full timeout: 3600
 . "$KT/lib.sh"
@@ -14,7 +16,7 @@ calls=$(scaled 2000 5000)
 mkdir files
 chmod 777 files
 
-# rounds N: that many, each with traces of its own.
+# rounds N: runs N rounds, each with traces of its own.
 rounds() {
 	all=0
 	for _round in $(jot "$1"); do
@@ -33,7 +35,7 @@ rounds() {
 	done
 }
 
-# keep FILE: ends the test as failed, with the file among its results, and what can be read of it.
+# keep FILE: ends the test as failed, and keeps the file and its readable records among the results.
 keep() {
 	cp "$1" "$KT_OUT/file"
 	"$KT_BIN/ktr_raw" "$1" >"$KT_OUT/records"

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Records of a process that stays in the kernel are written for it: what it sleeps in while it
-# sleeps; and the context switches of one system call, more than its queue has room for, all of
-# them. Who does so is a kernel process named ktrace_rs, which comes and goes with the module.
+# Shows that the helper, a kernel process named ktrace_rs, writes records of a process that stays in
+# the kernel.
+#
+# Records of a sleeping process are written while it sleeps. Context switches of one system call are
+# all written, although its queue has too little room. The helper starts and ends with the module.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
@@ -20,7 +22,7 @@ for policy in record return batch; do
 	sysctl -q kern.ktrace_rs.policy=$policy || fail "policy $policy"
 	spawn ktrace -t cw -f $policy.out "$KT_BIN/in_poll"
 	wait_for 20 polls "$spawned"
-	# The latency is 50 ms; the rest is for machines that are slow.
+	# The latency is 50 ms. The rest is for slow machines.
 	wait_for 3 has $policy.out "^CSW pid=$spawned .* out=1 user=0 wmesg=select"
 	check_eq "$(records $policy.out '^SYSRET .* code=209 ')" 0 "returns of poll"
 	check_eq "$(ktrace_rs_stat queued)" 0 "bytes queued"
@@ -30,7 +32,7 @@ for policy in record return batch; do
 done
 
 note "awake: nobody is helped"
-# Much longer than a busy machine keeps a thread from a processor.
+# Much longer than a busy machine keeps a thread off a processor.
 sysctl -q kern.ktrace_rs.latency=1000 || fail "latency"
 for policy in record return batch; do
 	sysctl -q kern.ktrace_rs.policy=$policy || fail "policy $policy"

@@ -1,6 +1,8 @@
 #!/bin/sh
-# What make install, make package and make uninstall do on the system that runs: the module is found by its
-# name, programs and suite run from where they are installed, and nothing is left.
+# Shows that make install, make package and make uninstall work on the running system.
+#
+# The module is found by its name, programs and suite run from their installed places, and an
+# uninstall leaves nothing.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -8,7 +10,7 @@ need_module
 installed=/boot/modules/ktrace_rs.ko
 [ ! -e "$installed" ] || skip "$installed is there already"
 
-# A checkout after make build.
+# Build the tree of a checkout after make build.
 cp -R "$KT/tree" tree
 target=tree/target/$(($(uname -U) / 100000))-$(uname -m)
 mkdir -p "$target/guest" tree/tests
@@ -18,7 +20,7 @@ ln -s "$KT_ATF" tree/tests/atf
 install_sh() {
 	(cd tree && sh scripts/install.sh "$1")
 }
-# But for the linker's hints, which kldxref(8) keeps.
+# there: lists installed files, except the linker's hints, which kldxref(8) maintains.
 there() {
 	find /boot/modules /usr/local -type f ! -name linker.hints 2>/dev/null | sort
 }
@@ -30,7 +32,7 @@ install_sh install || fail "install: status $?"
 check_ok cmp "$KT_MODULE" "$installed"
 check_ok grep -q ktrace_rs /boot/modules/linker.hints
 load_installed
-# A case of each program: what all of them find is for atf.sh.
+# Run one case of each program. atf.sh runs all of them.
 if command -v kyua >/dev/null; then
 	kyua test -k /usr/local/tests/ktrace_rs/Kyuafile bad_input_test:facs ktrace_call_test:exec \
 	    ktrace_command_test:append || fail "kyua: status $?"
@@ -40,7 +42,7 @@ fi
 module_unload
 
 note "package"
-# The program of this name in /usr/sbin only fetches it.
+# /usr/sbin/pkg only fetches the real program.
 if [ -x /usr/local/sbin/pkg ] && [ -f /usr/include/sys/param.h ]; then
 	(PATH=/usr/local/sbin:$PATH install_sh package) || fail "package: status $?"
 	/usr/local/sbin/pkg info -R -F "$target"/package/*.pkg >manifest || fail "pkg info: status $?"

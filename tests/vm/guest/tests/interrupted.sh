@@ -1,12 +1,15 @@
 #!/bin/sh
-# A trace file on NFS that is mounted with intr: a signal interrupts the write of the thread that
-# has it pending. No process stops being traced, and not a record is lost.
+# Shows that a signal which interrupts a write to an NFS trace file, mounted with intr, loses
+# nothing.
+#
+# The signal is pending for the thread that writes. No process stops being traced, and no record is
+# lost.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
 
-# nfs: an NFS server of this machine, with one directory, mounted on mnt.
+# nfs: starts an NFS server on this machine, and mounts its one directory on mnt.
 nfs() {
 	mkdir export mnt || return 1
 	mount -t tmpfs tmpfs export || return 1
@@ -39,19 +42,19 @@ quiet
 
 file=$PWD/mnt/trace
 : >"$file" || skip "NFS cannot be written"
-# Both to one file.
+# steady NAME: traces a process. All of them share one file.
 steady() {
 	ktrace -a -t cs -f "$file" "$KT_BIN/steady" -p 2000 >"said.$1" &
 	pid=$!
 	at_exit "kill -KILL $pid 2>/dev/null"
-	# It has its handlers of signals then.
+	# It has its signal handlers from here on.
 	wait_for 60 has "$file" "^SYSRET pid=$pid .* code=39 "
 }
 steady other
 other=$pid
 for round in 1 2 3 4 5; do
 	steady "$round"
-	# Of the signals of intr.
+	# One of the signals that interrupt an intr mount.
 	kill -HUP "$pid"
 	wait "$pid" || fail "steady: status $?"
 	check_ok is_traced "$other"

@@ -1,7 +1,8 @@
 #!/bin/sh
-# `kill -9 -1` of a user all of whose processes are traced, forking, asleep, stopped, and in the middle
-# of a write: every trace file is whole, each process's last record is its PROCDTOR, and the module
-# holds nothing.
+# Shows that `kill -9 -1` of a user whose processes are all traced leaves whole trace files.
+#
+# The processes fork, sleep, are stopped, or are in the middle of a write. The last record of each
+# is its PROCDTOR, and the module holds nothing afterwards.
 # full timeout: 1200
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -11,7 +12,7 @@ uid=$(id -u tests)
 cp -R "$KT_BIN" bin
 chmod -R a+rx . bin
 
-# as_user COMMAND...: in the background; it and all its children are traced to $out.
+# as_user COMMAND...: runs COMMAND in the background, and traces it and all its children to $out.
 as_user() {
 	: >"$out"
 	ktrace -i -t+wf -f "$out" bin/ktr_call -u "$uid" exec "$@" &

@@ -1,6 +1,8 @@
 #!/bin/sh
-# ktrcheck(1) on FreeBSD: a trace of each backend is whole; one that is cut off, or lacks bytes, is not,
-# and its place is named. All of it in the 100 megabytes of ktrcheck(1).
+# Shows that ktrcheck(1) on FreeBSD accepts traces of both backends, and names the place of damage.
+#
+# A trace that is cut off or lacks bytes is not whole. The program stays within the 100 megabytes
+# that ktrcheck(1) promises.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
@@ -19,7 +21,7 @@ for file in stock.out module.out; do
 done
 "$ktrcheck" -o module.out >said || fail "module.out is not in the order of its times: $(cat said)"
 
-# Records of context switches are in order with all others, too, where nothing had to be queued.
+# Context switch records are also in order with all others, as long as none had to be queued.
 in_order() {
 	module_unload
 	module_load
@@ -36,8 +38,8 @@ check_ge "$(records switches.out '^CSW ')" 1000 "context switches"
 head -c $(($(stat -f %z module.out) - 7)) module.out >cut.out
 check_status 1 "$ktrcheck" cut.out >said
 check_has said '^cut.out: byte [0-9]+: the file ends inside this record$'
-# The second record lacks its first eight bytes: length, type and version. (Others may be such that what is left
-# of the header could be one.)
+# The second record lacks its first eight bytes: length, type and version. (In other records, the
+# rest of the header could look like a header.)
 first=$((64 + $(raw module.out | awk 'NR == 1 { match($0, / len=[0-9]+/); print substr($0, RSTART + 5, RLENGTH - 5) }')))
 {
 	head -c $first module.out
@@ -46,7 +48,7 @@ first=$((64 + $(raw module.out | awk 'NR == 1 { match($0, / len=[0-9]+/); print 
 check_status 1 "$ktrcheck" lacks.out >said
 cat said
 check_has said "^lacks.out: byte $first: "
-# A bar on a terminal, and nothing elsewhere.
+# A progress bar appears on a terminal, and nowhere else.
 TERM=xterm script -q terminal.out "$ktrcheck" module.out </dev/null >/dev/null || fail "status $?"
 check_has terminal.out 'module\.out .*[0-9] ?[KM]?i?B/[0-9.]+ ?[KM]?i?B'
 "$ktrcheck" module.out 2>error >said || fail "status $?"

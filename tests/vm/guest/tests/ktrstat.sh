@@ -1,6 +1,8 @@
 #!/bin/sh
-# ktrstat(1): what it says of processes and files is what the sysctls and files say, as table and as JSON; its
-# status tells of drops; and without the module, or with nonsense, it says so and fails.
+# Shows that ktrstat(1) reports the same as the sysctls and the files, as a table and as JSON.
+#
+# Its status reports drops. Without the module, or with bad arguments, it prints a message and
+# fails.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Load and forced unload, over and over, while processes fork, execute, exit, signal and stop one
-# another, and begin and end one another's traces: threads are interrupted inside the functions
-# that are redirected, and inside the module. Nothing panics, every trace file is whole, and
-# nothing stays: of what the kernel has in use, nothing has grown by one for each load.
+# Shows that repeated loads and forced unloads under load neither panic, damage a trace nor leak.
+#
+# Processes fork, execute, exit, signal and stop one another, and begin and end one another's
+# traces. Threads are thus interrupted inside the redirected functions and inside the module. Every
+# trace file is whole, and no kernel resource grows by one for each load.
 # timeout: 400
 # full timeout: 5400
 # core
@@ -14,7 +15,7 @@ churn_here
 rounds=$(scaled 8 500) processes=$(scaled 12 50)
 
 note "once, for what is allocated once"
-# Twice as many: the kernel keeps the structures of the most processes that there ever were at a time.
+# Twice as many: the kernel keeps structures for the largest number of processes so far.
 churn_start -n $((2 * processes))
 churn_rounds 3
 churn_stop

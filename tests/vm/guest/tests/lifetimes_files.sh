@@ -1,6 +1,8 @@
 #!/bin/sh
-# As lifetimes.sh, and meanwhile the trace files are removed, truncated, and renamed over one
-# another, and processes of three users trace one another and to the same files.
+# Shows the same as lifetimes.sh while trace files are removed, truncated and renamed.
+#
+# Files are also renamed over one another. Processes of three users trace one another, and to the
+# same files.
 # timeout: 300
 # full timeout: 5400
 . "$KT/lib.sh"

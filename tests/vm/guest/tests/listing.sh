@@ -1,7 +1,9 @@
 #!/bin/sh
-# sysctl kern.ktrace_rs.procs and .files: a line for each traced process and trace file, whose numbers
-# are those of the files and of what the processes have made; and nothing of a process that
-# the caller may not see.
+# Shows that sysctl kern.ktrace_rs.procs and .files list each traced process and trace file
+# correctly.
+#
+# The numbers match the files and the records that the processes have made. Processes that the
+# caller may not see are not listed.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
@@ -10,9 +12,9 @@ module_load
 check_eq "$(sysctl -n kern.ktrace_rs.procs | sed 1d)" "PID COMMAND FACILITIES QUEUED DROPPED BYTES FILE" "procs"
 check_eq "$(sysctl -n kern.ktrace_rs.files | sed 1d)" "PROCS RECORDS COMMITS BYTES GATHERED FILE" "files"
 
-# column LIST NAME VALUE COLUMN: that column of the line that has VALUE in the column NAME.
+# column LIST NAME VALUE COLUMN: prints that column of the line that has VALUE in the column NAME.
 column() {
-	# Not with -v, which takes a backslash for an escape.
+	# Not with -v, which interprets a backslash as an escape.
 	sysctl -n "kern.ktrace_rs.$1" | name="$2" value="$3" column="$4" awk '
 	    NR == 1 { next }
 	    NR == 2 { for (i = 1; i <= NF; i++) number[$i] = i; width = NF; next }
@@ -76,7 +78,7 @@ in_jail() {
 }
 check_eq "$(in_jail procs | sed 1,2d)" "" "processes outside of a jail"
 check_eq "$(in_jail files | sed 1,2d)" "" "files of processes outside of a jail"
-# sysctl(8) says nothing of what it may not read.
+# sysctl(8) prints nothing for a variable that it may not read.
 check_ge "$(as_nobody stats.records)" 1 "records"
 for stat in stats.records stats.oldest stats.type.genio.records stats.files; do
 	check_eq "$(in_jail $stat)" "" "$stat in a jail"

@@ -1,6 +1,8 @@
 #!/bin/sh
-# A user's trace file is removed, and written to with one large write(2), which holds its vnode for half a minute:
-# who reads the lists of kern.ktrace_rs does not wait for that.
+# Shows that reading the lists of kern.ktrace_rs does not wait for a locked trace file.
+#
+# A user's trace file has been removed. One large write(2) to it holds its vnode lock for half a
+# minute.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -10,7 +12,7 @@ module_load
 
 [ -c "$KT_SLOW_DISK" ] || fail "no slow disk"
 ufs "$KT_SLOW_DISK" slow -s 65536
-# Each block when it is full, and few of them on their way to the disk.
+# Write each block when it is full, with few of them on their way to the disk.
 mount -u -o noclusterw "$PWD/slow" || fail "mount -u"
 lowest=$(sysctl -n vfs.lorunningspace)
 highest=$(sysctl -n vfs.hirunningspace)

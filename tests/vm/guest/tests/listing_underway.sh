@@ -1,6 +1,8 @@
 #!/bin/sh
-# Who reads kern.ktrace_rs while the module comes and goes, with processes traced by the stock backend then: what hangs
-# on these is not the module's, and it does not touch it.
+# Shows that kern.ktrace_rs can be read while the module loads and unloads.
+#
+# The stock backend traces processes in between. Trace state attached to those is not the module's,
+# and the module does not touch it.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -26,13 +28,13 @@ check_ok grows stock.out
 ktrace -C
 
 note "forced unloads, and stock traces right behind"
-# Whoever begins to trace meanwhile has it refused for a while, or its trace ended, and tries again.
+# A new trace is refused for a while, or ended, meanwhile, and this loop tries again.
 while [ ! -e stop ]; do
 	ktrace -t c -f between.out -p "$traced"
 done >/dev/null 2>&1 &
 readers="$readers $!"
 loads=0 tries=0 least=$(scaled 10 200)
-# Most of the loads find that somebody traces.
+# Most loads find a traced process.
 while [ $tries -lt "$least" ] || [ $loads -lt 2 ]; do
 	[ $tries -lt $((10 * least)) ] || fail "$loads loads in $tries tries"
 	tries=$((tries + 1))

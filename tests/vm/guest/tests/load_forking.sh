@@ -1,7 +1,8 @@
 #!/bin/sh
-# Load and unload while each CPU does nothing but fork, execute and exit: when the CPUs are stopped, all of
-# them are in the functions that are redirected, or about to be. Every other time these processes are traced,
-# and the unload is forced. Each trace file is whole.
+# Shows that load and unload are safe while every CPU only forks, executes and exits.
+#
+# When the CPUs are stopped, all of them are in the redirected functions or about to enter them.
+# Every other time, these processes are traced and the unload is forced. Each trace file is whole.
 # timeout: 240
 # full timeout: 1800
 . "$KT/lib.sh"
@@ -15,7 +16,7 @@ forks() {
 
 loops=
 for cpu in $(jot "$(sysctl -n hw.ncpu)" 0); do
-	# Behind the shell that loads.
+	# Their priority is lower than that of the shell that loads.
 	spawn nice -n 15 cpuset -l "$cpu" sh -c 'while :; do /usr/bin/true; done'
 	loops="$loops $spawned"
 done

@@ -1,6 +1,8 @@
 #!/bin/sh
-# kinst of dtrace(1) is loaded, and could put a probe where a jump is to stand: refused, with one line that says what to
-# do; and loaded after the module it does no harm.
+# Shows that the module refuses to load after kinst of dtrace(1), with one line that names the
+# remedy.
+#
+# kinst could put a probe where the module puts a jump. Loaded after the module, it does no harm.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

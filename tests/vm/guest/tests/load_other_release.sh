@@ -1,6 +1,6 @@
 #!/bin/sh
-# A module built for another major release: refused, with one line that says so, and nothing
-# changed.
+# Shows that a module for another major release is refused with one line that says so, without any
+# change.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -1,14 +1,16 @@
 #!/bin/sh
-# A thread that is inside a function while that is to be redirected is seen, and nothing is
-# written over the code that it runs: a test build of the module parks one there, and then has it
-# call the function for as long as the module is loaded. Both switches wait until it is outside.
+# Shows that a thread inside a function which is to be redirected is found, and its code not
+# patched.
+#
+# A test build of the module parks a thread there. The thread then calls the function for as long as
+# the module is loaded. Both switches wait until it is outside.
 # timeout: 240
 # core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
 
-# refused WHAT: how often the last load or unload found the thread inside.
+# refused WHAT: prints how often the last load or unload found the thread inside.
 refused() {
 	dmesg | sed -n "s/^ktrace_rs: parked: $1 refused \([0-9]*\) times\$/\1/p" | tail -1
 }

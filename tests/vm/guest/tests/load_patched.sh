@@ -1,6 +1,8 @@
 #!/bin/sh
-# Functions that another module has patched, here the same one under another name: refused, with one line that
-# names one of them, and nothing changed.
+# Shows that functions which another module has patched are not patched again.
+#
+# The other module is the same one under another name. The load is refused with one line that names
+# one of the functions, and nothing changes.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Loading while a thread is inside the stock backend that no process is traced by any more: it
-# waits for a suspended file system to write what it has. EBUSY after some seconds, and nothing
-# changed; when it has left, the module loads and works.
+# Shows that a load is refused while a thread is inside the stock backend, even if no process is
+# traced any more.
+#
+# The thread waits for a suspended file system to write its record. The load fails with EBUSY after
+# some seconds and changes nothing. Once the thread has left, the module loads and works.
 # timeout: 120
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Loading while something is traced by the stock backend: EBUSY, the pids in the message, and
-# nothing changed.
+# Shows that a load fails with EBUSY while the stock backend traces, and changes nothing.
+#
+# The message has the process ids.
 # core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -13,8 +14,7 @@ second=$spawned
 ktrace -t u -f first.out -p "$first"
 ktrace -t u -f second.out -p "$second"
 quiet
-# The linker makes ENOEXEC of whatever a module's MOD_LOAD returns; its message has the errno,
-# 16.
+# The linker turns every error of a module's MOD_LOAD into ENOEXEC. Its message has the errno, 16.
 check_fails 'Device busy|error occurred while loading' kldload "$KT_MODULE"
 logged 'MOD_LOAD .*ktrace_rs.* error 16$' || fail "not EBUSY"
 ! module_is_loaded || fail "it is loaded"
@@ -24,7 +24,7 @@ check_ok grows first.out
 check_ok grows second.out
 ! sysctl -n kern.ktrace_rs.version 2>/dev/null || fail "its sysctls are there"
 
-# What the stock backend traces may fork, execute and exit meanwhile.
+# Traced processes may fork, execute and exit meanwhile.
 ktrace -i -t c -f churn.out sh -c 'while [ ! -e stop ]; do /usr/bin/true; done' &
 for round in $(jot 20); do
 	check_fails 'Device busy|error occurred while loading' kldload "$KT_MODULE"

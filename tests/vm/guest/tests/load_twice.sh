@@ -1,5 +1,5 @@
 #!/bin/sh
-# Loading twice: EEXIST, and what is loaded goes on working.
+# Shows that a second load fails with EEXIST, and the loaded module continues to work.
 # core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -7,7 +7,7 @@ need_module
 
 module_load
 check_fails 'already loaded|File exists' kldload "$KT_MODULE"
-# The same under another name, which the linker does not know to be the same file.
+# The same file under another name, which the linker takes for a different file.
 cp "$KT_MODULE" ./another.ko
 check_fails 'already loaded|File exists' kldload ./another.ko
 ktrace -t c -f out true || fail "ktrace does not work"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# A kernel whose backend has a function that the module does not know: refused, with one line that names it, and
-# nothing changed. A test build of the module does not know ktrsysctl().
+# Shows that a kernel whose backend has an unknown function is refused with one line that names it.
+#
+# Nothing changes. A test build of the module does not know ktrsysctl().
 # core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"

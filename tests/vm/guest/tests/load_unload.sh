@@ -1,7 +1,8 @@
 #!/bin/sh
-# Load, unload, twenty times, with tracing in between; after each unload nothing of the module is
-# left, and at the end the stock backend works. Nothing that the module allocated stays
-# allocated, and dmesg(8) has a line of the module for each load and unload, and no other.
+# Shows that twenty loads and unloads, with tracing in between, leave nothing of the module behind.
+#
+# At the end, the stock backend works. No memory stays allocated. dmesg(8) has one line of the
+# module for each load and unload, and no other.
 # timeout: 180
 # core
 . "$KT/lib.sh"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Page faults of fresh memory.
+# Shows that page faults of fresh memory lose no records.
 # load: 100,000 page faults of 4 processes, `-i -t +f`
 # timeout: 120
 # full timeout: 1200

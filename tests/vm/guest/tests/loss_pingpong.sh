@@ -1,5 +1,5 @@
 #!/bin/sh
-# Pairs of processes that wait for each other all the time.
+# Shows that pairs of processes that constantly wait for each other lose no records.
 # load: 64 pairs of processes, 500 times there and back through pipes, `-i -t +w`
 # timeout: 120
 # full timeout: 1200

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Two processes that send each other signals.
+# Shows that two processes that send each other signals lose no records.
 # load: 100,000 signals between two processes, `-i -t +w`
 # timeout: 120
 # full timeout: 1200

@@ -1,18 +1,19 @@
 #!/bin/sh
-# The manual page has every sysctl of the module, and no other; the kernel's own mandoc(1), where there
-# is one, renders it.
+# Shows that the manual page lists every sysctl of the module and no other.
+#
+# The system's own mandoc(1), if there is one, renders the page.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
 module_load
 module_only "its manual page"
 
-# variables NAME: those below a node, without the nodes between.
+# variables NAME: lists the variables below a node, without the nodes in between.
 variables() {
 	sysctl -aN "$1" | sort -r | awk 'index(last, $1 ".") != 1 { print } { last = $1 }'
 }
 
-# Each record type has the same two.
+# Each record type has the same two variables.
 variables kern.ktrace_rs | sed 's/\.type\.[a-z_]*\./.type.*./' | sort -u >module
 sed -n 's/^\.It Va \(kern\.ktrace_rs\.[^ ]*\)$/\1/p' "$KT/ktrace_rs.4" | sort >page
 check_ge "$(wc -l <module)" 20 "sysctls"

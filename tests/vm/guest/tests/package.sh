@@ -1,11 +1,13 @@
 #!/bin/sh
-# The package: pkg(8) makes it of what it is told, and adds it where the release is right; the module loads from where it is
-# then; nothing is left when it is deleted.
+# Shows that the package can be created, added and deleted with pkg(8).
+#
+# pkg(8) adds it only on the right release. The module loads from its installed place, and nothing
+# is left after a delete.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
-# The program of this name in /usr/sbin only fetches it.
+# /usr/sbin/pkg only fetches the real program.
 [ -x /usr/local/sbin/pkg ] || skip "the image has no pkg(8)"
 pkg() {
 	/usr/local/sbin/pkg "$@"
@@ -17,7 +19,7 @@ target=$(sed -n 's/.*"FreeBSD_version": "\([0-9]*\)".*/\1/p' "$package/+MANIFEST
 [ "$(uname -U)" -ge "$target" ] || skip "the package is for a later release, $target"
 [ ! -e "$installed" ] || skip "$installed is there already"
 
-# create MANIFEST: the only package in the current directory.
+# create MANIFEST: creates the only package in the current directory.
 create() {
 	rm -f ./*.pkg
 	pkg create -M "$1" -p "$package/plist" -r "$package/root" -o . || fail "pkg create: status $?"

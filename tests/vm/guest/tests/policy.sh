@@ -1,7 +1,9 @@
 #!/bin/sh
-# When records are written: kern.ktrace_rs.policy and its settings. Under each policy how many
-# records one write takes, and what is in the file while its process goes on, sleeps, stops or
-# executes another program; and changes of policy under load, which lose nothing.
+# Shows when records are written under each kern.ktrace_rs.policy and its settings.
+#
+# For each policy, the test checks the number of records per write. It also checks the contents of
+# the file while its process runs, sleeps, stops or executes another program. Changes of policy
+# under load lose nothing.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -14,13 +16,13 @@ setting() {
 }
 
 note "values that make no sense are refused, and nothing changes"
-# refuses NAME DEFAULT BAD...
+# refuses NAME DEFAULT BAD...: checks that each bad value of the setting is refused.
 refuses() {
 	_name=$1 _default=$2
 	shift 2
 	check_eq "$(sysctl -n "kern.ktrace_rs.$_name")" "$_default" "$_name"
 	for _bad; do
-		# What is no number sysctl(8) refuses by itself.
+		# sysctl(8) itself refuses values that are no number.
 		check_fails 'Invalid argument|invalid .*integer' sysctl "kern.ktrace_rs.$_name=$_bad"
 	done
 	check_eq "$(sysctl -n "kern.ktrace_rs.$_name")" "$_default" "$_name after $*"
@@ -35,8 +37,8 @@ check_eq "$(sysctl -n kern.ktrace_rs.at_once)" cnw at_once
 setting at_once=
 
 note "records of a write"
-# per_write POLICY [COMMAND...]: how many records of a hundred writes, of a program that makes two with each
-# system call, or of another one.
+# per_write POLICY [COMMAND...]: measures the number of records in a hundred writes. The default
+# program makes two records in each system call.
 per_write() {
 	setting "policy=$1"
 	_policy=$1
@@ -53,12 +55,12 @@ per_write() {
 	echo "$_policy: $_records records, $_commits writes"
 }
 per_write record
-# Less one or two, where tracing begins.
+# One or two fewer when tracing begins.
 check_le $per_write 101 "records of a hundred writes"
 per_write return
 check_ge $per_write 190 "records of a hundred writes"
 check_le $per_write 220 "records of a hundred writes"
-# SYSCALL, NAMEI and SYSRET of open(2), two of close(2).
+# open(2) makes SYSCALL, NAMEI and SYSRET; close(2) makes two records.
 per_write return -i -t cn -f out "$KT_BIN/bench" -m 1000 open
 check_ge $per_write 240 "records of a hundred writes of opens and closes"
 check_le $per_write 260 "records of a hundred writes of opens and closes"
@@ -120,7 +122,7 @@ check_eq "$(records stops.out '^PSIG .* signo=9 ')" 1 "PSIG of the kill"
 check_eq "$(tail -1 raw.out | cut -d ' ' -f 1)" PROCDTOR "last record"
 setting latency=50
 spawn ktrace -t c -f spins.out awk 'BEGIN { system("true"); while (1) i++ }'
-# fork(2) in system(3) is the last but some that it makes.
+# fork(2) in system(3) is one of its last calls.
 wait_for 5 has spins.out '^SYSRET .* code=7 '
 kill -KILL "$spawned"
 wait "$spawned" || :
@@ -178,7 +180,7 @@ module_unload
 note "as loader tunables"
 settings="policy at_once latency batch_bytes batch_records queue_limit"
 at_exit "for name in $settings; do kenv -qu kern.ktrace_rs.\$name; done"
-# tunables VALUE... WANT: the settings when the module is loaded with these tunables, in that order.
+# tunables VALUE... WANT: checks the settings after a load with these tunables, in that order.
 tunables() {
 	for _name in $settings; do
 		kenv "kern.ktrace_rs.$_name=$1" >/dev/null || fail "kenv $_name=$1"
@@ -189,5 +191,5 @@ tunables() {
 	module_unload
 }
 tunables return nw 200 16384 1000 8192 return,nw,200,16384,1000,8192
-# Where they make no sense, the defaults.
+# Values that make no sense give the defaults.
 tunables never ? 0 8191 1000001 4095 batch,,50,65536,1000000,262144

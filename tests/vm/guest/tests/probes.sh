@@ -1,12 +1,12 @@
 #!/bin/sh
-# The probes of dtrace(1): each fires, and as often, and with the numbers, that the statistics say.
+# Shows that each dtrace(1) probe fires as often, and with the same numbers, as the statistics say.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
 
 command -v dtrace >/dev/null || skip "the image has no dtrace(1)"
-# kinst, and on some machines fbt, go before the module is loaded again.
+# kinst, and on some machines fbt, must be unloaded before the module is loaded again.
 at_exit "module_unload; kldunload dtraceall 2>/dev/null"
 module_load
 kldload -n dtraceall 2>/dev/null || kldload -n sdt 2>/dev/null || skip "no modules for dtrace(1)"
@@ -17,7 +17,7 @@ for probe in made queued committed dropped full-begin full-end; do
 	check_has listed " $probe\$"
 done
 
-# Some pages are read where little has room, so that records are queued and dropped, and many
+# Many pages are read with little room, so that records are queued and dropped. Many records are
 # written, so that programs wait.
 little_room
 cat >work.sh <<'EOF'

@@ -1,8 +1,9 @@
 #!/bin/sh
-# kern.ktrace_rs.queue_limit bounds what is queued on a process. A value that makes no sense is
-# refused, and nothing changes. Where the limit forces a loss, the next record is marked
-# KTR_DROP, and every record is either in the file or counted as dropped, by type; another
-# process loses nothing by it.
+# Shows that kern.ktrace_rs.queue_limit bounds the queue of a process.
+#
+# A bad value is refused without any change. If the limit causes a loss, the next record is marked
+# KTR_DROP. Every record is either in the file or counted as dropped, by type. Another process loses
+# nothing.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
@@ -13,31 +14,31 @@ pages=4096
 default=$(sysctl -n $limit)
 check_ge "$default" 1024 "default"
 for bad in -1 0 1 4095 16777217 99999999999999999999 x ''; do
-	# What is no number sysctl(8) refuses by itself.
+	# sysctl(8) itself refuses values that are no number.
 	check_fails 'Invalid argument|invalid .*integer|empty' sysctl "$limit=$bad"
 	check_eq "$(sysctl -n $limit)" "$default" "$limit after the refusal of '$bad'"
 done
 
-# counted TYPE: records and drops of the type so far.
+# counted TYPE: prints the records and drops of the type so far.
 counted() {
 	echo "$(ktrace_rs_stat "type.$1.records") $(ktrace_rs_stat "type.$1.dropped")"
 }
 
-# The smallest limit that is accepted.
+# Find the smallest limit that is accepted.
 small=
 for bytes in 256 1024 4096 16384 65536; do
 	sysctl $limit=$bytes >/dev/null 2>&1 && small=$bytes && break
 done
 [ -n "$small" ] || fail "no limit of up to 64 KiB is accepted"
 check_eq "$(sysctl -n $limit)" "$small" "$limit"
-# What has no room in a batch is queued.
+# Records without room in a batch are queued.
 batch=$(sysctl -n kern.ktrace_rs.batch_bytes)
 sysctl -q kern.ktrace_rs.batch_bytes=8192
 
 spawn "$KT_BIN/tick"
 tick=$spawned
 ktrace -t cuw -f tick.out -p "$tick"
-# However fast the queue is written meanwhile, in the end it is not fast enough for either type.
+# Losses of both types occur sooner or later, however fast the queue is drained meanwhile.
 lose() {
 	dropped=$(ktrace_rs_stat dropped)
 	for type in fault faultend; do
@@ -76,7 +77,7 @@ check_ok grows tick.out
 untrace "$tick"
 check_eq "$(records tick.out ' drop=1')" 0 "drops of another process"
 
-# Enough room: nothing is lost.
+# With enough room, nothing is lost.
 if sysctl $limit=$((pages * 1024)) >/dev/null 2>&1; then
 	dropped=$(ktrace_rs_stat dropped)
 	ktrace -t f -f room.out "$KT_BIN/big_read" $pages || fail "big_read: status $?"

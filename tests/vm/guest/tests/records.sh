@@ -1,16 +1,19 @@
 #!/bin/sh
-# One program for each of the record types: its records, header and payload, field by
-# field, as stock kdump prints them. The program itself says what it expects (progs/rec.h). The
-# header is checked by kdump's columns (pid, tid, command, CPU, type, ABI of the PROCCTOR
-# before), its time against the clock before and after, the rest by ktr_raw.
+# Shows that kdump prints every record type as expected, header and payload, field by field.
+#
+# One program for each type prints what it expects (progs/rec.h). The columns of kdump check the
+# header: pid, tid, command, CPU, type, and the ABI of the PROCCTOR before it. The record's time is
+# compared with the clock before and after. ktr_raw checks the rest.
 # timeout: 180
 # core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
 
-# comparable PID: what kdump prints of the program PID, without its own ktrace(2) that ends the trace; of other
-# processes the thread's id is not known beforehand.
+# comparable PID: filters the output of kdump for the program PID.
+#
+# It removes the program's own ktrace(2) that ends the trace. The thread ids of other processes are
+# masked, because they are not known beforehand.
 comparable() {
 	awk -v main="$1" '
 	    /(CALL|RET|CAP)  *F64  (ktrace\(|ktrace 0|system call not allowed: ktrace)/ { next }
@@ -43,7 +46,7 @@ failed=
 strict=-z
 ! is_stock || strict=
 types="syscall sysret namei genio psig csw user struct sysctl procctor procdtor capfail fault faultend struct_array"
-# The first of these is two.
+# The program for args covers two types, KTR_ARGS and KTR_ENVS.
 ! of_15 || types="$types args exterr"
 for type in $types; do
 	note "$type"
@@ -52,7 +55,7 @@ for type in $types; do
 done
 [ -z "$failed" ] || fail "records of:$failed"
 
-# What kdump does not print, or the program does not know.
+# count TYPE PATTERN: counts records that kdump does not print or the program does not know.
 count() {
 	grep -Ec "$2" "$1/raw"
 }

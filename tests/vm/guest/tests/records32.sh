@@ -1,6 +1,7 @@
 #!/bin/sh
-# Records of a 32-bit process: arguments of 32 and 64 bits, values, errors, paths, bytes, a
-# struct array, utrace.
+# Shows that the records of a 32-bit process are right.
+#
+# It covers arguments of 32 and 64 bits, values, errors, paths, data, a struct array and utrace.
 # not on arm64: the program is for amd64's 32-bit mode
 . "$KT/lib.sh"
 module_load
@@ -14,7 +15,7 @@ check_ok "$KT_BIN/ktr_raw" -q ktrace.out
 kdump -A -f ktrace.out >all
 parent=$$
 
-# What comes before is the 64-bit ktrace(1), up to its execve(2).
+# Records before these are from the 64-bit ktrace(1), up to its execve(2).
 sed -n 's/^ *[0-9]* rec32  *\([A-Z]*  *F[36][24]  .*\)/\1/p; /^    /p' all |
     sed -e '/RET .*execve/d' -e 's/CALL  F32  _exit/CALL  F32  exit/' -e 's/0x[0-9a-f]\{4,7\}\([,)]\)/PTR\1/g' -e 's/0xffff[0-9a-f]*\([,)]\)/PTR\1/g' >got
 cat >want <<END

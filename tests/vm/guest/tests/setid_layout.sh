@@ -1,6 +1,8 @@
 #!/bin/sh
-# A set-id program under an ordinary user's trace, with each facility alone, with page faults, and with all of them:
-# nothing in the file lies near the program's text, data, stack or run-time linker. A program of 64 bits and one of 32.
+# Shows that an ordinary user's trace of a set-id program does not reveal the program's addresses.
+#
+# No value in the file lies near its text, data, stack or run-time linker. This is checked for a
+# 64-bit and a 32-bit program, with each facility alone, with page faults, and with all facilities.
 # timeout: 600
 # core
 . "$KT/lib.sh"
@@ -12,10 +14,10 @@ module_only "the stock backend shows the page at the program's base where it als
 nobody=$(id -u nobody)
 all=cfinpstuwy
 ! of_15 || all=${all}aex
-# What is near: a page that is touched there may be one of its neighbours.
+# Distance that counts as near: a page fault may touch a neighbouring page.
 near=65536
 
-# ktrace(1) makes the file anew.
+# ktrace(1) recreates the file.
 chmod 777 .
 for program in setid_layout layout32; do
 	[ -x "$KT_BIN/$program" ] || continue
@@ -23,14 +25,14 @@ for program in setid_layout layout32; do
 	chmod 4755 $program
 done
 
-# layout_of PROGRAM LETTERS: runs PROGRAM as nobody, who traces it with these facilities to out; what it prints goes
-# to layout.
+# layout_of PROGRAM LETTERS: runs PROGRAM as nobody, who traces these facilities to out. The output
+# goes to layout.
 layout_of() {
 	rm -f out
 	"$KT_BIN/ktr_call" -u "$nobody" exec /usr/bin/ktrace -t "$2" -f out "./$1" >layout
 }
 
-# check_layout PROGRAM LETTERS
+# check_layout PROGRAM LETTERS: fails if the trace has an address near those that PROGRAM prints.
 check_layout() {
 	layout_of "$1" "$2" || fail "$1 with -t $2: status $?"
 	read -r _euid euid <layout
@@ -49,7 +51,7 @@ check_layout() {
 	done <layout
 }
 
-# check_program PROGRAM
+# check_program PROGRAM: checks PROGRAM with all facilities, and with each facility alone.
 check_program() {
 	check_layout "$1" $all
 	check_ge "$(wc -l <layout)" 4 "numbers that $1 prints"

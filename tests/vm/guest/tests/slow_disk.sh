@@ -1,7 +1,9 @@
 #!/bin/sh
-# Trace files on a disk of 256 KiB/s: who makes more than that is slowed down to it and loses
-# nothing; signals reach it while it waits for the disk, and are recorded. Who is traced to a
-# file elsewhere is not slowed down.
+# Shows that a process traced to a disk of 256 KiB/s is slowed down to the disk's rate and loses
+# nothing.
+#
+# Signals reach it while it waits for the disk, and are recorded. A process traced to another disk
+# is not slowed down.
 # timeout: 180
 # full timeout: 900
 . "$KT/lib.sh"
@@ -14,12 +16,12 @@ calls=$(scaled 13000 30000)
 
 [ -c "$KT_SLOW_DISK" ] || fail "no slow disk"
 ufs "$KT_SLOW_DISK" slow -s 65536
-# Each block when it is full.
+# Write each block when it is full.
 mount -u -o noclusterw "$PWD/slow" || fail "mount -u"
 mkdir fast
 mount -t tmpfs tmpfs fast || skip "no tmpfs"
 at_exit "umount -f $PWD/fast"
-# So much of what is written may be on its way to all disks before its writer waits.
+# Limit the data on its way to all disks, beyond which a writer waits.
 lowest=$(sysctl -n vfs.lorunningspace)
 highest=$(sysctl -n vfs.hirunningspace)
 at_exit "sysctl -q vfs.hirunningspace=$highest vfs.lorunningspace=$lowest"
@@ -45,7 +47,7 @@ for i in $(jot "$processes"); do
 	pids="$pids $!"
 	at_exit "kill $! 2>/dev/null"
 done
-# Not begun: to read what is there takes so long that they would be done.
+# Not with begun: reading the whole file would take longer than the programs run.
 is_at_work() {
 	[ "$(stat -f %z "$1")" -ge 200000 ]
 }
@@ -77,7 +79,7 @@ took=$(($(date +%s) - start))
 bytes=$(cat slow/*.out | wc -c)
 note "$((bytes)) bytes in $took s; elsewhere $alone s alone, $beside s beside"
 is_stock || check_ge $(($(ktrace_rs_stat waited) - waited)) $((took * 1000000 / 2)) "microseconds of waiting"
-# Some of it may be in memory still, and the disk may take a little at once.
+# A part may still be in memory, and the disk may accept a little at once.
 check_ge $((took + 2)) $(((bytes - 1048576) / rate)) "seconds"
 for i in $(jot "$processes"); do
 	eval "complete slow/$i.out \$pid$i said.$i"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# sysctl kern.ktrace_rs: the names, and that they count what is in the file.
+# Shows that sysctl kern.ktrace_rs has the right names, and that its counters match the file.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
@@ -17,7 +17,7 @@ names="records bytes commits records_per_commit bytes_per_commit waited dropped 
 for type in $types; do
 	names="$names type.$type.records type.$type.dropped"
 done
-# counters: each name that there is, and its value.
+# counters: prints the name and value of each existing counter.
 counters() {
 	sysctl kern.ktrace_rs.stats | sed 's/^kern\.ktrace_rs\.stats\.//; s/: / /'
 }
@@ -57,7 +57,7 @@ commits=$(ktrace_rs_stat commits)
 check_eq "$(ktrace_rs_stat records_per_commit)" $(($(ktrace_rs_stat records) / commits)) "records of a commit"
 check_eq "$(ktrace_rs_stat bytes_per_commit)" $(($(ktrace_rs_stat bytes) / commits)) "bytes of a commit"
 
-# procs and files while something is traced.
+# Check procs and files while something is traced.
 spawn "$KT_BIN/tick"
 one=$spawned
 spawn "$KT_BIN/tick"
@@ -68,7 +68,7 @@ ktrace -t u -f b.out -p "$spawned"
 check_eq "$(ktrace_rs_stat procs) $(ktrace_rs_stat files)" "2 2" "procs and files"
 ktrace -C
 wait_for 5 idle
-# None of these is for writing.
+# All of these are read-only.
 for name in version target stats.records stats.dropped; do
 	! sysctl "kern.ktrace_rs.$name=1" >/dev/null 2>&1 || fail "kern.ktrace_rs.$name can be written"
 done

@@ -1,6 +1,8 @@
 #!/bin/sh
-# The stock backend records the same context switches before the module was there and after it: the requests in
-# its pool are all there. Under the module more threads went to sleep than that has.
+# Shows that the stock backend records the same context switches after the module as before it.
+#
+# All requests are back in its pool, although more threads slept under the module than the pool has
+# requests.
 # core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -8,12 +10,12 @@ need_module
 pool=$(sysctl -n kern.ktrace.request_pool)
 more=$((pool + 50))
 
-# switches: those of a sleep, by the stock backend.
+# switches: prints the number of context switches of a sleep, recorded by the stock backend.
 switches() {
 	ktrace -t w -f stock.out sleep 0.2 || fail "ktrace: status $?"
 	kdump -f stock.out | grep -c nanslp
 }
-# stops N: a process that sleeps N times, and whether each of these is recorded.
+# stops N: runs a process that sleeps N times, and checks that each sleep is recorded.
 stops() {
 	ktrace -i -t w -f stops.out "$KT_BIN/crowd" sleep 1 "$1" || fail "crowd: status $?"
 	check_eq "$(records stops.out '^CSW .* out=1 user=0 wmesg=nanslp')" "$1" "stops"

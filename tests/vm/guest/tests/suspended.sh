@@ -1,7 +1,8 @@
 #!/bin/sh
-# A suspended file system under a trace: while it is written to, snapshots are made, or it is
-# suspended as growfs(8) does; and signals come. The traced programs wait, take their signals,
-# and go on; not a record is lost.
+# Shows that traced programs survive a suspended file system under their trace, and lose no record.
+#
+# Snapshots are made during writes, or the file system is suspended as growfs(8) does it. The
+# programs wait, take their signals, and continue.
 # timeout: 240
 # full timeout: 900
 . "$KT/lib.sh"
@@ -17,7 +18,7 @@ memory_disk 64
 ufs "/dev/$disk" disk
 quiet
 
-# steady FILE OPTION...: traced to FILE, its process id in $pid.
+# steady FILE OPTION...: traces steady to FILE, with its process id in $pid.
 steady() {
 	_file=$1
 	shift
@@ -38,7 +39,7 @@ for round in $(jot "$rounds"); do
 	kill -USR2 $pid
 	waits_for_resume $pid || fail "a signal ends the wait"
 	check_eq "$(stat -f %z disk/a)" "$size" "size of the file of a suspended file system"
-	# Elsewhere all goes on.
+	# Other file systems are not affected.
 	is_stock || check_ok grows bystander.out
 	resume
 done
@@ -71,7 +72,7 @@ if ! is_stock; then
 	steady disk/threads -s -p 1000
 	suspend disk
 	wait_for 60 waits_for_resume $pid
-	# Of the thread that sleeps again and again.
+	# Records of the thread that sleeps again and again are queued.
 	is_queued() {
 		[ "$(ktrace_rs_stat queued)" -ge 1000 ]
 	}
@@ -93,7 +94,7 @@ if ! is_stock; then
 fi
 
 note "snapshots, fsync(2), and signals, while two programs write"
-# Not without a pause: the disk would be full in a second.
+# Pauses keep the disk from filling up within a second.
 steady disk/c -p 100
 first=$pid
 steady disk/d -p 500

@@ -1,6 +1,8 @@
 #!/bin/sh
-# What reads the trace state outside goes on working: ps(1) and its kinfo_proc, procstat -f,
-# procctl(PROC_TRACE_CTL), fstat, kern.features.ktrace; kern.ktrace.genio_size is honoured.
+# Shows that outside readers of the trace state continue to work under the module.
+#
+# They are ps(1) and its kinfo_proc, procstat -f, procctl(PROC_TRACE_CTL), fstat and
+# kern.features.ktrace. kern.ktrace.genio_size is honoured.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load

@@ -1,13 +1,17 @@
 #!/bin/sh
-# A process that writes to its own trace file, that traces itself, that traces itself tracing, that
-# reads its own trace while it is made, and that unloads the module that traces it.
+# Shows that a process may write to and read its own trace file, trace itself, and unload the
+# module.
+#
+# It also traces itself tracing, and reads the file while that is being written.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
 SYS_write=4 SYS_ktrace=45 SYS_kldunload=305
 
-# own PATTERN: how many records of own.out match. The process dates its own ones before it writes them, behind
-# whatever is not in the file yet: they need not be in order.
+# own PATTERN: prints the number of records of own.out that match.
+#
+# The process makes its records' timestamps before it writes them, after records that are not in the
+# file yet. They need not be in order.
 own() {
 	"$KT_BIN/ktr_raw" own.out >raw.out 2>raw.err || fail "$(cat raw.err)" >&2
 	grep -Ec -e "$1" raw.out || :

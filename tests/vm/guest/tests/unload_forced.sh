@@ -1,14 +1,15 @@
 #!/bin/sh
-# A forced unload with traced processes, some of them asleep in the kernel with queued records:
-# all tracing is stopped, every record is in its file, the processes go on untraced, and the
-# stock backend is back.
+# Shows that a forced unload with traced processes stops all tracing and loses no record.
+#
+# Some processes sleep in the kernel with queued records. All processes continue untraced, and the
+# stock backend works again.
 # core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
 
 module_load
-# Nobody writes for them before.
+# Keep the helper from writing for them before.
 sysctl kern.ktrace_rs.latency=10000
 for i in 1 2 3 4 5; do
 	spawn ktrace -t cw -f "sleep$i.out" "$KT_BIN/in_poll"
@@ -41,11 +42,11 @@ check_eq "$(records tick.out ' drop=1')" 0 "drops"
 kill -0 "$tick" || fail "tick is gone"
 raw -q crowd.out
 kill "$crowd"
-# The stock backend on the same processes.
+# Trace the same processes with the stock backend.
 ktrace -t u -f stock.out -p "$tick"
 check_ok grows stock.out
 untrace "$tick"
-# And the module again.
+# Load the module again.
 module_load
 ktrace -t u -f again.out -p "$tick"
 check_ok grows again.out

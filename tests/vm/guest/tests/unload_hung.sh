@@ -1,7 +1,9 @@
 #!/bin/sh
-# An unload while a trace file's disk does not answer (its file system is suspended): it is refused
-# within some seconds and names the file, kldstat(8) answers meanwhile, the files on other disks are
-# written, and when the disk is back all is written and the module goes.
+# Shows that an unload is refused while a trace file's disk does not answer.
+#
+# The file system is suspended. The refusal comes within some seconds and names the file, and
+# kldstat(8) answers meanwhile. Files on other disks are written. When the disk is back, everything
+# is written and the module unloads.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Ending a trace while its process is inside the module and waits for a suspended file system to
-# write what it has: ktrace(2) and a forced unload may wait for it, but the module stays as long
-# as it is inside; after that everything goes on, and every record is in the file.
+# Shows that the module stays loaded while a process inside it waits for a suspended file system.
+#
+# The process waits there to write its record when its trace is ended. ktrace(2) and a forced unload
+# may wait for it. After that everything continues, and every record is in the file.
 # timeout: 120
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -12,7 +13,7 @@ module_load
 memory_disk 16
 ufs "/dev/$disk" disk
 
-# waiting: a program, $pid, that waits with its record.
+# waiting: starts a program, $pid, that waits with its record.
 waiting() {
 	ktrace -t csw -f disk/out "$KT_BIN/steady" -p 1000 >said &
 	pid=$!
@@ -22,12 +23,13 @@ waiting() {
 	wait_for 60 waits_for_resume $pid
 	kill -USR1 $pid
 }
-# went_on: it has lost nothing up to the end of its trace, and goes on without.
+# went_on: checks that the program has lost nothing up to the end of its trace, and continues
+# untraced.
 went_on() {
 	wait_for 60 is_not_traced $pid
 	raw disk/out >raw.out
 	grep -q ' drops 0 ' raw.err || fail "records marked KTR_DROP"
-	# Each call has its return, but for one that it was in at the end.
+	# Each call has its return, except for a call in progress at the end.
 	calls=$(grep -c "^SYSCALL pid=$pid .* code=39 " raw.out)
 	returns=$(grep -c "^SYSRET pid=$pid .* code=39 " raw.out)
 	check_ge "$calls" 1 "calls"
@@ -60,14 +62,14 @@ waiting
 kldunload -f ktrace_rs >unload.out 2>&1 &
 unload=$!
 wait_for 60 is_not_traced $pid
-# Longer than it waits for threads; where it waits for the disk it has not ended then.
+# Longer than the unload waits for threads. If it waits for the disk, it has not ended then.
 for i in $(jot 8); do
 	sleep 1
 	is_there || fail "the module is gone, with a thread inside"
 	waits_for_resume $pid || fail "the program does not wait any more"
 done
 kill -0 $unload 2>/dev/null && note "kldunload waits" || note "kldunload has ended"
-# What is not traced is not touched by it.
+# An untraced process is not affected.
 "$KT_BIN/steady" 1000 >other
 check_has other '^calls 1000 signals 0$'
 resume
@@ -80,7 +82,7 @@ else
 fi
 ! module_is_loaded || fail "still loaded"
 ! logged "leaked memory" || fail "memory left"
-# The stock backend is back, and then the module.
+# The stock backend works again, and then the module.
 ktrace -t cu -f stock.out "$KT_BIN/tick" 3
 check_eq "$(records stock.out '^USER ')" 3 "records of the stock backend"
 module_load

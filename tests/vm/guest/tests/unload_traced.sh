@@ -1,5 +1,6 @@
 #!/bin/sh
-# Unloading with traced processes: EBUSY, the pids in the message, and tracing goes on.
+# Shows that an unload with traced processes fails with EBUSY, prints their pids, and tracing
+# continues.
 # core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -13,7 +14,7 @@ check_fails 'Device busy' kldunload ktrace_rs
 module_is_loaded || fail "it is gone"
 logged "ktrace_rs.*[^0-9]$spawned([^0-9]|\$)" || fail "pid $spawned is not in the message"
 check_ok grows out
-# New tracing, too.
+# New traces work too.
 ktrace -t c -f new.out true || fail "ktrace does not work"
 check_ge "$(records new.out)" 4 "records"
 untrace "$spawned"

@@ -1,15 +1,17 @@
 #!/bin/sh
-# A full file system, ulimit -f reached, a forced unmount: the traced program neither fails nor
-# is killed, "ktrace write failed" is logged for it, its tracing ends, the file holds whole
-# records only; other processes' tracing goes on. A file that is removed while traced to is no
-# failure.
+# Shows that a traced program survives a trace file that can no longer be written.
+#
+# The file system is full, ulimit -f is reached, or the file system is unmounted by force. The
+# program neither fails nor is killed. "ktrace write failed" is logged, its tracing ends, and the
+# file holds only whole records. Other processes' traces continue. Removing a file during tracing is
+# no failure.
 # timeout: 180
 # core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
 
-# Some ten thousand records, then its pid goes to the file that is named.
+# Make some ten thousand records, then write the pid to the named file.
 cat >work.sh <<'END'
 i=0
 while [ $i -lt 3000 ]; do
@@ -18,7 +20,7 @@ done
 echo $$ >"$1"
 END
 
-# failed_with ERRNO PID
+# failed_with ERRNO PID: returns whether the log has the end of the trace.
 failed_with() {
 	logged "ktrace write failed, errno $1, tracing stopped for pid $2\$"
 }
@@ -69,7 +71,7 @@ quiet
 failed_with 27 "$(cat one)" || fail "EFBIG is not logged"
 size=$(stat -f %z limit.out)
 check_le "$size" 32768 "size"
-# The last record that would have fitted is there.
+# The last record that would have fitted is in the file.
 check_ge "$size" $((32768 - 256)) "size"
 # The stock backend cuts the last record off at the limit.
 is_stock || raw -q limit.out
