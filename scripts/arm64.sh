@@ -1,6 +1,6 @@
 #!/bin/sh
-# arm64.sh check|COMMAND...: what the module has for arm64 by itself, in an emulated process; any other COMMAND is one
-# of cargo, for tests/machine.
+# arm64.sh check|COMMAND...: tests the module's arm64 code by itself, in an emulated process. Any
+# other COMMAND is a cargo command for tests/machine.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes the crates that the port needs to packaging/port: those of Cargo.lock, and of the standard library's, from
-# which core and alloc are built for the kernel.
+# Writes the list of crates that the port needs to packaging/port: those of Cargo.lock and those of
+# the standard library, from which core and alloc are built for the kernel.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -9,13 +9,13 @@ port=packaging/port
 library=$(rustc --print sysroot)/lib/rustlib/src/rust/library
 cache=${CARGO_HOME:-$HOME/.cargo}/registry/cache
 
-# crates LOCK...: "name-version checksum" of what comes from crates.io, in the order of the C locale.
+# crates LOCK...: prints "name-version checksum" of crates from crates.io, in C locale order.
 crates() {
 	awk -F '"' '/^name = / { name = $2 } /^version = / { version = $2 }
 	    /^checksum = / { print name "-" version, $2 }' "$@" | LC_ALL=C sort -u
 }
 
-# list VARIABLE: an assignment of the names on standard input.
+# list VARIABLE: prints an assignment of the names on standard input.
 list() {
 	awk -v start="$1=" '{ printf "%s%s\t%s", (NR > 1 ? " \\\n" : ""), start, $1; start = "" } END { print "" }'
 }

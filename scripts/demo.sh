@@ -1,7 +1,8 @@
 #!/bin/sh
-# demo.sh [IMAGE]: traces a command through the module and prints what kdump(1) makes of it:
-# on FreeBSD itself, in a virtual machine where there is an image, and otherwise in the stand-in for
-# the kernel (tests/standin).
+# demo.sh [IMAGE]: traces a command through the module, and prints the output of kdump(1).
+#
+# It runs on FreeBSD itself, in a virtual machine if there is an image, and otherwise in the
+# stand-in for the kernel (tests/standin).
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh

@@ -1,29 +1,28 @@
-# Sourced by the other scripts, from the top of the checkout: which releases and
-# machines there are, where the kernel headers are, which tools build the module,
-# and with what flags.
+# Settings for the other scripts, which source this file at the top of the checkout: the releases
+# and machines, the kernel headers, the tools that build the module, and their flags.
 #
 # KERNEL=N             major release of FreeBSD to build for: 14 or 15
 # MACHINE=NAME         machine to build for: amd64 or arm64
 # KERNEL_HEADERS=DIR   headers of another release (a /usr/include of FreeBSD)
-# OSRELDATE=N          __FreeBSD_version of these headers, where they do not say
+# OSRELDATE=N          __FreeBSD_version of these headers, if they do not have it
 
-# Releases and machines that make builds the module for. The first that KERNEL and
-# MACHINE allow is the default of each script. KERNEL=14 MACHINE=arm64 builds, too.
+# Releases and machines that make builds the module for. The first one that KERNEL and MACHINE allow
+# is the default of each script. KERNEL=14 MACHINE=arm64 can be built too.
 TARGETS="14-amd64 15-amd64 15-arm64"
 
-# What has the headers of FreeBSD 14, and zig cc, and what those of FreeBSD 15.
+# Versions of ziglang with the headers of FreeBSD 14 and zig cc, and with those of FreeBSD 15.
 ZIGLANG_14=0.15.2
 ZIGLANG_15=0.16.0
 ZIG_DIR=target/ziglang-$ZIGLANG_14
 GENERATED=target/headers
-# What kernels may be compiled with, as far as Debian has it.
+# Compilers that kernels may be built with, as far as Debian packages them.
 COMPILERS="clang-16 clang-19"
-# The system emulators, where setup could not install them.
+# Directory of the system emulators, if setup could not install them.
 QEMU_DIR=target/qemu
 [ ! -d "$QEMU_DIR/bin" ] || PATH=$PWD/$QEMU_DIR/bin:$PATH
-# What runs programs for arm64.
+# Command that runs programs for arm64.
 EMULATOR="qemu-aarch64 -cpu max"
-# A nightly that has Miri.
+# A nightly toolchain that has Miri.
 MIRI_TOOLCHAIN=nightly-2026-05-20
 
 die() {
@@ -35,7 +34,7 @@ have() {
 	command -v "$1" >/dev/null 2>&1
 }
 
-# The newest of clang, clang-19, clang-16 ... that is there.
+# Prints the newest available of clang, clang-19, clang-16 ...
 tool() {
 	for _name in "$1" "$1-19" "$1-18" "$1-17" "$1-16" "$1-15" "$1-14"; do
 		if have "$_name"; then
@@ -55,7 +54,7 @@ headers_date() {
 	done
 }
 
-# Succeeds where the headers decide which release the module is for.
+# Succeeds if the headers determine the release of the module.
 one_release() {
 	[ -n "${KERNEL_HEADERS:-}" ] || [ "$(uname -s)" = FreeBSD ]
 }
@@ -69,8 +68,8 @@ allowed_targets() {
 	done
 }
 
-# Sets KERNEL and MACHINE where they are not given, and TARGET, the directory of
-# all files that are for one release and machine.
+# Sets KERNEL and MACHINE if they are unset, and TARGET, the directory of all files for one release
+# and machine.
 target() {
 	if one_release; then
 		_date=${OSRELDATE:-$(headers_date "${KERNEL_HEADERS:-/usr/include}")}
@@ -94,8 +93,8 @@ target() {
 	export KERNEL MACHINE
 }
 
-# Prints the targets to build: those of TARGETS that KERNEL and MACHINE allow, or
-# the one that both of them, the headers or the running system name.
+# Prints the targets to build: those of TARGETS that KERNEL and MACHINE allow, or the one named by
+# both of them, the headers or the running system.
 targets() {
 	if one_release || [ -z "$(allowed_targets)" ]; then
 		(target && echo "$KERNEL-$MACHINE")
@@ -104,7 +103,7 @@ targets() {
 	fi
 }
 
-# The directories with the kernel headers, and the release they are of.
+# Sets the directories with the kernel headers, and their release.
 kernel_headers() {
 	target
 	case $MACHINE in
@@ -138,7 +137,7 @@ kernel_headers() {
 	[ -n "$OSRELDATE" ] || die "there are no kernel headers in $_dirs"
 	[ "$KERNEL" = $((OSRELDATE / 100000)) ] ||
 	    die "KERNEL=$KERNEL, but the headers are of $((OSRELDATE / 100000)): set KERNEL_HEADERS"
-	# Headers that only a kernel build generates; nothing in them is used here.
+	# Headers that only a kernel build generates. The module uses nothing of them.
 	mkdir -p "$GENERATED"
 	for _header in opt_global.h vnode_if.h vnode_if_newproto.h vnode_if_typedef.h; do
 		[ -f "$GENERATED/$_header" ] || : >"$GENERATED/$_header"
@@ -153,7 +152,7 @@ kernel_headers() {
 	done
 }
 
-# KERNEL_CFLAGS for the C compiler and for bindgen; BUILD, cargo's directory for the module.
+# Sets KERNEL_CFLAGS for the C compiler and bindgen, and BUILD, cargo's directory for the module.
 kernel_flags() {
 	kernel_headers
 	case $MACHINE in

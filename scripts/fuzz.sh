@@ -1,8 +1,9 @@
 #!/bin/sh
-# fuzz.sh [LIBFUZZER OPTION...]: feeds the decoder of trace records, and ktrcheck, with what libFuzzer makes
-# of the seeds in tests/fuzz/corpus and corpus-ktrcheck. What makes them fail is left in target/fuzz.
+# fuzz.sh [LIBFUZZER OPTION...]: fuzzes the decoder of trace records, and ktrcheck, with libFuzzer.
 #
-# FUZZ_RUNS=N   inputs of the decoder, ten for each of ktrcheck; the default takes some seconds
+# The seeds are in tests/fuzz/corpus and corpus-ktrcheck. Inputs that fail are left in target/fuzz.
+#
+# FUZZ_RUNS=N   inputs of the decoder, ten for each of ktrcheck; the default takes a few seconds
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,7 +11,7 @@ target=target/fuzz
 runs=${FUZZ_RUNS:-3000000}
 host=$(rustc -vV | sed -n 's/^host: //p')
 
-# Instrumented as cargo-fuzz does it; --target spares the build scripts.
+# Instrumented as by cargo-fuzz. --target exempts the build scripts.
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares" \
@@ -32,7 +33,7 @@ fuzz() {
 		cat "$log" >&2
 		exit 1
 	fi
-	# Without its counters it would be blind.
+	# Fail if libFuzzer has no counters, because it is then blind.
 	grep -q 'inline 8-bit counters' "$log"
 	echo "$name: $(grep 'DONE' "$log")"
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# guest.sh [-d]: prepares target/KERNEL-MACHINE/guest, the programs, tests and modules that the VM tier needs in
-# the guest; with -d also the module with assertions.
+# guest.sh [-d]: prepares target/KERNEL-MACHINE/guest, the programs, tests and modules that the VM
+# tests need in the guest. With -d, it also builds the module with assertions.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -12,15 +12,15 @@ mkdir -p "$guest"
 
 [ "${1:-}" != -d ] || sh scripts/module.sh -d
 
-# Programs of a machine run on each release.
+# Programs for a machine run on each release.
 sh scripts/progs.sh "$programs"
 sh scripts/userland.sh "$programs"
 mkdir -p "$guest/bin"
 cp -p "$programs"/* "$guest/bin"
 
-# Modules that a kernel refuses: that for the other release, where its headers are at hand; one of another name,
-# which finds the entries redirected already; one that does not know an entry. And one that parks a thread
-# inside an entry.
+# Build modules that a kernel refuses: for the other release, if its headers are available; under
+# another name, which finds the functions already redirected; and without knowledge of one function.
+# Also build one that parks a thread inside an entry.
 if [ "$(uname -s)" != FreeBSD ] && [ -z "${KERNEL_HEADERS:-}" ]; then
 	KERNEL=$((14 + 15 - KERNEL)) OSRELDATE= sh scripts/module.sh -o "$guest/ktrace_rs_other.ko"
 fi
@@ -35,7 +35,7 @@ cp -R tests/vm/guest/tests "$guest/tests"
 cp -R tests/vm/guest/bench "$guest/bench"
 cp -R tests/atf "$guest/atf"
 cp -R "$TARGET/package" "$guest/package"
-# What make install is, but for what it installs.
+# The files of make install, without those that it installs.
 mkdir -p "$guest/tree/scripts" "$guest/tree/packaging/port"
 cp -R Cargo.toml share "$guest/tree"
 cp scripts/env.sh scripts/install.sh "$guest/tree/scripts"

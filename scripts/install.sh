@@ -1,10 +1,10 @@
 #!/bin/sh
-# install.sh build|install|uninstall|package: the module, ktrstat and ktrcheck, manual pages, and the kyua suite.
-# build makes all of it but the module.
+# install.sh build|install|uninstall|package: handles the module, ktrstat and ktrcheck, the manual
+# pages, and the kyua suite. build builds all of them except the module.
 #
-# KERNEL, MACHINE   for which of the modules; default the running system, or the first of TARGETS
-# DESTDIR=DIR   put all of it below DIR; the system that runs is left alone
-# PREFIX=DIR    where all but the module goes; default /usr/local
+# KERNEL, MACHINE     the target of the module; default the running system, or the first of TARGETS
+# DESTDIR=DIR         put all files below DIR, and leave the running system alone
+# PREFIX=DIR          directory of all files except the module; default /usr/local
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -27,7 +27,7 @@ modules=$DESTDIR/boot/modules
 suite=$PREFIX/tests/ktrace_rs
 suite_programs="ktr_call ktr_raw setid_exec tick"
 
-# What is installed, below DESTDIR: mode, source, destination.
+# Prints the installed files, below DESTDIR: mode, source, destination.
 files() {
 	echo "555 $TARGET/ktrace_rs.ko /boot/modules/ktrace_rs.ko"
 	for page in share/man/man*/*; do
@@ -48,7 +48,7 @@ files() {
 	done
 }
 
-# The kernel's linker finds modules by this hint, too; where it is missing, by their files.
+# The kernel's linker finds modules by these hints, or without hints by their files.
 update_hints() {
 	if [ -z "$DESTDIR" ] && have kldxref && [ -d "$modules" ]; then
 		kldxref "$modules"
@@ -66,21 +66,24 @@ install_files() {
 	done
 }
 
-# json NAME: the text of standard input as a string of JSON.
+# json NAME: prints standard input as a JSON string.
 json() {
 	awk -v name="$1" 'BEGIN { printf "\"%s\": \"", name }
 	    { gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); printf "%s%s", (NR > 1 ? "\\n" : ""), $0 }
 	    END { print "\"," }'
 }
 
-# port_says VARIABLE: what the port's Makefile sets it to.
+# port_says VARIABLE: prints the value of a variable in the port's Makefile.
 port_says() {
 	sed -n "s/^$1=[[:space:]]*//p" packaging/port/Makefile
 }
 
-# A package is for one major release: the offsets in kernel structures are, and the abi is. pkg(8) also
-# compares FreeBSD_version, and does not install it on an older one. The version has it at its end, as those of
-# other kernel modules do, so that a package for the next release is an upgrade.
+# Prints the package's manifest.
+#
+# A package is for one major release, because the offsets in kernel structures and the abi are.
+# pkg(8) also compares FreeBSD_version, and does not install the package on an older release. The
+# version ends with it, as in other kernel modules, so that a package for the next release is an
+# upgrade.
 manifest() {
 	kernel_headers
 	case $MACHINE in
@@ -140,7 +143,7 @@ package)
 	files | while read -r _ _ destination; do
 		echo "$destination"
 	done >"$package/plist"
-	# pkg(7), of the same name, would ask whether to fetch it.
+	# pkg(7), of the same name, would ask whether to fetch the real program.
 	if ! pkg -N >/dev/null 2>&1; then
 		echo "no pkg(8) here: what pkg create needs is in $package"
 		exit 0

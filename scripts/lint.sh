@@ -1,6 +1,6 @@
 #!/bin/sh
-# Formatting and lints with warnings denied, the manual pages, and the finished module's artifact check, for each
-# target.
+# Checks formatting and lints with warnings denied, the manual pages, and the finished module for
+# each target.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -11,7 +11,7 @@ sh scripts/standin.sh clippy -q -p ktrace-standin --all-targets -- -D warnings
 format=$(tool clang-format) || die "no clang-format: run make setup"
 "$format" --dry-run -Werror kmod/shims/*.c kmod/shims/*.h kmod/src/release/*.h
 
-# What else is installed here says nothing about FreeBSD's manual.
+# Ignore references that depend on manual pages installed here.
 man=$(mandoc -T lint share/man/man*/* 2>&1 |
     grep -v -e 'referenced manual not found' -e 'outdated mandoc.db') || true
 [ -z "$man" ] || die "$man"
@@ -20,12 +20,12 @@ for page in share/man/man*/*; do
 	mandoc -T utf8 "$page" | sed "s/.$backspace//g" | grep -q '^SEE ALSO$' || die "$page: not rendered to its end"
 done
 
-# Checks the sources with the headers of KERNEL and MACHINE, and the module made of them.
+# Checks the sources with the headers of KERNEL and MACHINE, and the module built from them.
 lint_module() {
 	kernel_flags
 	RUSTC_BOOTSTRAP=1 cargo clippy -q --release -p ktrace_rs --target "$MODULE_TARGET" -Zbuild-std=core,alloc \
 	    --target-dir "$BUILD" -- -D warnings
-	# A shared object has the bounds of its linker sets.
+	# A shared object has the bounds of its linker sets as undefined symbols.
 	undefined='^__(start|stop)_set_.*_set$'
 	[ "$MACHINE" = arm64 ] || undefined='^$'
 	cat tests/artifact/symbols.txt "kmod/src/machine/$MACHINE.symbols" "kmod/src/release/freebsd$KERNEL.symbols" |
@@ -39,7 +39,7 @@ for target in $chosen; do
 		KERNEL=${target%-*}
 		MACHINE=${target#*-}
 		lint_module
-		# These programs have a second body for arm64.
+		# These programs also have arm64 code.
 		if [ "$MACHINE" = arm64 ]; then
 			sh scripts/arm64.sh clippy -- -D warnings
 			sh scripts/standin.sh clippy -q -p ktrace-standin -- -D warnings

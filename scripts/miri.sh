@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs tests of the format and the engine under Miri, which sees races and undefined behaviour. Those
-# that make thousands of records take too long there.
+# Runs tests of the format and the engine under Miri, which detects races and undefined behaviour.
+# Tests that make thousands of records take too long there.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -10,7 +10,7 @@ if [ "$(uname -s)" = FreeBSD ]; then
 	exit 0
 fi
 
-# No backtraces: they take longer than the tests that panic.
+# Backtraces are off, because they take longer than the tests that panic.
 export RUST_BACKTRACE=0 MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=1
 
 miri() {

@@ -3,7 +3,7 @@
 #
 # module.sh [-f FEATURES] [-o FILE] [-d]
 #
-# -d   with debug assertions, as target/KERNEL-MACHINE/invariants/ktrace_rs.ko
+# -d   build with debug assertions, as target/KERNEL-MACHINE/invariants/ktrace_rs.ko
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -36,14 +36,14 @@ else
 fi
 cargo build -q --release -p ktrace_rs --target "$MODULE_TARGET" -Zbuild-std=core,alloc --target-dir "$build" --features "$features"
 
-# Leave compiler_builtins out: the kernel has memcpy(9) and its like, chosen for the CPU.
+# Omit compiler_builtins: the kernel has memcpy(9) and similar functions, chosen for the CPU.
 objects=$build/objects
 rm -rf "$objects"
 mkdir -p "$objects"
 (cd "$objects" && ar x "../$MODULE_TARGET/release/libktrace_rs.a" && rm -f compiler_builtins-*)
 
-# What the kernel's linker of the machine loads: a relocatable object, or a shared one, in which it finds the
-# linker sets by name.
+# Link the format that the machine's kernel linker loads: a relocatable object, or a shared object
+# in which it finds the linker sets by name.
 mkdir -p "$(dirname "$output")"
 ld=$(tool ld.lld) || die "no ld.lld: run make setup"
 case $MACHINE in

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Shows that the tests of the host can fail: breaks a copy of the engine in one place after the other,
-# each of which tests/model or tests/sim must find.
+# Shows that the host tests can fail. It breaks a copy of the engine in one place after another, and
+# tests/model or tests/sim must find each fault.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,19 +18,20 @@ host() {
 	    cargo test -q --target-dir ../build "$@") >"$copy/log" 2>&1
 }
 
-# The model, where most is found: first in few schedules, and then in all, and in many.
+# Runs the model, which finds most faults: first in few schedules, then in all, then in many.
 model() {
 	MODEL_ITERATIONS=40 host -p ktrace-model --test model random && \
 	    host -p ktrace-model --test model exhaustive && \
 	    MODEL_ITERATIONS=400 host -p ktrace-model --test model random
 }
 
-# The simulation, against the model of what the settings mean.
+# Runs the simulation against the model of the settings.
 simulation() {
 	host -p ktrace-sim --test engine
 }
 
-# mutant NAME FILE SED_SCRIPT [FILE SED_SCRIPT]: a change to the engine, which $finder must find.
+# mutant NAME FILE SED_SCRIPT [FILE SED_SCRIPT]: makes a change to the engine that $finder must
+# find.
 mutant() {
 	_name=$1
 	shift

@@ -1,6 +1,6 @@
 #!/bin/sh
-# progs.sh DIRECTORY [NAME...]: builds the C programs of the tests for FreeBSD on MACHINE, all or those that are
-# named, into DIRECTORY. They run on each release from 14.2 on.
+# progs.sh DIRECTORY [NAME...]: builds all or the named C programs of the tests, for FreeBSD on
+# MACHINE, into DIRECTORY. They run on each release from 14.2 on.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -12,7 +12,7 @@ progs=tests/vm/guest/progs
 progs32=tests/vm/guest/progs32
 mkdir -p "$directory"
 
-# compile SOURCE COMMAND...: only if the source, or a header beside it, is newer.
+# compile SOURCE COMMAND...: runs the compiler if the source or a header beside it is newer.
 compile() {
 	_source=$1
 	_output=$directory/$(basename "$1" .c)
@@ -21,7 +21,7 @@ compile() {
 	    \( -name '*.h' -o -path "$_source" \))" ]; then
 		return 0
 	fi
-	# Where this one lies is chosen when it is executed.
+	# Make this program position independent, so that its address is chosen when it is executed.
 	case $_source in */setid_layout.c) set -- "$@" -fPIE -pie ;; esac
 	"$@" -Wall -Wextra -Werror -O1 -o "$_output" "$_source"
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the build and the tests need and is not there yet, and says what.
+# Installs missing packages and tools for the build and the tests, and lists them.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -8,13 +8,13 @@ say() {
 	echo "setup: $*"
 }
 
-# need COMMAND PACKAGE: remembers the package if the command is missing.
+# need COMMAND PACKAGE: adds the package to the list if the command is missing.
 packages= emulators=
 need() {
 	tool "$1" >/dev/null || packages="$packages $2"
 }
 
-# apt_install ARGUMENT...: apt-get, which removes no package.
+# apt_install ARGUMENT...: runs apt-get so that it removes no package.
 apt_install() {
 	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --no-remove "$@"
 }
@@ -41,10 +41,10 @@ install_packages() {
 	fi
 }
 
-# Unpacks the emulators into target/qemu, as some installed package conflicts with them.
+# Unpacks the emulators into target/qemu if an installed package conflicts with them.
 unpack_emulators() {
 	say "unpacking$emulators into $QEMU_DIR: apt cannot install them without removing packages"
-	# The emulators, and each missing package that they need.
+	# The emulators and each missing package that they need.
 	_missing=$(DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --simulate $emulators \
 	    2>/dev/null | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
 	_debs=$PWD/target/debs
@@ -88,7 +88,7 @@ if [ "$(uname -s)" = FreeBSD ]; then
 	libclang || packages="$packages llvm"
 else
 	need clang clang
-	# The oldest and the newest of those that scripts/standin.sh compilers tries.
+	# The oldest and the newest compiler that scripts/standin.sh compilers tries.
 	for _compiler in $COMPILERS; do
 		need "$_compiler" "$_compiler"
 	done
@@ -98,7 +98,7 @@ else
 	need bmake bmake
 	need mandoc mandoc
 	need python3 python3-pip
-	# All of them or none, as one directory has those that are unpacked.
+	# All or none, because unpacked emulators share one directory.
 	if ! have qemu-system-x86_64 || ! have qemu-system-aarch64 ||
 	    ! { [ -f /usr/share/qemu-efi-aarch64/QEMU_EFI.fd ] || [ -f "$QEMU_DIR/QEMU_EFI.fd" ]; }; then
 		emulators=" qemu-system-x86 qemu-system-arm qemu-efi-aarch64"
@@ -130,14 +130,14 @@ for target in x86_64-unknown-none x86_64-unknown-freebsd; do
 	esac
 done
 
-# Rust for FreeBSD comes without Miri.
+# Rust for FreeBSD has no Miri.
 if [ "$(uname -s)" != FreeBSD ] &&
     ! rustup component list --installed --toolchain "$MIRI_TOOLCHAIN" 2>/dev/null | grep -q '^miri'; then
 	say "adding the Rust toolchain $MIRI_TOOLCHAIN, which has Miri"
 	rustup toolchain install "$MIRI_TOOLCHAIN" --profile minimal --component miri,rust-src
 fi
 
-# FreeBSD has both.
+# FreeBSD has its own headers and compiler.
 versions="$ZIGLANG_14 $ZIGLANG_15"
 [ "$(uname -s)" != FreeBSD ] || versions=
 for version in $versions; do

@@ -1,8 +1,10 @@
 #!/bin/sh
-# standin.sh demo|check|compilers|stress [SECONDS]|COMMAND...: the finished module in its stand-in for the kernel, and with check
-# the module of each target, and with stock backends of several compilers. Any other COMMAND is one of cargo, with
-# what tests/standin needs: the kernel's headers, and frame pointers, as its threads' stacks are searched as those of
-# a kernel are.
+# standin.sh demo|check|compilers|stress [SECONDS]|COMMAND...: runs the finished module in the
+# stand-in for the kernel.
+#
+# check does so for the module of each target, and with stock backends of several compilers. Any
+# other COMMAND is a cargo command with the needs of tests/standin: the kernel's headers, and frame
+# pointers, because its threads' stacks are searched like those of a kernel.
 #
 #	standin.sh run -q -p ktrace-standin -- run policies --seed 7 --deterministic
 set -eu
@@ -21,7 +23,7 @@ export KTRACE_RS_MODULE="$TARGET/ktrace_rs.ko"
 export STOCK_SH="$PWD/scripts/stock.sh"
 export RUSTFLAGS="-Cforce-frame-pointers=yes" CARGO_TARGET_DIR=target/standin
 if [ "$MACHINE" = arm64 ]; then
-	# In an emulated process; nothing of it uses x18, its libc included.
+	# Runs in an emulated process. None of its code uses x18, not even its libc.
 	export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/standin-arm64 RUSTFLAGS="$RUSTFLAGS -Zfixed-x18 -Clink-self-contained=no"
 	export CARGO_BUILD_TARGET=aarch64-unknown-linux-musl CARGO_UNSTABLE_BUILD_STD=std,panic_abort
 	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER="$PWD/scripts/zigcc.sh"
@@ -42,7 +44,7 @@ check)
 check-module)
 	case $MACHINE in
 	amd64) cargo run -q -p ktrace-standin -- check ;;
-	# In an emulated process, which is slow.
+	# Runs in an emulated process, which is slow.
 	arm64)
 		cargo run -q -p ktrace-standin -- check --emulator "$EMULATOR" \
 		    refused probes threads pingpong policies limit lifetimes
@@ -50,7 +52,7 @@ check-module)
 	esac
 	;;
 compilers)
-	# Each function of each stock backend is redirected, called and given back.
+	# Each function of each stock backend is redirected, called and restored.
 	case $MACHINE in
 	amd64) branches="-fcf-protection=none -fcf-protection=branch" ;;
 	arm64) branches="-mbranch-protection=none -mbranch-protection=bti -mbranch-protection=pac-ret
@@ -69,7 +71,8 @@ compilers)
 						variants=$((variants + 1))
 						continue
 					fi
-					# Without a frame a wrapper of amd64 may be four bytes, and a jump is five. FreeBSD's kernels have frames.
+					# Without a frame, an amd64 wrapper may have four bytes, and
+					# a jump has five. FreeBSD's kernels have frames.
 					[ "$MACHINE$frame" = amd64-fomit-frame-pointer ] &&
 					    cargo run -q -p ktrace-standin -- run policies --stock "$stock" 2>&1 |
 						grep -q 'is too short for a jump' || die "$stock: $(cat "$stock.log")"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compiles the stock backend of the stand-in for the kernel, as kernels of this MACHINE are compiled.
+# Compiles the stand-in's stock backend, with the flags of kernels of this MACHINE.
 #
 # stock.sh OUTPUT [COMPILER [FLAG...]]
 set -eu
@@ -13,7 +13,7 @@ ld=$(tool ld.lld) || die "no ld.lld: run make setup"
 if [ $# -eq 0 ]; then
 	set -- "$KERNEL_CC" -O2
 fi
-# A kernel of 15.1, which has all functions that there are.
+# A kernel of 15.1 has all functions of any release.
 case $KERNEL in
 14) freebsd=1402 ;;
 *) freebsd=${KERNEL}01 ;;
@@ -33,6 +33,6 @@ shift
 "$compiler" -target "$ARCH-unknown-freebsd$KERNEL" -DFREEBSD=$freebsd -ffreestanding -fPIC -fvisibility=protected \
     -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer -fno-asynchronous-unwind-tables -Wall -Wextra -Werror \
     $machine_flags "$@" -c -o "$output.o" tests/standin/stock/kern_ktrace.c
-# No relocations: its names are its own.
+# Bind references to the object's own names, so that no relocations are needed.
 "$ld" -m $emulation -shared -Bsymbolic -z separate-code --hash-style=sysv -o "$output" "$output.o"
 rm -f "$output.o"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# stress_host.sh: the tests of the host at length, and the proof that the model can fail.
+# stress_host.sh: runs the host tests at length, and shows that the model can fail.
 #
 # MODEL_ITERATIONS=N   schedules of each scenario and scheduler
 # PROPTEST_CASES=N     inputs of each property

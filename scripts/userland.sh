@@ -1,8 +1,8 @@
 #!/bin/sh
-# userland.sh DIRECTORY: builds the programs that users run on FreeBSD, ktrstat and ktrcheck, for MACHINE
-# into DIRECTORY.
+# userland.sh DIRECTORY: builds the programs that users run on FreeBSD, ktrstat and ktrcheck, for
+# MACHINE into DIRECTORY.
 #
-# SYSROOT=DIR   a FreeBSD's files: its libc is linked in, as it is on FreeBSD itself
+# SYSROOT=DIR   files of a FreeBSD system, whose libc is linked in as on FreeBSD itself
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -14,7 +14,7 @@ case $MACHINE in
 amd64) arch=x86_64 ;;
 arm64)
 	arch=aarch64
-	# Rust has no standard library for it ready.
+	# Rust ships no standard library for this target.
 	export RUSTC_BOOTSTRAP=1
 	std=-Zbuild-std=std,panic_abort
 	;;
@@ -31,7 +31,8 @@ elif [ -n "${SYSROOT:-}" ]; then
 	export RUSTFLAGS="-Ctarget-feature=+crt-static -Clink-arg=--target=$triple -Clink-arg=--sysroot=$SYSROOT
 	    -Clink-arg=--ld-path=$(command -v "$ld")"
 else
-	# zig has no static libc: they need the libc.so.7 and libthr.so.3 of any FreeBSD from 14.2 on.
+	# zig has no static libc: the programs need libc.so.7 and libthr.so.3 of any FreeBSD from
+	# 14.2 on.
 	linker=$PWD/scripts/zigcc.sh
 	export ZIG_TARGET="$arch-freebsd.14.2"
 fi

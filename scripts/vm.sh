@@ -1,9 +1,9 @@
 #!/bin/sh
-# vm.sh check|check-all|stress|bench|shell|fetch [IMAGE]: builds what the guests need, and runs the VM runner
-# with what the Makefile was given.
+# vm.sh check|check-all|stress|bench|shell|fetch [IMAGE]: builds the files for the guests, and runs
+# the VM runner with the Makefile's arguments.
 #
-# check-all runs all tests on all images. stress is check at full length, and leaves the table of figures in
-# tests/RESULTS.md and README.md.
+# check-all runs all tests on all images. stress is check at full length, and writes the table of
+# figures to tests/RESULTS.md and README.md.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -12,8 +12,8 @@ command=$1
 image=${2:-}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs
 
-# A machine has few CPUs, but most tests use one at a time, or wait. Loads at full length have the host for
-# themselves.
+# A machine has few CPUs, but most tests use one at a time, or wait. Loads at full length get the
+# host to themselves.
 jobs=$(getconf _NPROCESSORS_ONLN)
 [ "$jobs" -le 4 ] || jobs=4
 
@@ -25,7 +25,7 @@ fetch) set -- fetch ${KERNEL:+--release "$KERNEL"} ;;
 *) set -- "$command" ;;
 esac
 
-# Prepares a target where there is an image for it. An image of any name may need each of them, and have a
+# Prepare each target that has an image. An image of any name may need each target, and may have a
 # kernel with assertions.
 for target in $(targets); do
 	[ "$command" != fetch ] || break

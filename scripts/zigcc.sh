@@ -1,6 +1,6 @@
 #!/bin/sh
-# Links Rust programs for FreeBSD, or for ZIG_TARGET, on another system: zig cc, without the
-# libraries that the crate libc names, nobody uses, and zig has not.
+# Links Rust programs for FreeBSD, or for ZIG_TARGET, on another system. It uses zig cc, and omits
+# libraries that the crate libc names but no program uses and zig lacks.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
