@@ -142,6 +142,7 @@ const VARIABLES: &[&str] = &[
     "MAXPATHLEN",
     "MAXCPU",
     "MDT_MODULE",
+    "MNT_LOCAL",
     "MOD_.*",
     "MTX_FLAGMASK",
     "NOCPU",

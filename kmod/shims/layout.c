@@ -14,6 +14,7 @@
 #include <sys/linker.h>
 #include <sys/malloc.h>
 #include <sys/module.h>
+#include <sys/mount.h>
 #include <sys/namei.h>
 #include <sys/pcpu.h>
 #include <sys/proc.h>

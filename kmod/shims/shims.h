@@ -72,5 +72,6 @@ bool ktrace_rs_sx_try_xlock(struct sx *sx);
 
 /* vnode.c */
 bool ktrace_rs_vn_is_regular(struct vnode *vp);
+bool ktrace_rs_vn_is_remote(struct vnode *vp);
 
 #endif

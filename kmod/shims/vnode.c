@@ -6,6 +6,7 @@
 
 #include <sys/param.h>
 #include <sys/systm.h>
+#include <sys/mount.h>
 #include <sys/vnode.h>
 
 #include "shims.h"
@@ -14,4 +15,12 @@ bool
 ktrace_rs_vn_is_regular(struct vnode *vp)
 {
 	return (vp->v_type == VREG);
+}
+
+bool
+ktrace_rs_vn_is_remote(struct vnode *vp)
+{
+	struct mount *mp = vp->v_mount;
+
+	return (mp != NULL && (mp->mnt_flag & MNT_LOCAL) == 0);
 }

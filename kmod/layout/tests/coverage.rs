@@ -19,7 +19,7 @@ const LINKS: [&str; 5] = ["le_next", "lh_first", "stqh_first", "tqe_next", "tqh_
 
 /// Fields of the module's own structures that it accesses through a pointer. `handler` belongs to
 /// `struct ast_entry`, which is in no header. The fields of `Elf_Sym` are defined by ELF.
-const OWN: [&str; 6] = ["handler", "settings", "st_info", "st_size", "stats", "stopped"];
+const OWN: [&str; 7] = ["handler", "next", "settings", "st_info", "st_size", "stats", "stopped"];
 
 /// Fields that the module accesses through macros of the kernel's headers.
 const BY_MACRO: [&str; 3] = ["p_mtx", "pg_mtx", "sx_lock"];

@@ -14,8 +14,8 @@ use super::proc::CurrentThread;
 
 const OPEN_FLAGS: u32 = sys::FREAD | sys::FWRITE;
 
-/// The most bytes that every file system writes at once. A file system that sends a larger write in
-/// several parts (NFS, FUSE) may report a failure and keep the first parts.
+/// The most bytes that every local file system writes at once. One that sends a larger write in
+/// several parts may report a failure and keep the first parts.
 const WRITTEN_AT_ONCE: usize = 512;
 
 /// `RLIM_INFINITY`.
@@ -224,10 +224,15 @@ impl TraceVnode {
         // is missing. So check first.
         let past_limit =
             |size: i64| size.checked_add_unsigned(bytes.len() as u64).is_none_or(|end| end > self.limit);
+        // SAFETY: the vnode is referenced and locked.
+        let is_remote = unsafe { sys::ktrace_rs_vn_is_remote(self.vp) };
         let before = match self.limit {
-            UNLIMITED if bytes.len() <= WRITTEN_AT_ONCE => None,
-            // If the size is unknown, the write reports the error.
-            UNLIMITED => self.size().ok(),
+            UNLIMITED if !is_remote && bytes.len() <= WRITTEN_AT_ONCE => None,
+            UNLIMITED => match self.size() {
+                Err(errno) if errno.is_interrupted() => return Err(errno),
+                // If the size is unknown, the write reports the error.
+                size => size.ok(),
+            },
             _ => Some(self.size()?),
         };
         if self.limit != UNLIMITED && before.is_some_and(past_limit) {
@@ -240,12 +245,12 @@ impl TraceVnode {
                 // Some file systems write a part although IO_UNIT requires all or nothing. Cut that
                 // part off. If this fails, too, return the first error.
                 let written = bytes.len().saturating_sub(rest.len());
+                // NFS reports that it has cut the part off itself, even if a signal has kept it from that.
+                let moved = if is_remote { rest.len() } else { moved };
                 let back = self.take_back(written, before.map(|size| (size, moved)));
                 if let (Err(errno), Some(before)) = (back, before)
                     && errno.is_interrupted()
                 {
-                    let most = i64::try_from(written.saturating_add(moved)).unwrap_or(i64::MAX);
-                    self.torn.1.store(most, Ordering::Relaxed);
                     self.torn.0.store(before, Ordering::Relaxed);
                 }
                 return Err(result.err().unwrap_or(EIO));
@@ -288,18 +293,20 @@ impl TraceVnode {
     /// before the append, if that is known, and the length that the last write reported. The cut is
     /// no longer than the reported lengths, and no longer than the file has grown, because another
     /// machine may have written to it. If the size before is unknown, only `written` bytes are cut
-    /// off.
+    /// off. Sets the second number of `torn`.
     fn take_back(&self, written: usize, failed: Option<(i64, usize)>) -> Result<(), Errno> {
         let moved = failed.map_or(0, |(_, moved)| moved);
         let most = i64::try_from(written.saturating_add(moved)).unwrap_or(i64::MAX);
         if most == 0 {
             return Ok(());
         }
+        self.torn.1.store(most, Ordering::Relaxed);
         let now = self.size()?;
         let grown = failed.map_or(most, |(before, _)| now.saturating_sub(before).max(0));
         match grown.min(most) {
             0 => Ok(()),
             cut => {
+                self.torn.1.store(cut, Ordering::Relaxed);
                 // SAFETY: vnode and credential are referenced, and the vnode is locked.
                 check(unsafe { sys::vn_truncate_locked(self.vp, now.saturating_sub(cut), false, self.cred) })
             }

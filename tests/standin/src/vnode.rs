@@ -1,5 +1,6 @@
 //! Vnodes over files of the host, on disks that can be slow, full, failing, dead, or suspended.
 
+use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int, c_void};
 use std::fs::File;
@@ -31,6 +32,27 @@ const EWOULDBLOCK: c_int = sys::EWOULDBLOCK.cast_signed();
 /// The number of bytes that a failing or interrupted write still writes.
 const PART: usize = 512;
 
+/// The mount of a disk.
+struct Mount(UnsafeCell<sys::mount>);
+
+// SAFETY: the flags change only before other threads read them.
+unsafe impl Sync for Mount {}
+
+impl Mount {
+    fn local() -> Self {
+        // SAFETY: all zero is a struct mount without anything in it.
+        let mut mount: sys::mount = unsafe { std::mem::zeroed() };
+        mount.mnt_flag = u64::from(sys::MNT_LOCAL);
+        Mount(UnsafeCell::new(mount))
+    }
+}
+
+impl std::fmt::Debug for Mount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mount")
+    }
+}
+
 /// A disk and its file system, with their faults.
 #[derive(Debug)]
 pub struct Disk {
@@ -44,12 +66,14 @@ pub struct Disk {
     pub failing: AtomicU64,
     /// Whether writes hang.
     pub hangs: AtomicBool,
+    /// The file system, of which only the flags are read.
+    mount: Mount,
     /// Whether pending signals interrupt writes, as NFS with `intr` does.
-    pub interruptible: AtomicBool,
+    interruptible: AtomicBool,
     /// The number of interrupted operations.
     pub interrupted: AtomicU64,
     /// Whether all vnodes are dead, because the file system was unmounted.
-    pub dead: AtomicBool,
+    dead: AtomicBool,
     /// Whether opening a file waits.
     pub held: AtomicBool,
     suspended: AtomicBool,
@@ -69,6 +93,7 @@ impl Disk {
             partial: AtomicBool::new(false),
             failing: AtomicU64::new(0),
             hangs: AtomicBool::new(false),
+            mount: Mount::local(),
             interruptible: AtomicBool::new(false),
             interrupted: AtomicU64::new(0),
             dead: AtomicBool::new(false),
@@ -78,6 +103,26 @@ impl Disk {
             writes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }))
+    }
+
+    /// Has signals interrupt writes, as on NFS with `intr`. No thread may use the disk yet.
+    pub fn set_interruptible(&self) {
+        self.interruptible.store(true, Ordering::Relaxed);
+        // SAFETY: no other thread reads the flags yet.
+        unsafe { (*self.mount.0.get()).mnt_flag &= !u64::from(sys::MNT_LOCAL) };
+    }
+
+    /// Unmounts the file system by force. All of its vnodes are dead from now on.
+    pub fn unmount(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+        for vnode in VNODES.lock().iter().map(|address| *address as *mut Vnode) {
+            // SAFETY: vnodes are leaked. The module reads the pointer at any time, as in the kernel.
+            unsafe {
+                if std::ptr::eq((*vnode).disk, self) {
+                    (&raw mut (*vnode).v.v_mount).write_volatile(std::ptr::null_mut());
+                }
+            }
+        }
     }
 
     /// Returns whether a signal interrupts the current thread's operation on the disk. Counts the
@@ -172,7 +217,7 @@ impl Vnode {
             removed: AtomicBool::new(false),
         }));
         vnode.v.v_type = kind;
-        vnode.v.v_mount = std::ptr::from_ref(disk).cast_mut().cast();
+        vnode.v.v_mount = disk.mount.0.get();
         // SAFETY: the vnode is leaked, so that the lock never moves.
         unsafe { sx_init_flags(&raw mut vnode.lock, c"vnode".as_ptr(), 0) };
         let address = std::ptr::from_ref(vnode) as usize;
@@ -460,7 +505,15 @@ pub(crate) unsafe extern "C" fn vn_rdwr(
             }
             0
         }
-        Err(errno) => errno,
+        Err(errno) => {
+            // NFS says that nothing is in the file. See ncl_write() in the kernel.
+            // SAFETY: the caller passes null, or room for the number of bytes left.
+            let resid = unsafe { resid.as_mut() };
+            if let (EINTR, Some(resid)) = (errno, resid) {
+                *resid = len as isize;
+            }
+            errno
+        }
     }
 }
 
@@ -482,7 +535,7 @@ impl Vnode {
             sleep.on(self.disk.channel() + 3, c"nfsreq".as_ptr(), sys::TDI_SLEEPING, Some(1_000_000));
         }
         let interrupted = disk.is_interrupted();
-        if interrupted && bytes.len() <= PART {
+        if interrupted && current().random(2) == 0 {
             return Err(EINTR);
         }
         let rate = disk.rate.load(Ordering::Relaxed);
@@ -499,7 +552,7 @@ impl Vnode {
         // the kernel.
         take = take.min(usize::try_from(limit - size).unwrap_or(usize::MAX));
         let silently_cut = bytes.len() - take;
-        if fails || interrupted {
+        if fails || interrupted && current().random(2) == 0 {
             take = take.min(PART);
         }
         let room = usize::try_from(disk.room.load(Ordering::Relaxed)).unwrap_or(0);

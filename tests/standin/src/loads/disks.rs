@@ -254,7 +254,7 @@ pub fn interrupted(world: &World) -> Result<String> {
         let disk = Disk::new();
         let path = format!("/tmp/ktrace.{policy}");
         let file = world.file(&path, disk);
-        disk.interruptible.store(true, Relaxed);
+        disk.set_interruptible();
         let module = world.load()?;
         sysctl::set_text("kern.ktrace_rs.policy", policy)
             .map_err(|errno| anyhow::anyhow!("sysctl: errno {errno}"))?;
@@ -298,7 +298,7 @@ pub fn dead(world: &World) -> Result<String> {
     while disk.writes.load(Relaxed) < 5 && children.iter().any(|child| !child.process.has_exited()) {
         me().sleep(500_000);
     }
-    disk.dead.store(true, Relaxed);
+    disk.unmount();
     let text = finish(file, &children, "dead", Some(sys::EIO));
     module.unload_at_last();
     Ok(text)
