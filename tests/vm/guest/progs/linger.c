@@ -23,7 +23,7 @@ main(int argc, char *argv[])
 	struct sockaddr_in sin = {.sin_len = sizeof(sin), .sin_family = AF_INET};
 	struct linger linger = {.l_onoff = 1};
 	socklen_t len = sizeof(sin);
-	int listening, s;
+	int full, listening, s;
 
 	if (argc != 2 || (linger.l_linger = atoi(argv[1])) < 1)
 		errx(2, "usage: linger SECONDS");
@@ -45,10 +45,14 @@ main(int argc, char *argv[])
 	s = socket(AF_INET, SOCK_STREAM, 0);
 	if (s == -1 || connect(s, (struct sockaddr *)&sin, len) != 0)
 		err(2, "connect");
-	while (send(s, buf, sizeof(buf), MSG_DONTWAIT) != -1)
-		;
-	if (errno != EAGAIN)
-		err(2, "send");
+	/* Buffers grow, and are emptied some time later: full is what stays full. */
+	for (full = 0; full < 5; full++) {
+		while (send(s, buf, sizeof(buf), MSG_DONTWAIT) != -1)
+			full = 0;
+		if (errno != EAGAIN)
+			err(2, "send");
+		usleep(100000);
+	}
 	if (setsockopt(s, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) != 0)
 		err(2, "SO_LINGER");
 	return (0);
