@@ -21,15 +21,32 @@ fn help_left(engine: &Engine, processes: &[&Traced]) -> Vec<(i32, Errno)> {
     settle(processes, engine.help_left(MaySleep::new(), |_| Some(())))
 }
 
+/// Returns two processes that are traced to one file.
+fn two_of_one_file(engine: &Arc<Engine>, disk: &Arc<Disk>) -> [Traced; 2] {
+    let file = open(engine, disk.open());
+    [1, 2].map(|pid| {
+        let process = Traced::new(engine, pid);
+        process.set(&file);
+        process
+    })
+}
+
+/// Returns a process with one record, whose write was interrupted.
+fn interrupted() -> (Arc<Engine>, Arc<Disk>, Traced) {
+    let (engine, disk) = (engine_of_records(), Disk::new());
+    disk.set_faults(interruptible());
+    let traced = Traced::to(&engine, 1, disk.open());
+    traced.fault(1);
+    assert_eq!(with_signal(EINTR, || traced.drain()), Ok(()));
+    (engine, disk, traced)
+}
+
 #[test]
 fn a_signal_ends_no_trace() {
     for errno in [EINTR, ERESTART] {
         let (engine, disk) = (engine_of_records(), Disk::new());
         disk.set_faults(interruptible());
-        let file = open(&engine, disk.open());
-        let [one, other] = [1, 2].map(|pid| Traced::new(&engine, pid));
-        [&one, &other].iter().for_each(|process| process.set(&file));
-        drop(file);
+        let [one, other] = two_of_one_file(&engine, &disk);
         other.fault(1);
         one.fault(2);
         assert_eq!(with_signal(errno, || one.drain()), Ok(()));
@@ -51,10 +68,7 @@ fn a_signal_ends_no_trace() {
 fn records_that_are_kept_come_first() {
     let (engine, disk) = (engine_of_records(), Disk::new());
     disk.set_faults(interruptible());
-    let file = open(&engine, disk.open());
-    let [one, other] = [1, 2].map(|pid| Traced::new(&engine, pid));
-    [&one, &other].iter().for_each(|process| process.set(&file));
-    drop(file);
+    let [one, other] = two_of_one_file(&engine, &disk);
     with_signal(EINTR, || one.commit(&Payload::Namei(b"/one"))).expect("the record is kept");
     assert_eq!(other.commit(&Payload::Namei(b"/other")), Ok(()));
     let pids: Vec<_> = decode(&disk.content()).iter().map(|record| record.header.pid).collect();
@@ -101,11 +115,7 @@ fn a_killed_process_leaves_its_file_to_the_helper() {
 
 #[test]
 fn an_interruption_that_the_helper_meets_is_a_failure() {
-    let (engine, disk) = (engine_of_records(), Disk::new());
-    disk.set_faults(interruptible());
-    let traced = Traced::to(&engine, 1, disk.open());
-    traced.fault(1);
-    assert_eq!(with_signal(EINTR, || traced.drain()), Ok(()));
+    let (engine, disk, traced) = interrupted();
     assert_eq!(with_signal(EINTR, || help_left(&engine, &[&traced])), [(1, EINTR)]);
     assert!(!traced.trace().is_traced());
     assert_eq!((dropped(&engine, Kind::Fault), engine.stats.queued.fetch()), (1, 0));
@@ -114,11 +124,7 @@ fn an_interruption_that_the_helper_meets_is_a_failure() {
 
 #[test]
 fn the_helper_waits_for_no_file() {
-    let (engine, disk) = (engine_of_records(), Disk::new());
-    disk.set_faults(interruptible());
-    let traced = Traced::to(&engine, 1, disk.open());
-    traced.fault(1);
-    assert_eq!(with_signal(EINTR, || traced.drain()), Ok(()));
+    let (engine, disk, traced) = interrupted();
     disk.set_faults(Faults { suspended: true, ..Faults::default() });
     assert_eq!(help_left(&engine, &[&traced]), []);
     assert_eq!(disk.size(), 0);
@@ -159,10 +165,7 @@ fn what_is_kept_is_bounded() {
     let (engine, disk) = (engine_of_queues(), Disk::new());
     engine.settings.set_policy(Policy::Return);
     disk.set_faults(interruptible());
-    let file = open(&engine, disk.open());
-    let [one, other] = [1, 2].map(|pid| Traced::new(&engine, pid));
-    [&one, &other].iter().for_each(|process| process.set(&file));
-    drop(file);
+    let [one, other] = two_of_one_file(&engine, &disk);
     other.fault(1);
     let path = [b'x'; 1000];
     let made = 2 * BATCH_BYTES_MAX / path.len();
