@@ -21,6 +21,7 @@ struct pgrp;
 struct proc;
 struct sx;
 struct thread;
+struct ucred;
 
 /* linker.c */
 bool ktrace_rs_is_static(
@@ -69,6 +70,9 @@ void ktrace_rs_sx_init(struct sx *sx, const char *name);
 void ktrace_rs_sx_slock(struct sx *sx);
 void ktrace_rs_sx_sunlock(struct sx *sx);
 bool ktrace_rs_sx_try_xlock(struct sx *sx);
+
+/* ucred.c */
+gid_t ktrace_rs_cr_gid(struct ucred *cred);
 
 /* vnode.c */
 bool ktrace_rs_vn_is_regular(struct vnode *vp);

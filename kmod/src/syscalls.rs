@@ -45,26 +45,35 @@ fn ktrace(may_sleep: MaySleep, td: CurrentThread, uap: &sys::ktrace_args) -> Res
         return Err(EINVAL);
     }
     let engine = module::engine().ok_or(EBUSY)?;
+    let open = || TraceVnode::open(may_sleep, td, uap.fname);
     // Dropped last, with nothing locked.
-    let file = match ops {
-        sys::KTROP_CLEAR => None,
-        _ => Some(Arc::new(File::new(may_sleep, engine, TraceVnode::open(may_sleep, td, uap.fname)?))),
+    let operation = match ops {
+        sys::KTROP_SET => Operation::Set(Arc::new(File::new(may_sleep, engine, open()?)).shared(may_sleep)),
+        sys::KTROP_CLEAR => Operation::Clear,
+        sys::KTROP_CLEARFILE => Operation::ClearFile(open()?),
+        // Any other number clears as well, but requires a file.
+        _ => open().map(|_| Operation::Clear)?,
     };
     let Some(_inside) = InKtrace::enter() else { return Err(EBUSY) };
     let mut change = Change { td, facs, may_sleep, spare: None, ended: Vec::new() };
-    let result = match (ops, &file) {
-        (sys::KTROP_CLEARFILE, Some(file)) => change.clear_file(file),
-        (sys::KTROP_SET, Some(file)) => {
-            let file = change.shared(file);
-            let result = change.by_id(uap.pid, descend, Some(&file));
+    let result = match &operation {
+        Operation::Set(file) => {
+            let result = change.by_id(uap.pid, descend, Some(file));
             helper::wake();
             result
         }
-        // KTROP_CLEAR. Any other number clears as well, but requires a file.
-        _ => change.by_id(uap.pid, descend, None),
+        Operation::Clear => change.by_id(uap.pid, descend, None),
+        Operation::ClearFile(file) => change.clear_file(file),
     };
     change.finish();
     result
+}
+
+/// An operation of ktrace(2), with the file that was opened for it.
+enum Operation {
+    Set(Arc<File>),
+    Clear,
+    ClearFile(TraceVnode),
 }
 
 /// Stops all tracing before an unload, and leaves the files to the helper, which writes and closes
@@ -106,22 +115,6 @@ struct Change {
 }
 
 impl Change {
-    /// Returns the trace file that other processes already trace to with the same credential and
-    /// limit, or else `file`. The reference may become the last one: it must be dropped with
-    /// nothing locked.
-    fn shared(&mut self, file: &Arc<File>) -> Arc<File> {
-        let mut shared = None;
-        self.for_all(|_, p| {
-            let same = |other: &File| other.storage().same_target(file.storage());
-            if shared.is_none()
-                && p.trace().is_some_and(|trace| trace.with_file(|other| other.is_some_and(same)))
-            {
-                shared = p.trace().and_then(Trace::file);
-            }
-        });
-        shared.unwrap_or_else(|| Arc::clone(file))
-    }
-
     /// Changes the process `pid`, or a process group if `pid` is negative. Without a file, clears
     /// facilities.
     fn by_id(&mut self, pid: i32, descend: bool, file: Option<&Arc<File>>) -> Result<(), Errno> {
@@ -232,12 +225,11 @@ impl Change {
     }
 
     /// Ends all tracing to a file. Returns `EPERM` if the caller may not end some of it.
-    fn clear_file(&mut self, file: &Arc<File>) -> Result<(), Errno> {
+    fn clear_file(&mut self, file: &TraceVnode) -> Result<(), Errno> {
         let mut result = Ok(());
         self.for_all(|change, p| {
-            let uses = |trace: &Trace| {
-                trace.with_file(|old| old.is_some_and(|old| old.storage().same_file(file.storage())))
-            };
+            let uses =
+                |trace: &Trace| trace.with_file(|old| old.is_some_and(|old| old.storage().same_file(file)));
             if p.trace().is_some_and(uses) {
                 if change.may_change(p) {
                     change.end(p);

@@ -1,12 +1,13 @@
 //! Trace files, and the path of records from a stream or queue to the file.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ktrace_format::{Header, Kind, Timespec, split_record};
 
+use crate::list::Entry;
 use crate::segment::Stack;
 use crate::stream::{Buffer, Put, Stream, Tally};
 use crate::{Counter, Engine, Errno, Event, Mutex, Platform, SleepLock, Storage, Synchronous};
@@ -32,6 +33,12 @@ pub struct TraceFile<P: Platform> {
     commits: AtomicU64,
     bytes: AtomicU64,
     records: AtomicU64,
+}
+
+/// An open trace file, which others may [share](TraceFile::shared).
+pub(crate) struct Open<P: Platform> {
+    target: <P::Storage as Storage<P::MaySleep>>::Target,
+    file: Weak<TraceFile<P>>,
 }
 
 /// Progress of a trace file since it was opened.
@@ -116,6 +123,30 @@ impl<P: Platform> TraceFile<P> {
             bytes: AtomicU64::new(0),
             records: AtomicU64::new(0),
         }
+    }
+
+    /// Returns the open file with the same [target](Storage::target), if there is one, and drops
+    /// this one. Otherwise returns this one, which may be shared from now on. May sleep; takes the
+    /// open lock.
+    ///
+    /// Records of one thread keep their order only within one stream. They would not if a thread
+    /// began to trace to another opening of its file while records of an earlier trace wait. A file
+    /// that waits to be written is still open, even if no process is traced to it any more.
+    pub fn shared(self: Arc<Self>, _: P::MaySleep) -> Arc<Self> {
+        let mine = Entry::new(Open { target: self.storage.target(), file: Arc::downgrade(&self) });
+        let shared = self.engine.open.with(|open| {
+            let same = |other: &&Open<P>| other.target == mine.value.target;
+            let shared = open.iter().filter(same).find_map(|other| other.file.upgrade());
+            match shared {
+                Some(shared) => Some((shared, mine)),
+                None => {
+                    open.push(mine);
+                    None
+                }
+            }
+        });
+        // An entry that is not in the list is freed here, with nothing locked.
+        shared.map_or(self, |(shared, _)| shared)
     }
 
     /// Returns the progress since the file was opened. Takes the stream lock.
@@ -444,9 +475,11 @@ fn count(counter: &AtomicU64, n: u64) {
 }
 
 impl<P: Platform> Drop for TraceFile<P> {
-    /// Counts the records in the stream as dropped. They were added while writes to the file
-    /// failed, and no process is traced to it any more.
+    /// Ends sharing. Counts the records in the stream as dropped. They were added while writes to
+    /// the file failed, and no process is traced to it any more.
     fn drop(&mut self) {
+        let this: *const Self = self;
+        drop(self.engine.open.with(|open| open.remove(|other| core::ptr::eq(other.file.as_ptr(), this))));
         debug_assert!(
             self.since().is_none() || self.failed.load(Ordering::Relaxed),
             "records pending in a file that is closed"

@@ -15,14 +15,15 @@
 //!
 //! # Locks
 //!
-//! The locks in acquisition order; the stream lock and the left lock are both last:
+//! The locks in acquisition order; the last three are never held together:
 //!
 //! | lock | kind | protects |
 //! | --- | --- | --- |
 //! | commit | may sleep | the order of writes to one file, its spare memory |
 //! | queue | never sleeps | the queue, spare memory and trace file of one process |
 //! | stream | never sleeps | the stream of one file |
-//! | left | never sleeps | the files left to the helper |
+//! | left | never sleeps | the list of files left to the helper |
+//! | open | never sleeps | the list of open files |
 //!
 //! The `vn_start_write()` reference is taken before the commit lock. The file is written under the
 //! commit lock. Nothing is allocated under a queue lock. Nothing is locked or allocated under a
@@ -34,6 +35,7 @@ extern crate alloc;
 
 mod file;
 mod left;
+mod list;
 mod platform;
 mod process;
 mod queue;

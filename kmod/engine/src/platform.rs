@@ -132,9 +132,16 @@ pub trait SleepLock<T, MaySleep>: Send + Sync {
 ///
 /// Dropping it closes the file, which may sleep.
 pub trait Storage<MaySleep>: Send + Sync {
+    /// What a write depends on: the file, and in whose name it is written.
+    type Target: PartialEq + Send;
+
     /// A `vn_start_write()` reference (vn_start_write(9)). While it exists, the file system cannot
     /// be suspended.
     type Leave;
+
+    /// Returns the target. Openings with equal targets are interchangeable while one is open. May
+    /// be dropped where sleeping is allowed.
+    fn target(&self) -> Self::Target;
 
     /// Waits while the file system is suspended, then takes a reference. May sleep.
     fn start_write(&self, may_sleep: MaySleep) -> Self::Leave;

@@ -1,11 +1,12 @@
 //! The state shared by all traces of the system: the settings and the statistics.
 
-use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ktrace_format::{Kind, PerKind};
 
+use crate::file::Open;
 use crate::left::Left;
+use crate::list::List;
 use crate::{Counter, Event, Mutex, Platform, Settings};
 
 /// The state shared by all traces.
@@ -14,8 +15,9 @@ pub struct Engine<P: Platform> {
     pub settings: Settings,
     /// The statistics of all traces.
     pub stats: Stats<P>,
-    /// Files left to the helper, under the left lock. That lock is last, like the stream lock.
-    pub(crate) left: P::Mutex<Option<Box<Left<P>>>>,
+    /// The files that others may [share](crate::TraceFile::shared).
+    pub(crate) open: P::Mutex<List<Open<P>>>,
+    pub(crate) left: P::Mutex<Left<P>>,
 }
 
 /// Counters since the module was loaded. A record that was made is in a file, is waiting to be
@@ -60,7 +62,8 @@ impl<P: Platform> Engine<P> {
                 files: P::Counter::new(),
                 queued_max: AtomicU64::new(0),
             },
-            left: P::Mutex::new(c"ktrace_rs left", None),
+            open: P::Mutex::new(c"ktrace_rs open", List::new()),
+            left: P::Mutex::new(c"ktrace_rs left", List::new()),
         }
     }
 }

@@ -94,11 +94,6 @@ impl TraceVnode {
         self.vp == other.vp
     }
 
-    /// Returns whether both write the same file with the same credential up to the same limit.
-    pub(crate) fn same_target(&self, other: &TraceVnode) -> bool {
-        self.same_file(other) && self.cred == other.cred && self.limit == other.limit
-    }
-
     /// Returns the vnode, with one more reference if `reference` is set.
     pub(crate) fn vnode(&self, reference: bool) -> *mut sys::vnode {
         if reference {
@@ -177,7 +172,12 @@ impl Drop for WriteLeave {
 }
 
 impl Storage<MaySleep> for TraceVnode {
+    type Target = Target;
     type Leave = WriteLeave;
+
+    fn target(&self) -> Target {
+        Target { vp: self.vp.addr(), cred: self.hold_cred(), limit: self.limit }
+    }
 
     /// Takes a reference. Waits regardless of signals.
     fn start_write(&self, _: MaySleep) -> WriteLeave {
@@ -461,10 +461,47 @@ pub(crate) fn close_left(_: MaySleep) {
     }
 }
 
+/// The target of a trace file: the file, the credential that writes it, and its size limit.
+#[derive(PartialEq)]
+pub(crate) struct Target {
+    vp: usize,
+    cred: Cred,
+    limit: i64,
+}
+
 /// A reference to a credential.
 pub(crate) struct Cred(*mut sys::ucred);
 
+// SAFETY: threads may share credentials, which are constant once they are shared.
+unsafe impl Send for Cred {}
+
+impl PartialEq for Cred {
+    /// Returns whether both have the same rights to write a file, as two logins of a user have.
+    fn eq(&self, other: &Cred) -> bool {
+        let rights = |cred: &Cred| {
+            // SAFETY: the credential is referenced, and constant while it is.
+            let (cred, cr_gid) = unsafe { (&*cred.0, sys::ktrace_rs_cr_gid(cred.0)) };
+            let sys::ucred { cr_uid, cr_ruid, cr_rgid, cr_prison, cr_label, .. } = *cred;
+            (cr_uid, cr_ruid, cr_gid, cr_rgid, cr_prison, cr_label)
+        };
+        self.0 == other.0 || rights(self) == rights(other) && self.groups() == other.groups()
+    }
+}
+
 impl Cred {
+    /// Returns the groups.
+    fn groups(&self) -> &[sys::gid_t] {
+        // SAFETY: the credential is referenced, and constant while it is. cr_groups points to
+        // cr_ngroups numbers.
+        unsafe {
+            let cred = &*self.0;
+            match usize::try_from(cred.cr_ngroups) {
+                Ok(len) if len != 0 => core::slice::from_raw_parts(cred.cr_groups, len),
+                _ => &[],
+            }
+        }
+    }
+
     /// Returns whether the credential has the privilege (priv(9)).
     pub(crate) fn has_privilege(&self, privilege: u32) -> bool {
         // SAFETY: the credential is referenced.

@@ -202,7 +202,12 @@ impl Drop for Leave {
 }
 
 impl Storage<MaySleep> for OpenFile {
+    type Target = usize;
     type Leave = Leave;
+
+    fn target(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
 
     fn start_write(&self, _: MaySleep) -> Leave {
         assert_may_lock("leave to write was taken");

@@ -170,7 +170,12 @@ impl OpenFile {
 }
 
 impl Storage<MaySleep> for OpenFile {
+    type Target = (usize, Option<usize>);
     type Leave = MaySleep;
+
+    fn target(&self) -> Self::Target {
+        (Arc::as_ptr(&self.disk).addr(), self.limit)
+    }
 
     /// Panics instead of waiting: a test that suspends a file system has no other thread to resume
     /// it.

@@ -62,7 +62,8 @@ impl System {
 
     /// Opens a file for tracing.
     pub fn open(&self, file: OpenFile) -> Arc<File> {
-        Arc::new(File::new(MaySleep::new(), Arc::clone(&self.engine), file))
+        let may_sleep = MaySleep::new();
+        Arc::new(File::new(may_sleep, Arc::clone(&self.engine), file)).shared(may_sleep)
     }
 
     /// Starts tracing the types in `facilities` to `file` (`KTROP_SET`). May sleep.
@@ -151,15 +152,14 @@ impl System {
     /// that is traced to another file by now stays traced. No lock may be held.
     pub(crate) fn write_failed(&self, failures: Failures) {
         for failed in failures {
-            let WriteFailed { pid, errno, .. } = failed;
+            let WriteFailed { pid, errno, again, .. } = failed;
             let process = self.all().into_iter().find(|process| process.pid() == pid);
             // A process that has exited was traced to the failed file until its end.
-            let (abandoned, goes_on) =
-                process.map_or((Abandoned::Elsewhere, false), |process| abandon(&process, &failed));
-            if abandoned == Abandoned::Before {
+            let (abandoned, goes_on) = process.and_then(|process| abandon(&process, &failed)).unzip();
+            if abandoned == Some(Abandoned::Before) || abandoned.is_none() && again {
                 continue;
             }
-            let what = if goes_on { "earlier records lost" } else { "tracing stopped" };
+            let what = if goes_on == Some(true) { "earlier records lost" } else { "tracing stopped" };
             let line = format!("ktrace write failed, errno {}, {what} for pid {pid}", errno.0);
             self.log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
@@ -195,14 +195,14 @@ fn end(process: &Process, locked: &Locked) -> Option<Arc<File>> {
 }
 
 /// Ends the tracing of a process to a file that could not be written. Also returns whether the
-/// process is traced to another file.
-fn abandon(process: &Process, failed: &WriteFailed<Host>) -> (Abandoned, bool) {
+/// process is traced to another file. Returns `None` if it has exited.
+fn abandon(process: &Process, failed: &WriteFailed<Host>) -> Option<(Abandoned, bool)> {
     process.with_locked(|locked| {
-        let Some(trace) = &locked.trace else { return (Abandoned::Elsewhere, false) };
+        let trace = locked.trace.as_ref()?;
         let abandoned = trace.abandon(failed);
         if abandoned == Abandoned::Now(()) {
             process.set_traceflag(0);
         }
-        (abandoned, trace.is_traced())
+        Some((abandoned, trace.is_traced()))
     })
 }

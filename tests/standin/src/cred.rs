@@ -31,6 +31,8 @@ impl Cred {
         // SAFETY: an all-zero struct ucred is valid.
         let mut cr: sys::ucred = unsafe { std::mem::zeroed() };
         (cr.cr_uid, cr.cr_ruid, cr.cr_svuid) = (uid, uid, uid);
+        // Never freed, like the credential.
+        (cr.cr_groups, cr.cr_ngroups) = (Box::leak(Box::new(uid)), 1);
         let (references, jail) = (AtomicI64::new(1), AtomicU32::new(jail));
         let cred = Box::into_raw(Box::new(Cred { cr, references, jail }));
         CREDS.lock().push(cred as usize);

@@ -74,7 +74,10 @@ impl<T: Send> SleepLock<T, ()> for Lock<T> {
 }
 
 impl Storage<()> for Nowhere {
+    type Target = ();
     type Leave = ();
+
+    fn target(&self) {}
 
     fn start_write(&self, (): ()) {}
 

@@ -77,6 +77,26 @@ fn records_that_are_kept_come_first() {
 }
 
 #[test]
+fn records_of_an_earlier_trace_come_first() {
+    let (engine, disk, traced) = interrupted();
+    traced.clear();
+    assert_eq!(with_signal(EINTR, || traced.finish()), Ok(()));
+    // Another ktrace(2) opens the file again before the helper has written it.
+    traced.set(&open(&engine, disk.open()));
+    assert_eq!(traced.commit(&Payload::Namei(b"/")), Ok(()));
+    assert_eq!(help_left(&engine, &[&traced]), []);
+    drop(traced);
+    let content = disk.content();
+    let records = decode(&content);
+    assert_eq!(
+        records.iter().map(|record| record.header.kind).collect::<Vec<_>>(),
+        [Kind::Fault, Kind::Namei]
+    );
+    assert_settled(&engine, &count(&records));
+    assert_eq!(disk.open_count(), 0);
+}
+
+#[test]
 fn a_batch_that_is_interrupted_record_by_record_is_whole() {
     let (engine, disk) = (engine_of_records(), Disk::new());
     // The batch fails, three of its records are written, and then the signal comes.

@@ -18,7 +18,7 @@ use proptest::sample::{Index, select};
 
 use crate::expected::{DISKS, FILES, Fate, Made, Model, Operation, PROCESSES};
 use crate::trace_file::{assert_time_order, decode};
-use crate::traced::{Traced, asynchronous, engine_of_queues, open, settle};
+use crate::traced::{Traced, asynchronous, engine_of_queues, open_alone, settle};
 
 /// An operation that does not sleep, and so can happen at any time.
 #[derive(Clone, Debug)]
@@ -173,8 +173,10 @@ impl World {
         // The latency plays no part in these tests.
         engine.settings.set_latency(LATENCY_MAX).expect("the latency is in range");
         let disks: Vec<_> = (0..DISKS).map(|_| Disk::new()).collect();
-        let files =
-            FILES.iter().map(|(disk, limit)| open(&engine, disks[*disk].open_limited(*limit))).collect();
+        let files = FILES
+            .iter()
+            .map(|(disk, limit)| open_alone(&engine, disks[*disk].open_limited(*limit)))
+            .collect();
         let processes = (0..PROCESSES).map(|pid| Traced::new(&engine, pid as i32)).collect();
         let model = RefCell::new(Model::new(BATCH_BYTES_MIN));
         Rc::new(World { engine, disks, files, processes, model, last_number: Cell::new(0) })

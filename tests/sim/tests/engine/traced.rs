@@ -177,7 +177,13 @@ pub(crate) fn engine_of_queues() -> Arc<Engine> {
     engine
 }
 
+/// Opens a file for tracing, as ktrace(2) does.
 pub(crate) fn open(engine: &Arc<Engine>, file: OpenFile) -> Arc<File> {
+    open_alone(engine, file).shared(MaySleep::new())
+}
+
+/// Opens a file for tracing, even if it is open already.
+pub(crate) fn open_alone(engine: &Arc<Engine>, file: OpenFile) -> Arc<File> {
     Arc::new(File::new(MaySleep::new(), Arc::clone(engine), file))
 }
 

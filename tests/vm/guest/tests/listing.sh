@@ -111,6 +111,18 @@ kill -CONT "$tick"
 ktrace -C
 wait_for 5 idle
 
+note "two logins of a user share a file, two users do not"
+for i in 1 2; do
+	spawn sleep 1000
+	su root -c "ktrace -a -t c -f $PWD/shared.out -p $spawned" || fail "ktrace as root: status $?"
+done
+check_eq "$(column files FILE "$PWD/shared.out" PROCS)" 2 "processes of one user"
+chmod 666 shared.out
+spawn_nobodys shared.out
+check_eq "$(column files FILE "$PWD/shared.out" PROCS | sort | xargs)" "1 2" "processes of two users"
+ktrace -C
+wait_for 5 idle
+
 note "what a process drops is counted for it"
 little_room
 dropped=$(ktrace_rs_stat dropped)

@@ -1,0 +1,65 @@
+//! A list whose entries are allocated before they are added, and freed after they are removed. It
+//! can therefore be changed under a [`Mutex`](crate::Mutex).
+
+use alloc::boxed::Box;
+
+/// A list of `T`, the newest entry first.
+pub(crate) struct List<T> {
+    first: Option<Box<Entry<T>>>,
+}
+
+/// An entry of a list, or one to be added to a list.
+pub(crate) struct Entry<T> {
+    pub(crate) value: T,
+    next: Option<Box<Entry<T>>>,
+}
+
+impl<T> Entry<T> {
+    /// Creates an entry. Allocates, and so may sleep.
+    pub(crate) fn new(value: T) -> Box<Self> {
+        Box::new(Entry { value, next: None })
+    }
+}
+
+impl<T> List<T> {
+    pub(crate) const fn new() -> Self {
+        List { first: None }
+    }
+
+    pub(crate) fn push(&mut self, mut entry: Box<Entry<T>>) {
+        entry.next = self.first.take();
+        self.first = Some(entry);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Box<Entry<T>>> {
+        let mut entry = self.first.take()?;
+        self.first = entry.next.take();
+        Some(entry)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        core::iter::successors(self.first.as_deref(), |entry| entry.next.as_deref()).map(|entry| &entry.value)
+    }
+
+    /// Removes the entries for which `wanted` returns true, and returns them.
+    pub(crate) fn remove(&mut self, wanted: impl Fn(&T) -> bool) -> Self {
+        let (mut removed, mut all) = (List::new(), core::mem::take(self));
+        while let Some(entry) = all.pop() {
+            if wanted(&entry.value) { &mut removed } else { &mut *self }.push(entry);
+        }
+        removed
+    }
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        List::new()
+    }
+}
+
+impl<T> Drop for List<T> {
+    /// Frees the entries one by one: the default drop would recurse down the list.
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}
