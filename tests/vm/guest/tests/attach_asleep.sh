@@ -9,8 +9,9 @@
 need_module
 module_load
 
-for round in $(jot 10); do
-	sleep 1 &
+for round in $(jot 5); do
+	# Long enough for ktrace(1) to begin meanwhile on a busy host.
+	sleep 3 &
 	pid=$!
 	wait_for 5 sleeps $pid
 	since=$(date +%s)
