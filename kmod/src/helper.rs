@@ -18,7 +18,7 @@ use crate::entry::counted;
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::kproc::{Work, Worker};
 use crate::kernel::proc::gather_traced;
-use crate::kernel::vnode::{close_left, is_left_open};
+use crate::kernel::vnode::{TraceVnode, close_left, is_left_open};
 use crate::module;
 use crate::platform::{Kernel, Trace};
 use crate::points::write_failed;
@@ -150,13 +150,12 @@ pub(crate) fn wake() {
 /// sleep.
 pub(crate) fn oldest(may_sleep: MaySleep) -> u64 {
     let oldest = module::with_engine(|_| {
-        traced(may_sleep).into_iter().filter_map(|Traced { trace, .. }| trace.since()).min()
+        // If a reference is dropped here, it is not the last one: the process holds another.
+        let traces = gather_traced(may_sleep, |p, give| p.clone_trace().into_iter().for_each(give));
+        traces.iter().filter_map(|trace: &Arc<Trace>| trace.since()).min()
     });
     oldest.flatten().map_or(0, |oldest| Kernel::now().since(oldest) / 1_000_000)
 }
-
-/// The number of checks so far; zero before the first.
-static LOOKS: AtomicU32 = AtomicU32::new(0);
 
 /// A write of a helper, which may hang. Until it ends, the next helper is awake, and no other
 /// helper writes to the same file system.
@@ -214,7 +213,11 @@ fn work<const N: usize>(may_sleep: MaySleep) -> Option<u32> {
             return before.is_writing().then(|| engine.settings.latency());
         }
         if engine.stats.queued.fetch() != 0 {
-            write_overdue(may_sleep, N);
+            engine.help_overdue(
+                may_sleep,
+                |file| Writing::begin(N, file.map_or(0, TraceVnode::mount)),
+                |failures| write_failed(may_sleep, failures),
+            );
         }
         write_failed(may_sleep, engine.help_left(may_sleep, |file| Writing::begin(N, file.mount())));
         wake_closer();
@@ -227,38 +230,4 @@ fn work<const N: usize>(may_sleep: MaySleep) -> Option<u32> {
         })
     })
     .flatten()
-}
-
-/// Writes the overdue records of all traces. May sleep.
-fn write_overdue(may_sleep: MaySleep, n: usize) {
-    let look = LOOKS.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
-    for Traced { room, trace } in traced(may_sleep) {
-        if !trace.is_overdue(look) {
-            continue;
-        }
-        let mount = trace.with_file(|file| file.map_or(0, |file| file.storage().mount()));
-        if let Some(writing) = Writing::begin(n, mount) {
-            let failures = trace.help(may_sleep, room);
-            drop(writing);
-            write_failed(may_sleep, failures);
-        }
-    }
-}
-
-/// A process that is traced, or was traced before.
-struct Traced {
-    room: usize,
-    trace: Arc<Trace>,
-}
-
-/// Returns all processes with a trace. For use in [`module::with_engine`] and
-/// [`module::with_engine_to_the_end`]. No process is locked any more, so the caller may take its
-/// time.
-fn traced(may_sleep: MaySleep) -> Vec<Traced> {
-    gather_traced(may_sleep, |p, give| {
-        // If this reference is dropped here, it is not the last one: the process holds another.
-        if let Some(trace) = p.clone_trace() {
-            give(Traced { room: p.proc().queue_room(), trace });
-        }
-    })
 }

@@ -28,7 +28,7 @@ pub(crate) unsafe extern "C" fn ktrprocfork(p1: *mut sys::proc_, p2: *mut sys::p
     let Some(engine) = module::engine() else { return };
     // SAFETY: fork(2) may sleep here.
     let may_sleep = unsafe { MaySleep::new() };
-    let mut trace = Some(Arc::new(Trace::new(engine, may_sleep)));
+    let mut trace = Some(Trace::new(engine, may_sleep));
     let file = {
         // Child before parent, as fork(2) itself locks them.
         let child = child.lock();

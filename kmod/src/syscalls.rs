@@ -190,7 +190,7 @@ impl Change {
             && self.spare.is_none()
             && let Some(engine) = module::engine()
         {
-            self.spare = Some(Arc::new(Trace::new(engine, self.may_sleep)));
+            self.spare = Some(Trace::new(engine, self.may_sleep));
         }
     }
 

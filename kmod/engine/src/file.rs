@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ktrace_format::{Header, Kind, Timespec, split_record};
 
+use crate::help::Look;
 use crate::list::Entry;
 use crate::segment::Stack;
 use crate::stream::{Buffer, Put, Stream, Tally};
@@ -197,10 +198,10 @@ impl<P: Platform> TraceFile<P> {
         })
     }
 
-    /// Returns whether an earlier check found the records in the stream: see
-    /// [`Stream::is_overdue`]. Tries the stream lock; returns false if another thread holds it.
-    pub(crate) fn is_overdue(&self, look: u32) -> bool {
-        self.stream.try_with(|stream| stream.is_overdue(look)).unwrap_or(false)
+    /// Checks the records in the stream: see [`Stream::look`]. Tries the stream lock. A thread that
+    /// holds it is making a record.
+    pub(crate) fn look(&self, look: u32) -> Look {
+        self.stream.try_with(|stream| stream.look(look)).unwrap_or(Look::Waiting)
     }
 
     /// Writes the stream up to `end` at least, unless a signal interrupts the thread. Records that

@@ -6,7 +6,7 @@
 //!   where sleeping is not allowed while the stream has no room.
 //!
 //! No two files share a lock. Each thread writes its own records, when the [`Policy`] asks for it.
-//! Another thread writes for a process that is [overdue](ProcTrace::is_overdue), or whose write was
+//! Another thread writes for a process that is overdue ([`Engine::help_overdue`]), or whose write was
 //! interrupted by a signal ([`Engine::help_left`]).
 //!
 //! The engine does not depend on a kernel: it is generic over [`Platform`]. The module implements
@@ -15,7 +15,7 @@
 //!
 //! # Locks
 //!
-//! The locks in acquisition order; the last three are never held together:
+//! The locks in acquisition order; the last four are never held together:
 //!
 //! | lock | kind | protects |
 //! | --- | --- | --- |
@@ -24,6 +24,7 @@
 //! | stream | never sleeps | the stream of one file |
 //! | left | never sleeps | the list of files left to the helper |
 //! | open | never sleeps | the list of open files |
+//! | waiting | never sleeps | the list of traces whose records wait |
 //!
 //! The `vn_start_write()` reference is taken before the commit lock. The file is written under the
 //! commit lock. Nothing is allocated under a queue lock. Nothing is locked or allocated under a
@@ -34,7 +35,7 @@
 extern crate alloc;
 
 mod file;
-mod left;
+mod help;
 mod list;
 mod platform;
 mod process;

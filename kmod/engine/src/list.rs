@@ -57,6 +57,40 @@ impl<T> Default for List<T> {
     }
 }
 
+/// A list that several threads go through in rounds. What is added waits for the next round, so that
+/// each round ends.
+pub(crate) struct Rounds<T> {
+    this: List<T>,
+    next: List<T>,
+}
+
+impl<T> Rounds<T> {
+    pub(crate) const fn new() -> Self {
+        Rounds { this: List::new(), next: List::new() }
+    }
+
+    pub(crate) fn push(&mut self, entry: Box<Entry<T>>) {
+        self.next.push(entry);
+    }
+
+    /// Begins a round.
+    pub(crate) fn begin(&mut self) {
+        while let Some(entry) = self.next.pop() {
+            self.this.push(entry);
+        }
+    }
+
+    /// Takes the next entry of this round out of the list.
+    pub(crate) fn pop(&mut self) -> Option<Box<Entry<T>>> {
+        self.this.pop()
+    }
+
+    /// Removes the entries for which `wanted` returns true, and returns them.
+    pub(crate) fn remove(&mut self, wanted: impl Fn(&T) -> bool) -> [List<T>; 2] {
+        [self.this.remove(&wanted), self.next.remove(&wanted)]
+    }
+}
+
 impl<T> Drop for List<T> {
     /// Frees the entries one by one: the default drop would recurse down the list.
     fn drop(&mut self) {

@@ -1,11 +1,13 @@
 //! The trace of one process.
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use ktrace_format::{HEADER_LEN, Header, Kind, MAXCOMLEN, Payload, Record, Timespec, encode_header};
 
 use crate::file::{Leave, Unwritten, WriteFailed, Writer};
+use crate::help::{Look, Ticket};
+use crate::list::Entry;
 use crate::queue::{Abandoned, Balance, NotQueued, Queue};
 use crate::segment::{SEGMENT_LEN, Segment, Stack};
 use crate::stream::Put;
@@ -101,8 +103,11 @@ enum Step<P: Platform> {
 
 impl<P: Platform> ProcTrace<P> {
     /// Creates a trace without a file, with memory for its queue. May sleep.
-    pub fn new(engine: Arc<Engine<P>>, may_sleep: P::MaySleep) -> Self {
-        let trace = ProcTrace { engine, queue: P::Mutex::new(c"ktrace_rs queue", Queue::new()) };
+    pub fn new(engine: Arc<Engine<P>>, may_sleep: P::MaySleep) -> Arc<Self> {
+        let trace = Arc::new_cyclic(|this| {
+            let ticket = Entry::new(Weak::clone(this));
+            ProcTrace { engine, queue: P::Mutex::new(c"ktrace_rs queue", Queue::new(ticket)) }
+        });
         trace.with_room(may_sleep, 0, &mut Stack::new(), None, |_| ());
         trace
     }
@@ -172,6 +177,7 @@ impl<P: Platform> ProcTrace<P> {
                     if at_once {
                         queue.want_flush();
                     }
+                    self.note_waiting(queue);
                     return Ok((due || at_once, None));
                 }
             }
@@ -186,6 +192,7 @@ impl<P: Platform> ProcTrace<P> {
             }
             // Before a drain can take the record and subtract its bytes.
             stats.queued.add(i64::try_from(pushed.len).unwrap_or(i64::MAX));
+            self.note_waiting(queue);
             Ok((true, Some((queue.bytes(), pushed.crowded))))
         });
         match added {
@@ -368,10 +375,20 @@ impl<P: Platform> ProcTrace<P> {
     /// record, and gets to writing. To wait for a thread that makes one record after the other
     /// could take forever.
     pub fn is_overdue(&self, look: u32) -> bool {
-        let overdue = self
-            .queue
-            .try_with(|queue| queue.is_overdue() | queue.file().is_some_and(|file| file.is_overdue(look)));
-        overdue.unwrap_or(false)
+        self.look(look, &mut None) == Look::Overdue
+    }
+
+    /// Checks the records like [`ProcTrace::is_overdue`]. Takes the ticket back if there are none.
+    pub(crate) fn look(&self, look: u32, ticket: &mut Option<Ticket<P>>) -> Look {
+        let found = self.queue.try_with(|queue| {
+            let gathered = queue.file().map_or(Look::Nothing, |file| file.look(look));
+            let found = queue.look().max(gathered);
+            if found == Look::Nothing && ticket.is_some() {
+                queue.return_ticket(ticket);
+            }
+            found
+        });
+        found.unwrap_or(Look::Waiting)
     }
 
     /// Ends tracing to a file that could not be written, and drops the records queued for it. Takes
@@ -404,6 +421,11 @@ impl<P: Platform> ProcTrace<P> {
             let gathered = queue.file().and_then(|file| file.since());
             queue.since().into_iter().chain(gathered).min()
         })
+    }
+
+    /// Returns the room that the process has asked for last. Takes the queue lock.
+    pub(crate) fn room(&self) -> usize {
+        self.queue.with(|queue| queue.room())
     }
 
     /// Returns the number of bytes in the queue. Takes the queue lock.
@@ -530,7 +552,17 @@ impl<P: Platform> ProcTrace<P> {
         };
         queue.clear_drop_mark();
         queue.count_made(new.record.len);
+        self.note_waiting(queue);
         step
+    }
+
+    /// Notes that a record waits in the stream or the queue. The queue lock is held; takes the
+    /// waiting lock if none waited at the last check.
+    #[inline(always)]
+    fn note_waiting(&self, queue: &mut Queue<P>) {
+        if let Some(ticket) = queue.take_ticket() {
+            self.engine.wait(ticket);
+        }
     }
 
     /// Adds a record like [`ProcTrace::put_first`], if that was not tried or not possible. Kept out
@@ -639,8 +671,14 @@ impl<P: Platform> ProcTrace<P> {
 }
 
 impl<P: Platform> Drop for ProcTrace<P> {
-    /// Asserts that no records are pending on tear-down, and that the process is not traced.
+    /// Takes the ticket out of the list. Asserts that no records are pending on tear-down, and that
+    /// the process is not traced.
     fn drop(&mut self) {
+        if !self.queue.with(|queue| queue.has_ticket()) {
+            let this: *const Self = self;
+            let mine = |other: &Weak<Self>| core::ptr::eq(other.as_ptr(), this);
+            drop(self.engine.waiting.with(|waiting| waiting.remove(mine)));
+        }
         debug_assert_eq!(self.queued(), 0, "records pending at process tear-down");
         debug_assert!(!self.is_traced(), "process traced at its tear-down");
     }

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use ktrace_format::{Record, Timespec};
 
+use crate::help::{Look, Ticket};
 use crate::segment::{SEGMENT_LEN, Segment, Stack};
 use crate::{Platform, TraceFile};
 
@@ -37,7 +38,11 @@ pub(crate) struct Queue<P: Platform> {
     began: Timespec,
     /// End of the stream of `file` when tracing to it began.
     joined: u64,
-    /// Set if records were queued at the last call of [`Queue::is_overdue`]. Cleared when records
+    /// The trace's entry of the list of traces whose records wait, while it is not in that list.
+    ticket: Option<Ticket<P>>,
+    /// Room that was asked for at the last call of [`Queue::balance`].
+    room: usize,
+    /// Set if records were queued at the last call of [`Queue::look`]. Cleared when records
     /// are taken out.
     waited: bool,
     /// Number of requests for a drain that writes everything, whatever the policy is, and number of
@@ -96,7 +101,7 @@ pub(crate) enum Balance<P: Platform> {
 }
 
 impl<P: Platform> Queue<P> {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(ticket: Ticket<P>) -> Self {
         Queue {
             file: None,
             full: Stack::new(),
@@ -108,6 +113,8 @@ impl<P: Platform> Queue<P> {
             dropped: false,
             began: Timespec { sec: 0, nsec: 0 },
             joined: 0,
+            ticket: Some(ticket),
+            room: 0,
             waited: false,
             flush_wanted: 0,
             flush_done: 0,
@@ -251,11 +258,38 @@ impl<P: Platform> Queue<P> {
         self.full.len().saturating_add(1) > self.spare.len()
     }
 
-    /// Returns whether the queue is more than half full, or has held records since the last call.
-    pub(crate) fn is_overdue(&mut self) -> bool {
-        let pending = self.last.is_some();
-        let waited = core::mem::replace(&mut self.waited, pending);
-        pending && (waited || self.is_crowded())
+    /// Checks the queued records. They are overdue if the last call has found records, or if the
+    /// queue is more than half full.
+    pub(crate) fn look(&mut self) -> Look {
+        let is_empty = self.is_empty();
+        let waited = core::mem::replace(&mut self.waited, !is_empty);
+        match is_empty {
+            true => Look::Nothing,
+            false if waited || self.is_crowded() => Look::Overdue,
+            false => Look::Waiting,
+        }
+    }
+
+    /// Returns the ticket, if records begin to wait.
+    #[inline(always)]
+    pub(crate) fn take_ticket(&mut self) -> Option<Ticket<P>> {
+        self.ticket.take()
+    }
+
+    /// Returns whether the trace has its ticket, and so is not in the list of those whose records
+    /// wait.
+    pub(crate) fn has_ticket(&self) -> bool {
+        self.ticket.is_some()
+    }
+
+    /// Returns the ticket to the trace: no records wait.
+    pub(crate) fn return_ticket(&mut self, ticket: &mut Option<Ticket<P>>) {
+        self.ticket = ticket.take();
+    }
+
+    /// Returns the room that was asked for last.
+    pub(crate) fn room(&self) -> usize {
+        self.room
     }
 
     /// Returns whether the queue holds no records.
@@ -352,6 +386,7 @@ impl<P: Platform> Queue<P> {
         limit: usize,
         taken: Option<&Arc<TraceFile<P>>>,
     ) -> Balance<P> {
+        self.room = room;
         let kept = taken.map_or(self.segments(), |file| self.segments_but(file));
         let wanted = self.wanted(room, limit, kept);
         let lacks = wanted.saturating_sub(self.spare.len());

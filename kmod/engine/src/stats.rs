@@ -1,12 +1,12 @@
 //! The state shared by all traces of the system: the settings and the statistics.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use ktrace_format::{Kind, PerKind};
 
 use crate::file::Open;
-use crate::left::Left;
-use crate::list::List;
+use crate::help::{Left, Waiting};
+use crate::list::{List, Rounds};
 use crate::{Counter, Event, Mutex, Platform, Settings};
 
 /// The state shared by all traces.
@@ -18,6 +18,9 @@ pub struct Engine<P: Platform> {
     /// The files that others may [share](crate::TraceFile::shared).
     pub(crate) open: P::Mutex<List<Open<P>>>,
     pub(crate) left: P::Mutex<Left<P>>,
+    pub(crate) waiting: P::Mutex<Waiting<P>>,
+    /// Number of checks of the waiting list so far.
+    pub(crate) looks: AtomicU32,
 }
 
 /// Counters since the module was loaded. A record that was made is in a file, is waiting to be
@@ -63,7 +66,9 @@ impl<P: Platform> Engine<P> {
                 queued_max: AtomicU64::new(0),
             },
             open: P::Mutex::new(c"ktrace_rs open", List::new()),
-            left: P::Mutex::new(c"ktrace_rs left", List::new()),
+            left: P::Mutex::new(c"ktrace_rs left", Rounds::new()),
+            waiting: P::Mutex::new(c"ktrace_rs waiting", Rounds::new()),
+            looks: AtomicU32::new(0),
         }
     }
 }

@@ -5,6 +5,7 @@ use alloc::vec;
 
 use ktrace_format::{Header, Kind, PerKind, Timespec};
 
+use crate::help::Look;
 use crate::{Platform, Settings, Synchronous};
 
 /// Result of adding a record to a stream.
@@ -90,16 +91,16 @@ impl Stream {
         (self.buffer.len != 0).then_some(self.buffer.since)
     }
 
-    /// Returns whether an earlier check has found the gathered records. `look` is the number of
-    /// this check. The first check has number one.
-    pub(crate) fn is_overdue(&mut self, look: u32) -> bool {
+    /// Checks the gathered records. They are overdue if an earlier check has found them. `look` is
+    /// the number of this check. The first check has number one.
+    pub(crate) fn look(&mut self, look: u32) -> Look {
         if self.buffer.len == 0 {
-            return false;
+            return Look::Nothing;
         }
         if self.buffer.seen == 0 {
             self.buffer.seen = look;
         }
-        self.buffer.seen != look
+        if self.buffer.seen == look { Look::Waiting } else { Look::Overdue }
     }
 
     /// Returns the gathered records.

@@ -9,9 +9,9 @@ use std::thread::panicking;
 
 use ktrace_engine::SEGMENT_LEN;
 
-/// The only permitted nesting of mutexes: the outer one, and the inner one.
-const QUEUE: &CStr = c"ktrace_rs queue";
-const STREAM: &CStr = c"ktrace_rs stream";
+/// The only permitted nestings of mutexes: the outer one, and the inner ones.
+const OUTER: &CStr = c"ktrace_rs queue";
+const INNER: [&CStr; 2] = [c"ktrace_rs stream", c"ktrace_rs waiting"];
 
 thread_local! {
     /// The mutex that the running task has taken last.
@@ -60,12 +60,12 @@ pub(crate) fn in_mutex() -> bool {
 
 /// Returns whether a mutex is held under which no other is taken, so that no task switch happens.
 pub(crate) fn in_last_mutex() -> bool {
-    MUTEX.get().is_some_and(|held| held != QUEUE)
+    MUTEX.get().is_some_and(|held| held != OUTER)
 }
 
 /// Returns whether that is the name of a queue mutex.
 pub(crate) fn is_queue(name: &CStr) -> bool {
-    name == QUEUE
+    name == OUTER
 }
 
 /// Panics under a mutex.
@@ -75,7 +75,7 @@ pub(crate) fn assert_may_lock(what: &str) {
 
 /// Panics under a mutex, if the mutex of this name must not be taken under it.
 pub(crate) fn assert_may_take(name: &CStr) {
-    let in_order = MUTEX.get().is_none_or(|held| (held, name) == (QUEUE, STREAM));
+    let in_order = MUTEX.get().is_none_or(|held| held == OUTER && INNER.contains(&name));
     assert!(in_order || panicking(), "{name:?} was taken under a mutex");
 }
 

@@ -69,7 +69,7 @@ impl Process {
         threads: usize,
         (open, opening): &(Arc<File>, usize),
     ) -> Self {
-        let trace = Handle(Arc::new(Trace::new(Arc::clone(&world.engine), MaySleep::new())));
+        let trace = Handle(Trace::new(Arc::clone(&world.engine), MaySleep::new()));
         let (old, seen) = watch(|| trace.set_file(Some(Arc::clone(open))));
         assert!(old.is_none(), "a new trace has a file");
         world.history.set(number, seen.locked_at, Some(*opening));

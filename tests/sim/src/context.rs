@@ -13,8 +13,9 @@ use std::cell::Cell;
 use std::ffi::CStr;
 use std::thread::panicking;
 
-/// The only permitted nesting of mutexes: the outer one, and the inner one.
-const ORDER: (&CStr, &CStr) = (c"ktrace_rs queue", c"ktrace_rs stream");
+/// The only permitted nestings of mutexes: the outer one, and the inner ones.
+const OUTER: &CStr = c"ktrace_rs queue";
+const INNER: [&CStr; 2] = [c"ktrace_rs stream", c"ktrace_rs waiting"];
 
 /// The context of a thread.
 #[derive(Clone, Copy)]
@@ -73,7 +74,7 @@ pub fn sleepless<R>(work: impl FnOnce() -> R) -> R {
 pub(crate) fn enter_mutex(name: &'static CStr) -> Entered {
     let context = CONTEXT.get();
     if let Some(held) = context.mutex {
-        assert!((held, name) == ORDER, "{name:?} was taken under a mutex, {held:?}");
+        assert!(held == OUTER && INNER.contains(&name), "{name:?} was taken under a mutex, {held:?}");
     }
     Entered::new(Context { mutex: Some(name), ..context })
 }

@@ -1,6 +1,6 @@
 //! The simulated system: its processes, and ktrace(2) on them.
 
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ktrace_engine::{Abandoned, WriteFailed};
@@ -27,8 +27,6 @@ pub enum Inherit {
 pub struct System {
     engine: Arc<Engine>,
     last_id: AtomicI32,
-    /// The number of the helper's checks so far.
-    looks: AtomicU32,
     processes: Mutex<Vec<Weak<Process>>>,
     log: Mutex<Vec<String>>,
 }
@@ -39,7 +37,6 @@ impl System {
         Arc::new(System {
             engine: Arc::new(Engine::new()),
             last_id: AtomicI32::new(99),
-            looks: AtomicU32::new(0),
             processes: Mutex::default(),
             log: Mutex::default(),
         })
@@ -69,7 +66,7 @@ impl System {
     /// Starts tracing the types in `facilities` to `file` (`KTROP_SET`). May sleep.
     pub fn set(&self, process: &Process, facilities: u32, inherit: Inherit, file: &Arc<File>) {
         let may_sleep = MaySleep::new();
-        let mut spare = Some(Arc::new(Trace::new(Arc::clone(&self.engine), may_sleep)));
+        let mut spare = Some(Trace::new(Arc::clone(&self.engine), may_sleep));
         let inherit = if inherit == Inherit::Yes { KTRFAC_INHERIT } else { 0 };
         let old = process.with_locked(|locked| {
             if locked.exiting {
@@ -125,16 +122,7 @@ impl System {
     /// Does one check of the helper: writes on behalf of processes whose records are overdue. May
     /// sleep.
     pub fn help_overdue(&self) {
-        let look = self.looks.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let overdue: Vec<_> = self
-            .all()
-            .iter()
-            .filter_map(|process| Some((process.queue_room(), process.trace()?)))
-            .filter(|(_, trace)| trace.is_overdue(look))
-            .collect();
-        for (room, trace) in overdue {
-            self.write_failed(trace.help(MaySleep::new(), room));
-        }
+        self.engine.help_overdue(MaySleep::new(), |_| Some(()), |failures| self.write_failed(failures));
         self.write_failed(self.engine.help_left(MaySleep::new(), |_| Some(())));
     }
 

@@ -155,7 +155,7 @@ impl Thread {
         if parent.traceflag() & KTRFAC_INHERIT == 0 {
             return thread;
         }
-        let mut spare = Some(Arc::new(Trace::new(Arc::clone(parent.system().engine()), MaySleep::new())));
+        let mut spare = Some(Trace::new(Arc::clone(parent.system().engine()), MaySleep::new()));
         // Dropped when no lock is held.
         let _file = child.with_locked(|of_child| {
             parent.with_locked(|of_parent| {

@@ -68,7 +68,7 @@ fn drain(criterion: &mut Criterion) {
 }
 
 /// Creates the trace of a traced process.
-fn traced() -> ProcTrace<Bare> {
+fn traced() -> Arc<ProcTrace<Bare>> {
     let engine = Arc::new(Engine::new());
     let trace = ProcTrace::new(Arc::clone(&engine), ());
     drop(trace.set_file(Some(Arc::new(TraceFile::new((), engine, Nowhere)))));

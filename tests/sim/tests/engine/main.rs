@@ -4,6 +4,7 @@ mod allocator;
 mod checks;
 mod expected;
 mod failures;
+mod help;
 mod interleavings;
 mod interrupted;
 mod load;

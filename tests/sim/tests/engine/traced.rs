@@ -20,7 +20,7 @@ pub(crate) struct Traced {
 impl Traced {
     pub(crate) fn new(engine: &Arc<Engine>, pid: i32) -> Self {
         let origin = Origin { pid, tid: i64::from(pid) + 1000, comm: *b"traced\0\0\0\0\0\0\0\0\0\0\0\0\0\0" };
-        let trace = Arc::new(Trace::new(Arc::clone(engine), MaySleep::new()));
+        let trace = Trace::new(Arc::clone(engine), MaySleep::new());
         Traced { trace, origin, left: RefCell::default() }
     }
 

@@ -43,10 +43,10 @@ fn a_queue_that_is_always_full() {
         engine.settings.set_batch_bytes(BATCH_BYTES_MIN).expect("the size is in range");
         let disk = Disk::new();
         let file = Arc::new(File::new(MaySleep::new(), Arc::clone(&engine), disk.open()));
-        let trace = Rc::new(Trace::new(Arc::clone(&engine), MaySleep::new()));
+        let trace = Trace::new(Arc::clone(&engine), MaySleep::new());
         assert!(trace.set_file(Some(file)).is_none(), "a new trace has a file");
         let most = Rc::new(Cell::new(0));
-        let (hooked, seen) = (Rc::clone(&trace), Rc::clone(&most));
+        let (hooked, seen) = (Arc::clone(&trace), Rc::clone(&most));
         // Other threads fill the queue completely while a file is written.
         let hook = move |point| {
             if point == Point::Append {

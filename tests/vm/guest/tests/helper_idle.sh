@@ -1,0 +1,46 @@
+#!/bin/sh
+# Shows that traced processes which make no records cost the helper nothing.
+#
+# One process makes records all the time, and the helper looks for overdue ones. It needs the same
+# time for that beside 1,000 idle processes.
+# timeout: 240
+. "$KT/lib.sh"
+. "$KT/tests/common.subr"
+need_module
+module_load
+
+# cpu_time SECONDS: prints the time that the helper needs meanwhile, in hundredths of a second.
+cpu_time() {
+	_before=$(helper_time)
+	sleep "$1"
+	echo $(($(helper_time) - _before))
+}
+helper_time() {
+	ps -ax -o time= -o comm= | awk 'NF == 2 && $2 == "ktrace_rs" { split($1, t, ":"); printf "%d\n", (t[1] * 60 + t[2]) * 100 + 0.5 }'
+}
+
+processes=$(scaled 1000 10000)
+mkfifo never
+spawn sh -c 'for i in $(jot '"$processes"'); do read line <never & done; wait'
+crowd=$spawned
+at_exit "pkill -P $crowd"
+spawn "$KT_BIN/tick"
+ktrace -t c -f active.out -p "$spawned"
+all_there() {
+	[ "$(pgrep -P "$crowd" | wc -l)" -eq "$processes" ]
+}
+wait_for 120 all_there
+alone=$(cpu_time 10)
+
+ktrace -d -t c -f idle.out -p "$crowd"
+check_eq "$(ktrace_rs_stat procs)" $((processes + 2)) "traced processes"
+settled() {
+	[ "$(records idle.out)" -eq "$((processes + 1))" ]
+}
+wait_for 20 settled
+beside=$(cpu_time 10)
+note "hundredths of a second of the helper in ten seconds: $alone alone, $beside beside $processes idle processes"
+check_ge "$alone" 1 "time of the helper alone"
+check_le "$beside" $((alone * 3 / 2 + 5)) "time of the helper"
+ktrace -C
+wait_for 20 idle
