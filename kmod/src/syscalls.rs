@@ -48,21 +48,23 @@ fn ktrace(may_sleep: MaySleep, td: CurrentThread, uap: &sys::ktrace_args) -> Res
     let open = || TraceVnode::open(may_sleep, td, uap.fname);
     // Dropped last, with nothing locked.
     let operation = match ops {
-        sys::KTROP_SET => Operation::Set(Arc::new(File::new(may_sleep, engine, open()?)).shared(may_sleep)),
+        sys::KTROP_SET => {
+            Operation::Set(Arc::new(File::new(may_sleep, Arc::clone(&engine), open()?)).shared(may_sleep))
+        }
         sys::KTROP_CLEAR => Operation::Clear,
         sys::KTROP_CLEARFILE => Operation::ClearFile(open()?),
         // Any other number clears as well, but requires a file.
         _ => open().map(|_| Operation::Clear)?,
     };
     let Some(_inside) = InKtrace::enter() else { return Err(EBUSY) };
-    let mut change = Change { td, facs, may_sleep, spare: None, ended: Vec::new() };
+    let mut change = Change { td, facs, may_sleep, spare: Vec::new(), ended: Vec::new() };
     let result = match &operation {
         Operation::Set(file) => {
-            let result = change.by_id(uap.pid, descend, Some(file));
+            let result = change.by_id(&engine, uap.pid, descend, Some(file));
             helper::wake();
             result
         }
-        Operation::Clear => change.by_id(uap.pid, descend, None),
+        Operation::Clear => change.by_id(&engine, uap.pid, descend, None),
         Operation::ClearFile(file) => change.clear_file(file),
     };
     change.finish();
@@ -80,8 +82,13 @@ enum Operation {
 /// them. Calls `give` with each file first. May sleep, but waits for no file.
 pub(crate) fn stop_all_tracing(may_sleep: MaySleep, engine: &Engine, mut give: impl FnMut(&Arc<File>)) {
     let Some(inside) = InKtrace::enter() else { return };
-    let mut change =
-        Change { td: inside.thread(), facs: sys::KTRFAC_MASK, may_sleep, spare: None, ended: Vec::new() };
+    let mut change = Change {
+        td: inside.thread(),
+        facs: sys::KTRFAC_MASK,
+        may_sleep,
+        spare: Vec::new(),
+        ended: Vec::new(),
+    };
     change.for_all(|change, p| {
         if p.trace().is_some() {
             change.end(p);
@@ -107,8 +114,8 @@ struct Change {
     td: CurrentThread,
     facs: u32,
     may_sleep: MaySleep,
-    /// A trace for a process that has none yet, allocated before the process is locked.
-    spare: Option<Arc<Trace>>,
+    /// Traces for processes that have none yet.
+    spare: Vec<Arc<Trace>>,
     /// The ended traces. Their queued records are written, and their files closed, once nothing is
     /// locked.
     ended: Vec<Ended>,
@@ -117,45 +124,46 @@ struct Change {
 impl Change {
     /// Changes the process `pid`, or a process group if `pid` is negative. Without a file, clears
     /// facilities.
-    fn by_id(&mut self, pid: i32, descend: bool, file: Option<&Arc<File>>) -> Result<(), Errno> {
-        let tree = ProcTree::lock(self.may_sleep);
-        let mut changed = false;
-        if pid < 0 {
-            let mut empty = true;
-            for p in tree.members(pid.wrapping_neg()).ok_or(ESRCH)? {
-                empty = false;
-                changed |= self.one_or_family(&tree, p, descend, file);
-            }
-            if empty {
-                return Err(ESRCH);
-            }
-        } else {
-            let p = tree.find(self.may_sleep, pid).ok_or(ESRCH)?;
-            changed = self.one_or_family(&tree, p, descend, file);
-        }
-        if changed { Ok(()) } else { Err(EPERM) }
-    }
-
-    fn one_or_family<'a>(
+    ///
+    /// Nothing is allocated under the lock of the tree: the processes are counted first. If there
+    /// are more than there is room for, the lock is released meanwhile, and they are counted again.
+    fn by_id(
         &mut self,
-        tree: &'a ProcTree,
-        top: Proc<'a>,
+        engine: &Arc<Engine>,
+        pid: i32,
         descend: bool,
         file: Option<&Arc<File>>,
-    ) -> bool {
-        if !descend {
-            return self.one(top, file);
+    ) -> Result<(), Errno> {
+        loop {
+            let tree = ProcTree::lock(self.may_sleep);
+            let (mut all, mut new) = (0_usize, 0_usize);
+            each(self.may_sleep, &tree, pid, descend, |p| {
+                if let Some(locked) = self.changeable(p, file) {
+                    all = all.saturating_add(1);
+                    new = new.saturating_add(usize::from(file.is_some() && locked.trace().is_none()));
+                }
+            })?;
+            if self.has_room(all, new) {
+                let mut changed = false;
+                each(self.may_sleep, &tree, pid, descend, |p| changed |= self.one(p, file))?;
+                return if changed { Ok(()) } else { Err(EPERM) };
+            }
+            drop(tree);
+            self.make_room(engine, all, new);
         }
-        tree.family(top).fold(false, |changed, p| self.one(p, file) | changed)
+    }
+
+    /// Returns the process with its lock held, or `None` if the caller may not change its tracing
+    /// or, with a file, nobody may.
+    fn changeable<'a>(&self, p: Proc<'a>, file: Option<&Arc<File>>) -> Option<ProcLocked<'a>> {
+        let locked = p.lock();
+        let is_new = file.is_some() && locked.is_new();
+        (self.may_change(&locked) && !is_new && locked.can_see(self.td)).then_some(locked)
     }
 
     /// Changes one process. Returns false if the caller may not.
     fn one(&mut self, p: Proc<'_>, file: Option<&Arc<File>>) -> bool {
-        self.prepare(file.is_some());
-        let locked = p.lock();
-        if !self.may_change(&locked) || (file.is_some() && locked.is_new()) || !locked.can_see(self.td) {
-            return false;
-        }
+        let Some(locked) = self.changeable(p, file) else { return false };
         if locked.is_exiting() {
             // An exiting process needs no change, and is no error.
             return true;
@@ -183,20 +191,24 @@ impl Change {
         true
     }
 
-    /// Allocates memory that may be needed while a process is locked.
-    fn prepare(&mut self, may_begin: bool) {
-        self.ended.reserve(1);
-        if may_begin
-            && self.spare.is_none()
-            && let Some(engine) = module::engine()
-        {
-            self.spare = Some(Trace::new(engine, self.may_sleep));
+    /// Returns whether there is room to change `all` processes, `new` of which have no trace yet.
+    fn has_room(&self, all: usize, new: usize) -> bool {
+        self.spare.len() >= new && self.ended.capacity().saturating_sub(self.ended.len()) >= all
+    }
+
+    /// Makes room to change `all` processes, `new` of which have no trace yet, and for those that
+    /// may begin meanwhile. May sleep.
+    fn make_room(&mut self, engine: &Arc<Engine>, all: usize, new: usize) {
+        self.ended.reserve(all.saturating_add(all / 8));
+        while self.spare.len() < new.saturating_add(new / 8) {
+            self.spare.push(Trace::new(Arc::clone(engine), self.may_sleep));
         }
     }
 
     fn set(&mut self, p: &ProcLocked<'_>, file: &Arc<File>) {
         if p.trace().is_none()
-            && let Some(spare) = self.spare.take()
+            && !module::is_leaving()
+            && let Some(spare) = self.spare.pop()
         {
             p.attach(spare);
         }
@@ -285,6 +297,28 @@ impl Change {
             }
         }
     }
+}
+
+/// Calls `visit` with the process `pid`, or with all members of a process group if `pid` is negative,
+/// and with their descendants if `descend`. Returns `ESRCH` if there is none. May sleep.
+fn each<'a>(
+    may_sleep: MaySleep,
+    tree: &'a ProcTree,
+    pid: i32,
+    descend: bool,
+    mut visit: impl FnMut(Proc<'a>),
+) -> Result<(), Errno> {
+    let mut one_or_family = |top| {
+        if descend { tree.family(top).for_each(&mut visit) } else { visit(top) }
+    };
+    if pid >= 0 {
+        one_or_family(tree.find(may_sleep, pid).ok_or(ESRCH)?);
+        return Ok(());
+    }
+    let mut members = tree.members(pid.wrapping_neg()).ok_or(ESRCH)?.peekable();
+    members.peek().ok_or(ESRCH)?;
+    members.for_each(one_or_family);
+    Ok(())
 }
 
 /// Implements utrace(2). May sleep.

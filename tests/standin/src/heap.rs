@@ -165,6 +165,12 @@ pub(crate) unsafe extern "C" fn malloc(
         violation!(Call, "malloc() without M_WAITOK, which could fail");
     }
     witness::may_sleep(current(), format_args!("malloc() with M_WAITOK"));
+    let v = kvar::variables();
+    // SAFETY: the variables live as long as the program.
+    let lists = unsafe { [(&raw const (*v).proctree_lock).addr(), (&raw const (*v).allproc_lock).addr()] };
+    if lists.into_iter().any(witness::holds) {
+        violation!(Sleep, "malloc() under a lock of the processes, which the page daemon may need");
+    }
     point();
     // SAFETY: the caller keeps the contract of this kernel function.
     let memory = allocate(size, &unsafe { name_of(kind) }, flags & sys::M_ZERO != 0);

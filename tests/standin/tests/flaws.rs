@@ -126,15 +126,16 @@ fn a_lock_that_is_taken_twice() {
 
 #[test]
 fn a_mutex_that_the_module_takes_twice() {
-    // Where an exit takes the queue lock again and again.
+    // Where threads take the queue lock again and again. The stand-in itself finds the locks of the
+    // kernel that are taken twice.
     let panics = |number: &u32| {
         let omit = format!("__mtx_unlock_flags:{number}");
         let output = standin(&["run", "forks", "--omit", &omit, "--deterministic"]);
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(!text.starts_with("standin: recursion: "), "{omit}: {text}");
+        assert!(!text.starts_with("standin: recursion: \"ktrace_rs"), "{omit}: {text}");
         text.starts_with("standin: panic: ") && text.contains("a lock is taken by the thread that holds it")
     };
-    assert!((10..40).any(|number| panics(&number)), "the module never panics");
+    assert!((80..250).any(|number| panics(&number)), "the module never panics");
 }
 
 #[test]
