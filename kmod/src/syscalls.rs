@@ -37,7 +37,8 @@ pub(crate) unsafe extern "C" fn sys_ktrace(_: *mut sys::thread, uap: *mut sys::k
 }
 
 fn ktrace(may_sleep: MaySleep, td: CurrentThread, uap: &sys::ktrace_args) -> Result<(), Errno> {
-    let facs = uap.facs.cast_unsigned() & !sys::KTRFAC_ROOT;
+    // Flags that only the kernel sets. The stock backend lets KTRFAC_DROP through.
+    let facs = uap.facs.cast_unsigned() & !(sys::KTRFAC_ROOT | sys::KTRFAC_DROP);
     let descend = uap.ops.cast_unsigned() & sys::KTRFLAG_DESCEND != 0;
     // KTROP(): the two lowest bits.
     let ops = uap.ops.cast_unsigned() & 3;

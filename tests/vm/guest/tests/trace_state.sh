@@ -35,6 +35,13 @@ check_eq "$("$KT_BIN/ktr_call" procctl "$spawned" 2)" EBUSY "PROC_TRACE_CTL_DISA
 fstat -p "$spawned" | awk '$4 == "tr"' >fstat.out
 check_eq "$(wc -l <fstat.out | tr -d ' ')" 1 "fstat"
 
+if ! is_stock; then
+	note "KTRFAC_DROP, which no record has set"
+	check_eq "$("$KT_BIN/ktr_call" ktrace "$PWD/out" set 0x20000006 "$spawned")" ok "set"
+	check_eq "$(traceflag "$spawned")" $flags "traceflag with KTRFAC_DROP"
+	check_eq "$("$KT_BIN/ktr_call" ktrace "$PWD/out" set 0x20000000 "$spawned")" EINVAL "nothing but KTRFAC_DROP"
+fi
+
 untrace "$spawned"
 check_eq "$("$KT_BIN/ktr_call" state "$spawned")" "0x0 0" "after clear"
 ! procstat -h -f "$spawned" | grep -q ' trace ' || fail "procstat -f after clear"
