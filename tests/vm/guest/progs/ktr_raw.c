@@ -3,13 +3,15 @@
  * record to a line. Anything that is not a whole, well formed KTR_VERSION1 record ends it with
  * status 1 and a message.
  *
- *	ktr_raw [-cklqz] [-d letters] [-n number] [-p pid] [-t type] file
+ *	ktr_raw [-cklqz] [-d letters] [-m map] [-n number] [-p pid] [-t type] file
  *	-c	prints "pid TYPE count drops" for each process and type instead
  *	-d	data written, and data given to utrace(2), must consist of
  *		these letters
  *	-k	nothing may look like a kernel address, except for those that
  *		fuzz passes to the kernel
  *	-l	prints only the last record of each process
+ *	-m	prints the records thread by thread, and without what differs
+ *		between two runs of the same calls; the map is that of differ
  *	-n	of SYSCALL and SYSRET, only those of this system call
  *	-p, -t	only records of this process, of this type (SYSCALL, ...)
  *	-q	prints nothing
@@ -28,6 +30,7 @@
 #include <sys/event.h>
 #include <sys/ktrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 
@@ -239,10 +242,174 @@ check_struct_array(const char *name, size_t size)
 			bad("size of structure");
 }
 
+#define PID_MAX 99999
+/* For -m: the numbers of processes, from 1 on, and the threads other than the first ones. */
+static int numbers[PID_MAX + 1];
+static struct {
+	pid_t pid;
+	long tid;
+} *second;
+static size_t nseconds;
+static bool mapping;
+
+/* The records to print then, and their processes and threads. */
+static struct sorted {
+	int process, thread;
+	size_t offset;
+} *sorted;
+static size_t nsorted;
+
+static void *
+grow(void *p, size_t n, size_t size)
+{
+	/* Double at each power of two. */
+	if ((n & (n - 1)) == 0 && (p = realloc(p, 2 * MAX(n, 1) * size)) == NULL)
+		err(2, "realloc");
+	return (p);
+}
+
+static void
+read_map(const char *name)
+{
+	FILE *f = fopen(name, "r");
+	int number = 0;
+	pid_t pid;
+	long tid;
+
+	if (f == NULL)
+		err(2, "%s", name);
+	while (fscanf(f, "%d %ld", &pid, &tid) == 2) {
+		if (pid <= 0 || pid > PID_MAX)
+			errx(2, "%s: pid %d", name, pid);
+		if (tid == 0) {
+			numbers[pid] = ++number;
+			continue;
+		}
+		second = grow(second, nseconds, sizeof(*second));
+		second[nseconds].pid = pid;
+		second[nseconds++].tid = tid;
+	}
+	fclose(f);
+	mapping = true;
+}
+
+static bool
+is_second(pid_t pid, long tid)
+{
+	for (size_t i = 0; i < nseconds; i++)
+		if (second[i].pid == pid && second[i].tid == tid)
+			return (true);
+	return (false);
+}
+
+/*
+ * Maps an argument of a system call, or with -1 its return value, if it is a process or thread id.
+ */
+static long
+mapped_arg(int code, int i, long value)
+{
+	static const struct {
+		int code, arg;
+	} pids[] = {{SYS_fork, -1}, {SYS_vfork, -1}, {SYS_rfork, -1},
+	    {SYS_getpid, -1}, {SYS_getppid, -1}, {SYS_wait4, -1},
+	    {SYS_wait4, 0}, {SYS_kill, 0}, {SYS_ptrace, 1}, {SYS_ktrace, 3},
+	    {SYS_setpgid, 1}, {SYS_procctl, 1}};
+
+	if (!mapping)
+		return (value);
+	/* The id of the thread that a program starts with. */
+	if (code == SYS_rtprio_thread && i == 1)
+		return (0);
+	for (size_t k = 0; k < nitems(pids); k++)
+		if (pids[k].code == code && pids[k].arg == i && labs((int)value) <= PID_MAX)
+			return ((int)value < 0 ? -numbers[-(int)value] : numbers[value]);
+	return (value);
+}
+
+/*
+ * Returns whether both backends write this record of the same calls. Of context switches and page
+ * faults, the scheduler and the earlier use of memory decide; likewise, whether pthread_join(3) has
+ * to wait. When ktrace(2), or a set-user-ID program, ends a trace, the stock backend discards the
+ * queued violation of that call itself.
+ */
+static bool
+is_steady(int type, const char *payload)
+{
+	struct ktr_cap_fail c;
+	short code;
+
+	switch (type) {
+	case KTR_CSW:
+	case KTR_FAULT:
+	case KTR_FAULTEND:
+		return (false);
+	case KTR_CAPFAIL:
+		memcpy(&c, payload, sizeof(c));
+		return (c.cap_code != SYS_ktrace && c.cap_code != SYS_execve);
+	case KTR_SYSCALL:
+	case KTR_SYSRET:
+		/* Both payloads begin with the code. */
+		memcpy(&code, payload, sizeof(code));
+		return (code != SYS__umtx_op);
+	default:
+		return (true);
+	}
+}
+
+static void
+sort_in(const struct ktr_header *h)
+{
+	sorted = grow(sorted, nsorted, sizeof(*sorted));
+	if (h->ktr_pid > PID_MAX || numbers[h->ktr_pid] == 0)
+		bad("process that is not in the map");
+	sorted[nsorted].process = numbers[h->ktr_pid];
+	sorted[nsorted].thread = is_second(h->ktr_pid, h->ktr_tid);
+	sorted[nsorted++].offset = offset;
+}
+
+static int
+by_thread(const void *a, const void *b)
+{
+	const struct sorted *x = a, *y = b;
+
+	if (x->process != y->process)
+		return (x->process < y->process ? -1 : 1);
+	if (x->thread != y->thread)
+		return (x->thread < y->thread ? -1 : 1);
+	return (x->offset < y->offset ? -1 : x->offset > y->offset);
+}
+
+static uintmax_t
+hash(const char *p, size_t len)
+{
+	/* FNV-1a. */
+	uint64_t h = 0xcbf29ce484222325;
+
+	while (len-- > 0)
+		h = (h ^ (unsigned char)*p++) * 0x100000001b3;
+	return (h);
+}
+
+/* Prints what does not depend on the time and place of the file's creation. */
+static void
+print_stat(const char *p)
+{
+	struct stat sb;
+
+	memcpy(&sb, p, sizeof(sb));
+	printf(" stat mode=%o nlink=%ju uid=%d gid=%d size=%jd", sb.st_mode,
+	    (uintmax_t)sb.st_nlink, sb.st_uid, sb.st_gid,
+	    S_ISREG(sb.st_mode) ? (intmax_t)sb.st_size : 0);
+}
+
 static void
 print_bytes(const char *label, const char *p, size_t len)
 {
 	printf(" %s=", label);
+	if (mapping && len > 80) {
+		printf("%#jx:", hash(p, len));
+		len = 8;
+	}
 	for (size_t i = 0; i < len; i++)
 		if (isgraph((unsigned char)p[i]) && p[i] != '\\')
 			putchar(p[i]);
@@ -442,13 +609,14 @@ print_payload(int type, const char *p, int len)
 			    p + offsetof(struct ktr_syscall, ktr_args) +
 				i * sizeof(arg),
 			    sizeof(arg));
-			printf("%s%#lx", i == 0 ? "" : ",", (long)arg);
+			printf("%s%#lx", i == 0 ? "" : ",",
+			    mapped_arg(call.ktr_code, i, arg));
 		}
 		break;
 	case KTR_SYSRET:
 		memcpy(&ret, p, sizeof(ret));
 		printf(" code=%d error=%d retval=%#lx", ret.ktr_code,
-		    ret.ktr_error, (long)ret.ktr_retval);
+		    ret.ktr_error, mapped_arg(ret.ktr_code, -1, ret.ktr_retval));
 		break;
 	case KTR_GENIO:
 		memcpy(&io, p, sizeof(io));
@@ -497,6 +665,11 @@ print_payload(int type, const char *p, int len)
 	case KTR_NAMEI:
 	case KTR_USER:
 	case KTR_STRUCT:
+		if (mapping && strcmp(p, "stat") == 0) {
+			print_stat(p + sizeof("stat"));
+			break;
+		}
+		/* FALLTHROUGH */
 	case KTR_SYSCTL:
 	case KTR_ARGS:
 	case KTR_ENVS:
@@ -522,10 +695,28 @@ print_record(const char *record)
 }
 
 static void
+print_sorted(const char *data)
+{
+	struct ktr_header h;
+	int type;
+
+	qsort(sorted, nsorted, sizeof(*sorted), by_thread);
+	for (size_t i = 0; i < nsorted; i++) {
+		memcpy(&h, data + sorted[i].offset, sizeof(h));
+		type = (unsigned short)h.ktr_type & ~KTR_TYPE;
+		printf("P%d.%d %s %s len=%d drop=%d", sorted[i].process,
+		    sorted[i].thread, h.ktr_comm, names[type], h.ktr_len,
+		    (h.ktr_type & KTR_DROP) != 0);
+		print_payload(type, data + sorted[i].offset + sizeof(h), h.ktr_len);
+		putchar('\n');
+	}
+}
+
+static void
 usage(void)
 {
-	errx(2, "usage: ktr_raw [-cklqz] [-d letters] [-n number] [-p pid] "
-		"[-t type] file");
+	errx(2, "usage: ktr_raw [-cklqz] [-d letters] [-m map] [-n number] "
+		"[-p pid] [-t type] file");
 }
 
 int
@@ -545,7 +736,7 @@ main(int argc, char *argv[])
 	bool drop, late;
 	int ch, fd, type;
 
-	while ((ch = getopt(argc, argv, "cd:kln:p:qt:z")) != -1)
+	while ((ch = getopt(argc, argv, "cd:klm:n:p:qt:z")) != -1)
 		switch (ch) {
 		case 'c':
 			counting = true;
@@ -558,6 +749,9 @@ main(int argc, char *argv[])
 			break;
 		case 'l':
 			ending = true;
+			break;
+		case 'm':
+			read_map(optarg);
 			break;
 		case 'n':
 			only_code = atoi(optarg);
@@ -658,7 +852,9 @@ main(int argc, char *argv[])
 		c->records[type]++;
 		c->drops[type] += drop;
 		c->last = offset;
-		if (!quiet && !counting && !ending)
+		if (mapping && is_steady(type, data + offset + sizeof(h)))
+			sort_in(&h);
+		else if (!mapping && !quiet && !counting && !ending)
 			print_record(data + offset);
 	}
 	for (c = first; ending && c != NULL; c = c->later)
@@ -668,6 +864,7 @@ main(int argc, char *argv[])
 			if (c->records[type] != 0)
 				printf("%d %s %lu %lu\n", c->pid, names[type],
 				    c->records[type], c->drops[type]);
+	print_sorted(data);
 	fflush(stdout);
 	fprintf(stderr,
 	    "records %lu drops %lu backwards %lu backwards-in-thread %lu\n",
