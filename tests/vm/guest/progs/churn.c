@@ -39,6 +39,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "random.h"
+
 #define MAXPROCS 256
 #define MAXUSERS 8
 
@@ -93,11 +95,7 @@ map(const char *path, int flags)
 static unsigned int
 chance(unsigned int n)
 {
-	/* Marsaglia's xorshift. */
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return ((random_state >> 16) % n);
+	return (random_below(&random_state, n));
 }
 
 static void

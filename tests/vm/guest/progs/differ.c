@@ -56,6 +56,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "random.h"
+
 #define NSLOTS 8
 #define NRESULTS 64
 #define MAXPROCS (1 << 17)
@@ -108,11 +110,7 @@ static char arena[ARENA_SIZE], out[ARENA_SIZE];
 static unsigned int
 chance(unsigned int n)
 {
-	/* Marsaglia's xorshift. */
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return ((random_state >> 16) % n);
+	return (random_below(&random_state, n));
 }
 
 static void

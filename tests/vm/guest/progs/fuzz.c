@@ -48,6 +48,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "random.h"
 
 #define MAXPROCS 64
 #define NLETTERS (sizeof(FUZZ_LETTERS) - 1)
@@ -91,11 +92,7 @@ static atomic_bool done;
 static unsigned int
 chance(unsigned int n)
 {
-	/* Marsaglia's xorshift. */
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return ((random_state >> 16) % n);
+	return (random_below(&random_state, n));
 }
 
 static char
