@@ -28,21 +28,23 @@ check_ok grows stock.out
 ktrace -C
 
 note "forced unloads, and stock traces right behind"
-# A new trace is refused for a while, or ended, meanwhile, and this loop tries again.
+# A new trace is refused for a while, or ended, meanwhile, and this loop tries again. It holds back
+# until the module is loaded.
 while [ ! -e stop ]; do
-	ktrace -t c -f between.out -p "$traced"
+	[ -e hold ] || ktrace -t c -f between.out -p "$traced"
 done >/dev/null 2>&1 &
 readers="$readers $!"
-loads=0 tries=0 least=$(scaled 10 200)
-# Most loads find a traced process.
-while [ $tries -lt "$least" ] || [ $loads -lt 2 ]; do
-	[ $tries -lt $((10 * least)) ] || fail "$loads loads in $tries tries"
-	tries=$((tries + 1))
-	! kldload "$KT_MODULE" 2>/dev/null || loads=$((loads + 1))
-	kldunload -f ktrace_rs 2>/dev/null || :
+# load: loads the module, unless a process is traced.
+load() {
 	ktrace -C
+	kldload "$KT_MODULE" 2>/dev/null
+}
+for i in $(jot "$(scaled 10 200)"); do
+	: >hold
+	wait_for 20 load
+	rm hold
+	kldunload -f ktrace_rs 2>/dev/null || :
 done
-echo "$loads loads in $tries tries"
 : >stop
 for reader in $readers; do
 	wait "$reader" || :
