@@ -161,7 +161,7 @@ static bool
 is_of_kernel(uint64_t word)
 {
 #ifdef __aarch64__
-	/* Lower values are not text, but a filter of kevent(2) looks like them. */
+	/* Lower values are not text. */
 	return ((word >= 0xffff000000000800 && word < 0xffff008000000000) ||
 	    (word >= 0xffffa00000000000 && word < 0xffffa10000000000));
 #else
@@ -187,6 +187,32 @@ check_leaks(const char *p, size_t len, size_t step)
 		if (is_of_kernel(word) && !is_of_fuzz(word))
 			errx(1, "record at byte %zu: %s: an address of the kernel, %#jx",
 			    offset, kind, (uintmax_t)word);
+	}
+}
+
+/*
+ * Checks an array of structures like check_leaks(). In a struct kevent, filter, flags and fflags of
+ * the process together can look like an address.
+ */
+static void
+check_array_leaks(const char *p, size_t len)
+{
+	const size_t from = offsetof(struct kevent, filter), to = offsetof(struct kevent, data);
+	const char *data, *end = p + len;
+	size_t size;
+
+	if (len <= sizeof(size) ||
+	    (data = memchr(p + sizeof(size), 0, len - sizeof(size))) == NULL)
+		return;
+	data++;
+	memcpy(&size, p, sizeof(size));
+	if (strcmp(p + sizeof(size), "pollfd") == 0 || size < to) {
+		check_leaks(data, end - data, 1);
+		return;
+	}
+	for (; (size_t)(end - data) >= size; data += size) {
+		check_leaks(data, from, 1);
+		check_leaks(data + to, size - to, 1);
 	}
 }
 
@@ -426,7 +452,9 @@ check_payload(int type, const char *p, int len)
 	/*
 	 * Not for a call's return value, which its process knows, nor for the report of its error.
 	 */
-	if (type != KTR_SYSRET && type != KTR_EXTERR)
+	if (type == KTR_STRUCT_ARRAY)
+		check_array_leaks(p, len);
+	else if (type != KTR_SYSRET && type != KTR_EXTERR)
 		check_leaks(p, len, words ? sizeof(register_t) : 1);
 	switch (type) {
 	case KTR_SYSCALL: {
