@@ -9,6 +9,7 @@
 #include <sys/capsicum.h>
 #include <sys/counter.h>
 #include <sys/eventhandler.h>
+#include <sys/jail.h>
 #include <sys/fcntl.h>
 #include <sys/kernel.h>
 #include <sys/kthread.h>

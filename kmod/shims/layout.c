@@ -9,6 +9,7 @@
 #include <sys/systm.h>
 #include <sys/capsicum.h>
 #include <sys/eventhandler.h>
+#include <sys/jail.h>
 #include <sys/kernel.h>
 #include <sys/ktrace.h>
 #include <sys/linker.h>

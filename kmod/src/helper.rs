@@ -220,6 +220,7 @@ fn work<const N: usize>(may_sleep: MaySleep) -> Option<u32> {
             );
         }
         write_failed(may_sleep, engine.help_left(may_sleep, |file| Writing::begin(N, file.mount())));
+        engine.free_idle(may_sleep);
         wake_closer();
         // A record is overdue when two checks have found it. The remaining fifth of the latency is
         // for sleeps that take longer, and for the write.

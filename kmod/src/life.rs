@@ -28,7 +28,13 @@ pub(crate) unsafe extern "C" fn ktrprocfork(p1: *mut sys::proc_, p2: *mut sys::p
     let Some(engine) = module::engine() else { return };
     // SAFETY: fork(2) may sleep here.
     let may_sleep = unsafe { MaySleep::new() };
-    let mut trace = Some(Trace::new(engine, may_sleep));
+    let file = parent.lock().trace().and_then(Trace::file);
+    let mut trace = file.as_ref().map(|file| {
+        let trace = Trace::new(engine, may_sleep);
+        trace.stock(may_sleep, file);
+        trace
+    });
+    drop(file);
     let file = {
         // Child before parent, as fork(2) itself locks them.
         let child = child.lock();
@@ -180,8 +186,8 @@ fn drain_current(may_sleep: MaySleep) {
     let Some(trace) = inside.trace() else { return };
     let p = inside.thread().proc();
     match end_if_cleared(p) {
-        Some(file) => write_failed(may_sleep, trace.flush(may_sleep, p.queue_room(), &file)),
-        None => write_failed(may_sleep, trace.drain(may_sleep, p.queue_room())),
+        Some(file) => write_failed(may_sleep, trace.flush(may_sleep, &file)),
+        None => write_failed(may_sleep, trace.drain(may_sleep)),
     }
 }
 
@@ -210,7 +216,7 @@ pub(crate) unsafe extern "C" fn process_exit(_: *mut c_void, _: *mut sys::proc_)
     // SAFETY: exit(2) may sleep here.
     let may_sleep = unsafe { MaySleep::new() };
     trace.want_flush();
-    write_failed(may_sleep, trace.drain(may_sleep, inside.thread().proc().queue_room()));
+    write_failed(may_sleep, trace.drain(may_sleep));
 }
 
 /// Writes the last record and the queued records of an exiting process, and ends its trace. May
@@ -228,7 +234,7 @@ pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
     let may_sleep = unsafe { MaySleep::new() };
     if p.traceflag() & Kind::ProcDtor.facility() != 0 {
         let last = Synchronous::payload(&Payload::ProcDtor);
-        let (_, failures) = trace.commit(may_sleep, 0, &thread.origin(), last);
+        let (_, failures) = trace.commit(may_sleep, &thread.origin(), last);
         write_failed(may_sleep, failures);
     }
     let (trace, file) = {

@@ -37,6 +37,10 @@ const TARGET: u32 = sys::KTRACE_RS_TARGET;
 /// A major release in units of `__FreeBSD_version`.
 const MAJOR: u32 = 100_000;
 
+/// Maximum default for the memory of all traces, in bytes. The default is an eighth of the physical
+/// memory, and a quarter of that for each user.
+const MEMORY_MAX: usize = 1024 * 1024 * 1024;
+
 const EBUSY: Errno = Errno(sys::EBUSY.cast_signed());
 const ENOEXEC: Errno = Errno(sys::ENOEXEC.cast_signed());
 const EOPNOTSUPP: Errno = Errno(sys::EOPNOTSUPP.cast_signed());
@@ -144,6 +148,9 @@ fn take_over(may_sleep: MaySleep) -> Result<(), Errno> {
     }
     let take_over = TakeOver::prepare(may_sleep)?;
     let engine = Arc::new(Engine::new());
+    let memory = (memory::physical() / 8).min(MEMORY_MAX);
+    engine.settings.set_memory_limit(memory);
+    engine.settings.set_user_memory_limit(memory / 4);
     let inside = CpuCounter::new();
     count_with(&inside);
     let helper = Helper::start(may_sleep).inspect_err(|errno| {

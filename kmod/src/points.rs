@@ -407,7 +407,7 @@ fn commit(may_sleep: MaySleep, record: Synchronous<'_>) {
     // Points that may sleep are in system calls. The record of the call's return writes earlier
     // records.
     let sysret_writes = thread.proc().traceflag() & Kind::Sysret.facility() != 0;
-    let (pending, failures) = trace.commit(may_sleep, thread.proc().queue_room(), &thread.origin(), record);
+    let (pending, failures) = trace.commit(may_sleep, &thread.origin(), record);
     if thread.is_about_to_stop() {
         // The next record may come a long time later.
         trace.want_flush();

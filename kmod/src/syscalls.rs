@@ -50,7 +50,7 @@ fn ktrace(may_sleep: MaySleep, td: CurrentThread, uap: &sys::ktrace_args) -> Res
     // Dropped last, with nothing locked.
     let operation = match ops {
         sys::KTROP_SET => {
-            Operation::Set(Arc::new(File::new(may_sleep, Arc::clone(&engine), open()?)).shared(may_sleep))
+            Operation::Set(File::new(may_sleep, Arc::clone(&engine), open()?).shared(may_sleep))
         }
         sys::KTROP_CLEAR => Operation::Clear,
         sys::KTROP_CLEARFILE => Operation::ClearFile(open()?),
@@ -103,8 +103,6 @@ pub(crate) fn stop_all_tracing(may_sleep: MaySleep, engine: &Engine, mut give: i
 
 /// A trace that has ended, or goes to another file now.
 struct Ended {
-    /// The room that its queue needs at present, in bytes.
-    room: usize,
     trace: Arc<Trace>,
     /// The file that it went to before.
     file: Arc<File>,
@@ -150,7 +148,7 @@ impl Change {
                 return if changed { Ok(()) } else { Err(EPERM) };
             }
             drop(tree);
-            self.make_room(engine, all, new);
+            self.make_room(engine, all, new, file);
         }
     }
 
@@ -199,10 +197,12 @@ impl Change {
 
     /// Makes room to change `all` processes, `new` of which have no trace yet, and for those that
     /// may begin meanwhile. May sleep.
-    fn make_room(&mut self, engine: &Arc<Engine>, all: usize, new: usize) {
+    fn make_room(&mut self, engine: &Arc<Engine>, all: usize, new: usize, file: Option<&Arc<File>>) {
         self.ended.reserve(all.saturating_add(all / 8));
         while self.spare.len() < new.saturating_add(new / 8) {
-            self.spare.push(Trace::new(Arc::clone(engine), self.may_sleep));
+            let trace = Trace::new(Arc::clone(engine), self.may_sleep);
+            file.iter().for_each(|file| trace.stock(self.may_sleep, file));
+            self.spare.push(trace);
         }
     }
 
@@ -220,7 +220,7 @@ impl Change {
             traced && trace.with_file(|old| old.is_some_and(|old| old.storage().same_file(file.storage())));
         // If this reference is dropped here, it is not the last one: the process holds another.
         if !same && let Some(old) = trace.set_file(Some(Arc::clone(file))) {
-            self.ended.push(Ended { room: p.proc().queue_room(), trace, file: old });
+            self.ended.push(Ended { trace, file: old });
         }
         let root = if self.td.has_privilege(sys::PRIV_KTRACE) { sys::KTRFAC_ROOT } else { 0 };
         p.set_traceflag(p.proc().traceflag() | self.facs | root);
@@ -233,7 +233,7 @@ impl Change {
         if let Some(trace) = p.clone_trace()
             && let Some(old) = trace.set_file(None)
         {
-            self.ended.push(Ended { room: p.proc().queue_room(), trace, file: old });
+            self.ended.push(Ended { trace, file: old });
         }
     }
 
@@ -291,8 +291,8 @@ impl Change {
         if let Some(engine) = &engine {
             self.ended.iter().for_each(|ended| engine.leave(Arc::clone(&ended.file)));
         }
-        for Ended { room, trace, file } in self.ended {
-            write_failed(self.may_sleep, trace.flush(self.may_sleep, room, &file));
+        for Ended { trace, file } in self.ended {
+            write_failed(self.may_sleep, trace.flush(self.may_sleep, &file));
             if let Some(engine) = &engine {
                 engine.take_left(&file);
             }

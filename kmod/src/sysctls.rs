@@ -49,7 +49,7 @@ struct Setting {
     set: fn(&Settings, u32) -> Result<(), Errno>,
 }
 
-static SETTINGS: [Setting; 4] = [
+static SETTINGS: [Setting; 6] = [
     Setting {
         name: c"queue_limit",
         description: c"Most bytes of records that one process may have queued",
@@ -73,6 +73,24 @@ static SETTINGS: [Setting; 4] = [
         description: c"Records that are written at once under the policy batch",
         get: |settings| u32::try_from(settings.batch_records()).unwrap_or(u32::MAX),
         set: |settings, records| settings.set_batch_records(records as usize),
+    },
+    Setting {
+        name: c"memory_limit",
+        description: c"Most bytes of memory that traces use for records",
+        get: |settings| u32::try_from(settings.memory_limit()).unwrap_or(u32::MAX),
+        set: |settings, bytes| {
+            settings.set_memory_limit(bytes as usize);
+            Ok(())
+        },
+    },
+    Setting {
+        name: c"user_memory_limit",
+        description: c"Most bytes of memory that the traces of one user use for records",
+        get: |settings| u32::try_from(settings.user_memory_limit()).unwrap_or(u32::MAX),
+        set: |settings, bytes| {
+            settings.set_user_memory_limit(bytes as usize);
+            Ok(())
+        },
     },
 ];
 
@@ -163,7 +181,7 @@ struct Value {
     read: fn(&Engine, MaySleep) -> u64,
 }
 
-static VALUES: [Value; 13] = [
+static VALUES: [Value; 14] = [
     Value {
         name: c"records",
         description: c"Records written to trace files",
@@ -225,6 +243,11 @@ static VALUES: [Value; 13] = [
         name: c"queued_max",
         description: c"Most bytes that one process has had queued",
         read: |engine, _| engine.stats.queued_max(),
+    },
+    Value {
+        name: c"memory",
+        description: c"Bytes of memory that traces use for records",
+        read: |engine, _| engine.memory_used() as u64,
     },
     Value {
         name: c"procs",

@@ -7,9 +7,10 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ktrace_format::{Header, Kind, Timespec, split_record};
 
+use crate::budget::Charge;
 use crate::help::Look;
 use crate::list::Entry;
-use crate::segment::Stack;
+use crate::pool::Pool;
 use crate::stream::{Buffer, Put, Stream, Tally};
 use crate::{Counter, Engine, Errno, Event, Mutex, Platform, SleepLock, Storage, Synchronous};
 
@@ -21,14 +22,19 @@ use crate::{Counter, Engine, Errno, Event, Mutex, Platform, SleepLock, Storage, 
 pub struct TraceFile<P: Platform> {
     storage: P::Storage,
     engine: Arc<Engine<P>>,
+    /// The pool of the user who has opened the file.
+    pool: Arc<Pool<P>>,
     /// Stream lock.
-    stream: P::Mutex<Stream>,
+    stream: P::Mutex<Stream<P>>,
     /// Commit lock.
     commit: P::SleepLock<Writer<P>>,
     /// End of the stream up to which all records were written or dropped.
     written: AtomicU64,
     /// Set if a record could not be written.
     failed: AtomicBool,
+    /// Set if the file is in the list of files that have large buffers. Changed under the commit
+    /// lock.
+    is_buffered: AtomicBool,
     /// Numbers of successful writes, and of the bytes and records written. Changed under the commit
     /// lock.
     commits: AtomicU64,
@@ -55,26 +61,31 @@ pub struct FileProgress {
     pub gathered: usize,
 }
 
+/// Batch of the buffer of a file that is new or idle, in bytes.
+const SMALL: usize = crate::BATCH_BYTES_MIN;
+
 /// Kept bytes at which no more records are taken out of streams and queues.
 const KEPT_MAX: usize = crate::BATCH_BYTES_MAX;
 
-/// The writing thread's buffers. Protected by the commit lock.
+/// The writing thread's state. Protected by the commit lock.
 pub(crate) struct Writer<P: Platform> {
-    /// Buffer to be exchanged for the stream's buffer. Empty except during a write.
-    pub(crate) spare: Box<Buffer>,
-    /// Segments of queues whose records were written, for reuse.
-    pub(crate) free: Stack<P>,
+    /// Buffer to be exchanged for the stream's buffer. Empty except during a write. `None` if the
+    /// file is new or idle, or if the memory was refused.
+    pub(crate) spare: Option<Box<Buffer<P>>>,
     /// State of failed and interrupted writes.
-    pub(crate) unwritten: Unwritten,
+    pub(crate) unwritten: Unwritten<P>,
+    /// End of the stream at the last check for an idle file.
+    checked: u64,
 }
 
 /// State of failed and interrupted writes. Protected by the commit lock.
-#[derive(Default)]
-pub(crate) struct Unwritten {
+pub(crate) struct Unwritten<P: Platform> {
     /// Processes of which a record could not be written.
     failed: Vec<i32>,
     /// Records whose write was interrupted by a signal. They are written before all others.
     kept: Vec<u8>,
+    /// What `kept` is charged with.
+    charges: Vec<Charge<P>>,
     /// End of the stream when the records being written, or kept, were taken out.
     end: u64,
     /// Set if the file is left to the helper.
@@ -107,23 +118,34 @@ pub struct WriteFailed<P: Platform> {
 pub type Failures<P> = Vec<WriteFailed<P>>;
 
 impl<P: Platform> TraceFile<P> {
-    /// Creates a trace file from a file that is open for writing, with memory for two batches. May
-    /// sleep.
-    pub fn new(may_sleep: P::MaySleep, engine: Arc<Engine<P>>, storage: P::Storage) -> Self {
+    /// Creates a trace file from a file that is open for writing, with a small buffer. May sleep;
+    /// takes the pools lock and the pool lock.
+    pub fn new(may_sleep: P::MaySleep, engine: Arc<Engine<P>>, storage: P::Storage) -> Arc<Self> {
         engine.stats.files.add(1);
-        let buffer = || Buffer::new::<P>(may_sleep, engine.settings.batch_bytes());
-        let (first, spare) = (buffer(), buffer());
-        TraceFile {
+        let pool = Pool::of(may_sleep, &engine, storage.user());
+        let charge = pool.budget().charge(Buffer::<P>::len(SMALL));
+        let buffer = charge.map(|charge| Buffer::new(may_sleep, charge, SMALL));
+        let unwritten = Unwritten {
+            failed: Vec::new(),
+            kept: Vec::new(),
+            charges: Vec::new(),
+            end: 0,
+            is_left: false,
+            has_signals: false,
+        };
+        Arc::new(TraceFile {
             storage,
             engine,
-            stream: P::Mutex::new(c"ktrace_rs stream", Stream::new(first)),
-            commit: P::SleepLock::new(Writer { spare, free: Stack::new(), unwritten: Unwritten::default() }),
+            pool,
+            stream: P::Mutex::new(c"ktrace_rs stream", Stream::new(buffer)),
+            commit: P::SleepLock::new(Writer { spare: None, unwritten, checked: 0 }),
             written: AtomicU64::new(0),
             failed: AtomicBool::new(false),
+            is_buffered: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             records: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Returns the open file with the same [target](Storage::target), if there is one, and drops
@@ -148,6 +170,11 @@ impl<P: Platform> TraceFile<P> {
         });
         // An entry that is not in the list is freed here, with nothing locked.
         shared.map_or(self, |(shared, _)| shared)
+    }
+
+    /// Returns the pool of the user who has opened the file.
+    pub(crate) fn pool(&self) -> &Arc<Pool<P>> {
+        &self.pool
     }
 
     /// Returns the progress since the file was opened. Takes the stream lock.
@@ -189,7 +216,7 @@ impl<P: Platform> TraceFile<P> {
         may_sleep: bool,
     ) -> (Put, u64) {
         self.stream.with(|stream| {
-            let put = stream.put::<P>(header, record, may_sleep, &self.engine.settings);
+            let put = stream.put(header, record, may_sleep, &self.engine.settings);
             if let Put::Done { .. } = put {
                 // Before other threads can write the record and subtract its bytes.
                 self.engine.stats.queued.add(i64::try_from(record.len).unwrap_or(i64::MAX));
@@ -214,7 +241,7 @@ impl<P: Platform> TraceFile<P> {
         self.with_writer(may_sleep, failures, |leave, writer, failures| {
             // Another thread may have written the records meanwhile.
             if self.written.load(Ordering::Acquire) < end {
-                self.write_stream(may_sleep, leave, writer, failures);
+                self.write_stream(leave, writer, failures);
             }
         });
     }
@@ -225,7 +252,7 @@ impl<P: Platform> TraceFile<P> {
     pub(crate) fn help(self: &Arc<Self>, may_sleep: P::MaySleep, failures: &mut Failures<P>) -> bool {
         let helped = self.try_with_writer(may_sleep, false, failures, |leave, writer, failures| {
             writer.unwritten.is_left = false;
-            self.write_stream(may_sleep, leave, writer, failures);
+            self.write_stream(leave, writer, failures);
         });
         helped.is_some()
     }
@@ -245,7 +272,8 @@ impl<P: Platform> TraceFile<P> {
         let leave = self.storage.start_write(may_sleep);
         self.commit.with(may_sleep, |writer| {
             writer.unwritten.has_signals = true;
-            self.write_kept(&leave, &mut writer.unwritten, failures).then(|| write(&leave, writer, failures))
+            let has_room = self.write_kept(&leave, &mut writer.unwritten, failures);
+            has_room.then(|| write(&leave, self.prepare(may_sleep, writer), failures))
         })
     }
 
@@ -262,18 +290,59 @@ impl<P: Platform> TraceFile<P> {
         let leave = self.storage.try_start_write(may_sleep)?;
         let written = self.commit.try_with(may_sleep, |writer| {
             writer.unwritten.has_signals = has_signals;
-            self.write_kept(&leave, &mut writer.unwritten, failures).then(|| write(&leave, writer, failures))
+            let has_room = self.write_kept(&leave, &mut writer.unwritten, failures);
+            has_room.then(|| write(&leave, self.prepare(may_sleep, writer), failures))
         });
         written.flatten()
     }
 
+    /// Makes sure that there is a spare buffer for batches of the size that is set, if the user may
+    /// have the memory. May sleep; the commit lock is held.
+    fn prepare<'a>(self: &Arc<Self>, may_sleep: P::MaySleep, writer: &'a mut Writer<P>) -> &'a mut Writer<P> {
+        let batch = self.engine.settings.batch_bytes();
+        if !writer.spare.as_ref().is_some_and(|spare| spare.batch() == batch) {
+            // The old one first: there may be memory for one only.
+            writer.spare = None;
+            let charge = self.pool.budget().charge(Buffer::<P>::len(batch));
+            writer.spare = charge.map(|charge| Buffer::new(may_sleep, charge, batch));
+            if writer.spare.is_some() && !self.is_buffered.swap(true, Ordering::Relaxed) {
+                let entry = Entry::new(Arc::downgrade(self));
+                self.engine.buffered.with(|buffered| buffered.push(entry));
+            }
+        }
+        writer
+    }
+
+    /// Exchanges the buffers for a small one, unless records were added since the last call. Returns
+    /// whether that was done. May sleep; tries the commit lock, and takes under it the stream lock.
+    ///
+    /// The stream is never without a buffer. Otherwise records that cannot wait for one would be
+    /// queued, and processes that share the file would get out of order.
+    pub(crate) fn free_if_idle(&self, may_sleep: P::MaySleep) -> bool {
+        let freed = self.commit.try_with(may_sleep, |writer| {
+            let end = self.end();
+            if core::mem::replace(&mut writer.checked, end) != end {
+                return false;
+            }
+            let charge = self.pool.budget().charge_anyway(Buffer::<P>::len(SMALL));
+            let mut buffer = Some(Buffer::new(may_sleep, charge, SMALL));
+            let is_idle = self.stream.with(|stream| stream.exchange_if_empty(&mut buffer));
+            if is_idle {
+                writer.spare = None;
+                self.is_buffered.store(false, Ordering::Relaxed);
+            }
+            is_idle
+        });
+        freed.unwrap_or(false)
+    }
+
     /// Takes all records out of the stream, and returns its end after that. Takes the stream lock.
-    pub(crate) fn take_stream(&self, spare: &mut Box<Buffer>) -> u64 {
+    pub(crate) fn take_stream(&self, spare: &mut Option<Box<Buffer<P>>>) -> u64 {
         self.stream.with(|stream| stream.take(spare))
     }
 
     /// Takes records out like [`TraceFile::take_stream`], and also returns the current time.
-    pub(crate) fn take_stream_at(&self, spare: &mut Box<Buffer>) -> (u64, Timespec) {
+    pub(crate) fn take_stream_at(&self, spare: &mut Option<Box<Buffer<P>>>) -> (u64, Timespec) {
         self.stream.with(|stream| (stream.take(spare), P::now()))
     }
 
@@ -281,38 +350,36 @@ impl<P: Platform> TraceFile<P> {
     /// follow them in the file.
     pub(crate) fn write_taken(
         self: &Arc<Self>,
-        may_sleep: P::MaySleep,
         leave: &Leave<P>,
         writer: &mut Writer<P>,
         end: u64,
         failures: &mut Failures<P>,
-        behind: impl FnOnce(&mut Writer<P>, &mut Failures<P>),
+        behind: impl FnOnce(&mut Unwritten<P>, &mut Failures<P>),
     ) {
-        let Writer { spare, unwritten, .. } = &mut *writer;
+        let Writer { spare, unwritten, .. } = writer;
         unwritten.end = end;
-        self.write(leave, spare.bytes(), Some(spare.tally()), unwritten, failures);
-        behind(writer, failures);
-        if writer.unwritten.kept.is_empty() {
+        if let Some(spare) = spare {
+            self.write(leave, spare.bytes(), Some(spare.tally()), unwritten, failures);
+        }
+        behind(unwritten, failures);
+        if unwritten.kept.is_empty() {
             self.written.store(end, Ordering::Release);
         }
-        self.engine.stats.count_off(writer.spare.bytes().len());
-        writer.spare.clear();
-        let batch = self.engine.settings.batch_bytes();
-        if writer.spare.batch() != batch {
-            writer.spare = Buffer::new::<P>(may_sleep, batch);
+        if let Some(spare) = spare {
+            self.engine.stats.count_off(spare.bytes().len());
+            spare.clear();
         }
     }
 
     /// Writes all records in the stream.
     pub(crate) fn write_stream(
         self: &Arc<Self>,
-        may_sleep: P::MaySleep,
         leave: &Leave<P>,
         writer: &mut Writer<P>,
         failures: &mut Failures<P>,
     ) {
         let end = self.take_stream(&mut writer.spare);
-        self.write_taken(may_sleep, leave, writer, end, failures, |_, _| ());
+        self.write_taken(leave, writer, end, failures, |_, _| ());
     }
 
     /// Appends whole records with one write. `tally` is their number by type, if known.
@@ -329,7 +396,7 @@ impl<P: Platform> TraceFile<P> {
         leave: &Leave<P>,
         records: &[u8],
         tally: Option<&Tally>,
-        unwritten: &mut Unwritten,
+        unwritten: &mut Unwritten<P>,
         failures: &mut Failures<P>,
     ) {
         if !unwritten.kept.is_empty() {
@@ -349,14 +416,15 @@ impl<P: Platform> TraceFile<P> {
     fn write_kept(
         self: &Arc<Self>,
         leave: &Leave<P>,
-        unwritten: &mut Unwritten,
+        unwritten: &mut Unwritten<P>,
         failures: &mut Failures<P>,
     ) -> bool {
         if unwritten.kept.is_empty() {
             return true;
         }
-        let kept = core::mem::take(&mut unwritten.kept);
+        let (kept, charges) = (core::mem::take(&mut unwritten.kept), core::mem::take(&mut unwritten.charges));
         self.write(leave, &kept, None, unwritten, failures);
+        drop(charges);
         self.engine.stats.count_off(kept.len());
         if unwritten.kept.is_empty() {
             self.written.store(unwritten.end, Ordering::Release);
@@ -366,10 +434,11 @@ impl<P: Platform> TraceFile<P> {
 
     /// Keeps records that the current thread cannot write, and leaves the file to the helper.
     #[cold]
-    fn keep(self: &Arc<Self>, records: &[u8], unwritten: &mut Unwritten) {
+    fn keep(self: &Arc<Self>, records: &[u8], unwritten: &mut Unwritten<P>) {
         if records.is_empty() {
             return;
         }
+        unwritten.charges.push(self.pool.budget().charge_anyway(records.len()));
         unwritten.kept.extend_from_slice(records);
         self.engine.stats.queued.add(i64::try_from(records.len()).unwrap_or(i64::MAX));
         if !core::mem::replace(&mut unwritten.is_left, true) {
@@ -385,7 +454,7 @@ impl<P: Platform> TraceFile<P> {
         leave: &Leave<P>,
         mut records: &[u8],
         error: Option<Errno>,
-        unwritten: &mut Unwritten,
+        unwritten: &mut Unwritten<P>,
         failures: &mut Failures<P>,
     ) {
         let mut first = true;
@@ -463,7 +532,7 @@ impl<P: Platform> TraceFile<P> {
     }
 }
 
-impl Unwritten {
+impl<P: Platform> Unwritten<P> {
     /// Returns whether records are kept after a write failed with `errno`.
     fn is_kept_after(&self, errno: Errno) -> bool {
         self.has_signals && errno.is_interrupted()
@@ -476,11 +545,15 @@ fn count(counter: &AtomicU64, n: u64) {
 }
 
 impl<P: Platform> Drop for TraceFile<P> {
-    /// Ends sharing. Counts the records in the stream as dropped. They were added while writes to
+    /// Takes the file out of the engine's lists. Counts the records in the stream as dropped. They were added while writes to
     /// the file failed, and no process is traced to it any more.
     fn drop(&mut self) {
         let this: *const Self = self;
         drop(self.engine.open.with(|open| open.remove(|other| core::ptr::eq(other.file.as_ptr(), this))));
+        if self.is_buffered.load(Ordering::Relaxed) {
+            let mine = |other: &Weak<Self>| core::ptr::eq(other.as_ptr(), this);
+            drop(self.engine.buffered.with(|buffered| buffered.remove(mine)));
+        }
         debug_assert!(
             self.since().is_none() || self.failed.load(Ordering::Relaxed),
             "records pending in a file that is closed"

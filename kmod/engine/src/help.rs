@@ -22,6 +22,9 @@ pub(crate) type Waiting<P> = Rounds<Weak<ProcTrace<P>>>;
 /// A trace's entry of the list [`Waiting`]. The trace has it while it is not in the list.
 pub(crate) type Ticket<P> = Box<Entry<Weak<ProcTrace<P>>>>;
 
+/// The files that have large buffers. A file is in the list at most once.
+pub(crate) type Buffered<P> = Rounds<Weak<TraceFile<P>>>;
+
 /// The state of the records that wait in a stream or queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Look {
@@ -96,14 +99,38 @@ impl<P: Platform> Engine<P> {
             if let Some(ticket) = ticket {
                 self.wait(ticket);
             }
-            if found != Look::Overdue {
+            if found == Look::Nothing {
                 continue;
             }
             let file = trace.file();
+            if let Some(file) = &file {
+                file.pool().refill(may_sleep);
+            }
+            if found != Look::Overdue {
+                continue;
+            }
             if let Some(writing) = begin(file.as_ref().map(|file| file.storage())) {
-                let failures = trace.help(may_sleep, trace.room());
+                let failures = trace.help(may_sleep);
                 drop(writing);
                 tell(failures);
+            }
+        }
+    }
+
+    /// Once a second, frees the large buffers of files to which nothing was added since the last
+    /// time. May sleep; tries the commit lock of each file that has them, and takes under it the
+    /// stream lock.
+    pub fn free_idle(&self, may_sleep: P::MaySleep) {
+        let now = P::now().sec;
+        if self.freed.swap(now, Ordering::Relaxed) == now {
+            return;
+        }
+        self.buffered.with(Rounds::begin);
+        while let Some(entry) = self.buffered.with(Rounds::pop) {
+            // A file that is gone has taken its entry out of the list, or does so now.
+            let Some(file) = entry.value.upgrade() else { continue };
+            if !file.free_if_idle(may_sleep) {
+                self.buffered.with(|buffered| buffered.push(entry));
             }
         }
     }

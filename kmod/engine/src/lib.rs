@@ -15,16 +15,19 @@
 //!
 //! # Locks
 //!
-//! The locks in acquisition order; the last four are never held together:
+//! The locks in acquisition order; those after the stream lock are never held together:
 //!
 //! | lock | kind | protects |
 //! | --- | --- | --- |
 //! | commit | may sleep | the order of writes to one file, its spare memory |
 //! | queue | never sleeps | the queue, spare memory and trace file of one process |
 //! | stream | never sleeps | the stream of one file |
+//! | pool | never sleeps | the segments that one user's processes share |
 //! | left | never sleeps | the list of files left to the helper |
 //! | open | never sleeps | the list of open files |
 //! | waiting | never sleeps | the list of traces whose records wait |
+//! | buffered | never sleeps | the list of files that have large buffers |
+//! | pools | never sleeps | the list of pools |
 //!
 //! The `vn_start_write()` reference is taken before the commit lock. The file is written under the
 //! commit lock. Nothing is allocated under a queue lock. Nothing is locked or allocated under a
@@ -34,24 +37,27 @@
 
 extern crate alloc;
 
+mod budget;
 mod file;
 mod help;
 mod list;
 mod platform;
+mod pool;
 mod process;
 mod queue;
-mod segment;
 mod settings;
 mod stats;
 mod stream;
 
+pub use budget::User;
 pub use file::{Failures, FileProgress, TraceFile, WriteFailed};
 pub use platform::{Counter, Errno, Event, Mutex, Platform, SleepLock, Storage};
+pub use pool::SEGMENT_LEN;
 pub use process::{Origin, Pending, ProcProgress, ProcTrace, Synchronous};
 pub use queue::Abandoned;
-pub use segment::SEGMENT_LEN;
 pub use settings::{
     BATCH_BYTES_DEFAULT, BATCH_BYTES_MAX, BATCH_BYTES_MIN, BATCH_RECORDS_DEFAULT, BATCH_RECORDS_MAX,
-    LATENCY_DEFAULT, LATENCY_MAX, Policy, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX, QUEUE_LIMIT_MIN, Settings,
+    LATENCY_DEFAULT, LATENCY_MAX, MEMORY_LIMIT_DEFAULT, Policy, QUEUE_LIMIT_DEFAULT, QUEUE_LIMIT_MAX,
+    QUEUE_LIMIT_MIN, Settings, USER_MEMORY_LIMIT_DEFAULT,
 };
 pub use stats::{Engine, Stats};

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 /// A list of `T`, the newest entry first.
 pub(crate) struct List<T> {
     first: Option<Box<Entry<T>>>,
+    len: usize,
 }
 
 /// An entry of a list, or one to be added to a list.
@@ -23,22 +24,37 @@ impl<T> Entry<T> {
 
 impl<T> List<T> {
     pub(crate) const fn new() -> Self {
-        List { first: None }
+        List { first: None, len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     pub(crate) fn push(&mut self, mut entry: Box<Entry<T>>) {
         entry.next = self.first.take();
         self.first = Some(entry);
+        self.len = self.len.saturating_add(1);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Box<Entry<T>>> {
         let mut entry = self.first.take()?;
         self.first = entry.next.take();
+        self.len = self.len.saturating_sub(1);
         Some(entry)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         core::iter::successors(self.first.as_deref(), |entry| entry.next.as_deref()).map(|entry| &entry.value)
+    }
+
+    /// Returns the same entries, the oldest first.
+    pub(crate) fn reversed(mut self) -> Self {
+        let mut reversed = List::new();
+        while let Some(entry) = self.pop() {
+            reversed.push(entry);
+        }
+        reversed
     }
 
     /// Removes the entries for which `wanted` returns true, and returns them.

@@ -4,6 +4,8 @@ use core::ffi::CStr;
 
 use ktrace_format::{Kind, Timespec};
 
+use crate::User;
+
 /// An error number of intro(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i32);
@@ -142,6 +144,9 @@ pub trait Storage<MaySleep>: Send + Sync {
     /// Returns the target. Openings with equal targets are interchangeable while one is open. May
     /// be dropped where sleeping is allowed.
     fn target(&self) -> Self::Target;
+
+    /// Returns the user who has opened the file, to whom memory is charged.
+    fn user(&self) -> User;
 
     /// Waits while the file system is suspended, then takes a reference. May sleep.
     fn start_write(&self, may_sleep: MaySleep) -> Self::Leave;

@@ -7,14 +7,11 @@ use ktrace_format::{HEADER_LEN, Header, Kind, MAXCOMLEN, Payload, Record, Timesp
 
 use crate::file::{Leave, Unwritten, WriteFailed, Writer};
 use crate::help::{Look, Ticket};
-use crate::list::Entry;
-use crate::queue::{Abandoned, Balance, NotQueued, Queue};
-use crate::segment::{SEGMENT_LEN, Segment, Stack};
+use crate::list::{Entry, List};
+use crate::pool::{SEGMENT_LEN, Segments};
+use crate::queue::{Abandoned, NotQueued, OWN, Queue};
 use crate::stream::Put;
 use crate::{Counter, Engine, Event, Failures, Mutex, Platform, Policy, TraceFile};
-
-/// Segments that a file keeps for reuse.
-const FREE_MAX: usize = 8;
 
 /// Process and thread that made a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,14 +99,19 @@ enum Step<P: Platform> {
 }
 
 impl<P: Platform> ProcTrace<P> {
-    /// Creates a trace without a file, with memory for its queue. May sleep.
-    pub fn new(engine: Arc<Engine<P>>, may_sleep: P::MaySleep) -> Arc<Self> {
-        let trace = Arc::new_cyclic(|this| {
+    /// Creates a trace without a file, and without memory for its queue. May sleep.
+    pub fn new(engine: Arc<Engine<P>>, _: P::MaySleep) -> Arc<Self> {
+        Arc::new_cyclic(|this| {
             let ticket = Entry::new(Weak::clone(this));
             ProcTrace { engine, queue: P::Mutex::new(c"ktrace_rs queue", Queue::new(ticket)) }
-        });
-        trace.with_room(may_sleep, 0, &mut Stack::new(), None, |_| ());
-        trace
+        })
+    }
+
+    /// Gives the queue the memory that it needs while the process is traced to `file`. May sleep;
+    /// takes the pool lock and the queue lock.
+    pub fn stock(&self, may_sleep: P::MaySleep, file: &TraceFile<P>) {
+        let mut supply = file.pool().supply(may_sleep, OWN);
+        self.queue.with(|queue| queue.restock(&mut supply, OWN));
     }
 
     /// Returns the file that is traced to. Takes the queue lock.
@@ -183,7 +185,8 @@ impl<P: Platform> ProcTrace<P> {
             }
             let now = P::now();
             header.time = record.time(now);
-            let pushed = queue.push(Record { header, payload: *payload }, now)?;
+            let limit = self.engine.settings.queue_limit();
+            let pushed = queue.push(Record { header, payload: *payload }, now, limit)?;
             if header.kind == Kind::ProcCtor {
                 queue.begin(header.time);
             }
@@ -216,14 +219,10 @@ impl<P: Platform> ProcTrace<P> {
     /// Adds a record that is made where sleeping is allowed, writes the records that the policy
     /// wants written, and returns the work that remains. May sleep; takes the queue lock, under it
     /// the stream lock, and the locks of [`ProcTrace::flush`].
-    ///
-    /// `room` estimates the bytes of records that the process makes before it is drained again.
-    /// This room is reserved, within the limit of a queue.
     #[inline(always)]
     pub fn commit(
         &self,
         may_sleep: P::MaySleep,
-        room: usize,
         origin: &Origin,
         record: Synchronous<'_>,
     ) -> (Pending, Failures<P>) {
@@ -237,30 +236,17 @@ impl<P: Platform> ProcTrace<P> {
         };
         let pending = if policy == Policy::Return { Pending::Drain } else { Pending::Nothing };
         let mut new = New { header: header::<P>(origin, kind), record, policy };
-        let limit = self.engine.settings.queue_limit();
         // As a rule, this is all there is to do.
-        let put =
-            self.queue.with(|queue| queue.is_balanced(room, limit).then(|| self.put_first(queue, &mut new)));
-        match put {
-            Some(Step::Done) => (pending, Vec::new()),
-            put => (pending, self.commit_step(may_sleep, room, &mut new, put)),
+        match self.queue.with(|queue| self.put_first(queue, &mut new)) {
+            Step::Done => (pending, Vec::new()),
+            step => (pending, self.commit_step(may_sleep, &mut new, step)),
         }
     }
 
-    /// Takes the steps that follow an attempt to add a record. If `put` is `None`, adds the record
-    /// first.
+    /// Takes the steps that follow an attempt to add a record.
     #[cold]
-    fn commit_step(
-        &self,
-        may_sleep: P::MaySleep,
-        room: usize,
-        new: &mut New<'_>,
-        put: Option<Step<P>>,
-    ) -> Failures<P> {
+    fn commit_step(&self, may_sleep: P::MaySleep, new: &mut New<'_>, mut step: Step<P>) -> Failures<P> {
         let mut failures = Vec::new();
-        let mut step = put.unwrap_or_else(|| {
-            self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| self.put(queue, new))
-        });
         loop {
             step = match step {
                 Step::Done => break,
@@ -271,13 +257,13 @@ impl<P: Platform> ProcTrace<P> {
                 Step::Due(file) => {
                     // While another thread is writing, the stream still has room.
                     file.try_with_writer(may_sleep, true, &mut failures, |leave, writer, failures| {
-                        file.write_stream(may_sleep, leave, writer, failures);
+                        file.write_stream(leave, writer, failures);
                     });
                     break;
                 }
                 Step::Behind(file) => {
                     P::watch(Event::Full { file: file.storage() });
-                    let step = self.commit_behind(may_sleep, room, new, &file, &mut failures);
+                    let step = self.commit_behind(may_sleep, new, &file, &mut failures);
                     P::watch(Event::Room { file: file.storage() });
                     step
                 }
@@ -293,13 +279,12 @@ impl<P: Platform> ProcTrace<P> {
     /// Writes the records that have to be written before the process returns to user mode: its
     /// queue, and the stream of its file, unless the policy lets that wait. May sleep; takes the
     /// locks of [`ProcTrace::flush`].
-    pub fn drain(&self, may_sleep: P::MaySleep, room: usize) -> Failures<P> {
+    pub fn drain(&self, may_sleep: P::MaySleep) -> Failures<P> {
         let mut failures = Vec::new();
-        let (queued, wanted, file) = self.with_room(may_sleep, room, &mut Stack::new(), None, |queue| {
-            (!queue.is_empty(), queue.flush_wanted(), queue.file().cloned())
-        });
+        let (queued, wanted, file) = self
+            .restocked(may_sleep, |queue| (!queue.is_empty(), queue.flush_wanted(), queue.file().cloned()));
         if queued {
-            self.write_queue(may_sleep, room, &mut failures);
+            self.write_queue(may_sleep, &mut failures);
         }
         if let Some(file) = file
             && (wanted.is_some() || self.engine.settings.policy() != Policy::Batch || file.is_due())
@@ -312,12 +297,15 @@ impl<P: Platform> ProcTrace<P> {
         failures
     }
 
-    /// Writes the queue of the process, and the whole stream of `file`. May sleep; takes the commit
-    /// lock of the file that is written, under it the queue lock and the locks of the file system.
-    pub fn flush(&self, may_sleep: P::MaySleep, room: usize, file: &Arc<TraceFile<P>>) -> Failures<P> {
+    /// Writes the queue of the process, and the whole stream of `file`. Frees the memory that the
+    /// queue needs no more. May sleep; takes the commit lock of the file that is written, under it
+    /// the queue lock and the locks of the file system.
+    pub fn flush(&self, may_sleep: P::MaySleep, file: &Arc<TraceFile<P>>) -> Failures<P> {
         let mut failures = Vec::new();
-        self.write_queue(may_sleep, room, &mut failures);
+        self.write_queue(may_sleep, &mut failures);
         file.flush_to(may_sleep, file.end(), &mut failures);
+        // Freed here, with nothing locked.
+        drop(self.queue.with(Queue::take_surplus));
         failures
     }
 
@@ -327,14 +315,14 @@ impl<P: Platform> ProcTrace<P> {
     /// keep them. May sleep; takes the locks of [`ProcTrace::flush`].
     pub fn end(&self, may_sleep: P::MaySleep, file: Option<&Arc<TraceFile<P>>>) -> Failures<P> {
         let failures = match file {
-            Some(file) => self.flush(may_sleep, 0, file),
+            Some(file) => self.flush(may_sleep, file),
             // The thread that ended tracing before may not have written all records yet.
-            None => self.drain(may_sleep, 0),
+            None => self.drain(may_sleep),
         };
         let (mut segments, bytes) = self.queue.with(Queue::take);
         while let Some(segment) = segments.pop() {
-            if let Some(file) = segment.file() {
-                file.discard(segment.bytes());
+            if let Some(file) = segment.value.file() {
+                file.discard(segment.value.bytes());
             }
         }
         self.engine.stats.count_off(bytes);
@@ -352,14 +340,14 @@ impl<P: Platform> ProcTrace<P> {
     ///   for the disk, and other processes need help meanwhile.
     /// - Queued records go to several files. The thread that has set a new file is about to write
     ///   the records for the old one.
-    pub fn help(&self, may_sleep: P::MaySleep, room: usize) -> Failures<P> {
+    pub fn help(&self, may_sleep: P::MaySleep) -> Failures<P> {
         let mut failures = Vec::new();
         // This reference may be the last one, which must not be dropped under a lock.
         let Some(file) = self.queue.with(|queue| queue.only_file().cloned()) else { return failures };
         file.try_with_writer(may_sleep, false, &mut failures, |leave, writer, failures| {
             let only =
                 || self.queue.with(|queue| queue.only_file().is_some_and(|only| Arc::ptr_eq(only, &file)));
-            if only() && self.write_to(may_sleep, room, &file, leave, writer, failures) {
+            if only() && self.write_to(may_sleep, &file, leave, writer, failures) {
                 self.engine.stats.helped.add(1);
             }
         });
@@ -367,7 +355,7 @@ impl<P: Platform> ProcTrace<P> {
     }
 
     /// Returns whether another thread should [`help`](ProcTrace::help) the process, which does not
-    /// get to writing. It should if the queue is more than half full, or if an earlier check found
+    /// get to writing. It should if the queue is crowded, or if an earlier check found
     /// records in the queue or the stream that are still there. `look` is the number of this check.
     /// The first check has number one.
     ///
@@ -382,7 +370,7 @@ impl<P: Platform> ProcTrace<P> {
     pub(crate) fn look(&self, look: u32, ticket: &mut Option<Ticket<P>>) -> Look {
         let found = self.queue.try_with(|queue| {
             let gathered = queue.file().map_or(Look::Nothing, |file| file.look(look));
-            let found = queue.look().max(gathered);
+            let found = queue.look(self.engine.settings.queue_limit()).max(gathered);
             if found == Look::Nothing && ticket.is_some() {
                 queue.return_ticket(ticket);
             }
@@ -423,11 +411,6 @@ impl<P: Platform> ProcTrace<P> {
         })
     }
 
-    /// Returns the room that the process has asked for last. Takes the queue lock.
-    pub(crate) fn room(&self) -> usize {
-        self.queue.with(|queue| queue.room())
-    }
-
     /// Returns the number of bytes in the queue. Takes the queue lock.
     pub fn queued(&self) -> usize {
         self.queue.with(|queue| queue.bytes())
@@ -450,41 +433,34 @@ impl<P: Platform> ProcTrace<P> {
         self.engine.settings.at_once() & kind.facility() != 0
     }
 
-    /// Gives the queue room for the records made before the next drain, and no more. Then runs
-    /// `critical` once under the queue lock. `critical` takes out the records queued for `taken`.
-    /// Uses segments of `fresh` before it allocates.
-    fn with_room<R>(
-        &self,
-        may_sleep: P::MaySleep,
-        room: usize,
-        fresh: &mut Stack<P>,
-        taken: Option<&Arc<TraceFile<P>>>,
-        mut critical: impl FnMut(&mut Queue<P>) -> R,
-    ) -> R {
-        let limit = self.engine.settings.queue_limit();
-        loop {
-            let room = self.queue.with(|queue| match queue.balance(fresh, room, limit, taken) {
-                Balance::Even => Ok(critical(queue)),
-                uneven => Err(uneven),
-            });
-            match room {
-                Ok(result) => return result,
-                Err(Balance::Lacks(segments)) => {
-                    for _ in 0..segments {
-                        fresh.push(Segment::new(may_sleep));
-                    }
-                }
-                Err(surplus) => drop(surplus),
-            }
-        }
+    /// Gives the queue the memory that it should have of its own. Then runs `critical` once under
+    /// the queue lock. May sleep; takes the pool lock, alone and under the queue lock.
+    fn restocked<R>(&self, may_sleep: P::MaySleep, mut critical: impl FnMut(&mut Queue<P>) -> R) -> R {
+        let done = self.queue.with(|queue| match queue.file() {
+            Some(file) if queue.lacks() != 0 => Err((Arc::clone(file), queue.lacks())),
+            _ if queue.has_surplus() => Ok((critical(queue), queue.take_surplus())),
+            _ => Ok((critical(queue), List::new())),
+        });
+        let (file, lacks) = match done {
+            Ok((result, _surplus)) => return result,
+            Err(lacking) => lacking,
+        };
+        let pool = file.pool();
+        let mut supply = pool.supply(may_sleep, lacks);
+        let result = self.queue.with(|queue| {
+            queue.restock(&mut supply, lacks);
+            critical(queue)
+        });
+        pool.give(may_sleep, supply);
+        result
     }
 
     /// Writes the queued records, whichever files they go to. Records queued meanwhile may stay.
-    fn write_queue(&self, may_sleep: P::MaySleep, room: usize, failures: &mut Failures<P>) {
+    fn write_queue(&self, may_sleep: P::MaySleep, failures: &mut Failures<P>) {
         for _ in 0..self.queue.with(|queue| queue.files_max()) {
             let Some(file) = self.queue.with(|queue| queue.first_file().cloned()) else { return };
             let written = file.with_writer(may_sleep, failures, |leave, writer, failures| {
-                self.write_to(may_sleep, room, &file, leave, writer, failures);
+                self.write_to(may_sleep, &file, leave, writer, failures);
             });
             if written.is_none() {
                 return;
@@ -496,20 +472,18 @@ impl<P: Platform> ProcTrace<P> {
     fn write_to(
         &self,
         may_sleep: P::MaySleep,
-        room: usize,
         file: &Arc<TraceFile<P>>,
         leave: &Leave<P>,
         writer: &mut Writer<P>,
         failures: &mut Failures<P>,
     ) -> bool {
-        let Writer { spare, free, .. } = writer;
+        let spare = &mut writer.spare;
         // Both at once: all records of this process in the stream are older than its queued ones.
-        let (end, queued) = self.with_room(may_sleep, room, free, Some(file), |queue| {
-            (file.take_stream(spare), queue.take_for(file))
-        });
-        let any = queued.1 != 0 || !spare.bytes().is_empty();
-        file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
-            self.write_queued(file, leave, writer, queued, failures);
+        let (end, queued) =
+            self.restocked(may_sleep, |queue| (file.take_stream(spare), queue.take_for(file)));
+        let any = queued.1 != 0 || spare.as_ref().is_some_and(|spare| !spare.bytes().is_empty());
+        file.write_taken(leave, writer, end, failures, |unwritten, failures| {
+            self.write_queued(may_sleep, file, leave, unwritten, queued, failures);
         });
         any
     }
@@ -517,20 +491,21 @@ impl<P: Platform> ProcTrace<P> {
     /// Writes segments that were taken out of the queue, and that hold `bytes` bytes.
     fn write_queued(
         &self,
+        may_sleep: P::MaySleep,
         file: &Arc<TraceFile<P>>,
         leave: &Leave<P>,
-        writer: &mut Writer<P>,
-        (mut segments, bytes): (Stack<P>, usize),
+        unwritten: &mut Unwritten<P>,
+        (mut segments, bytes): (Segments<P>, usize),
         failures: &mut Failures<P>,
     ) {
+        let mut written = List::new();
         while let Some(mut segment) = segments.pop() {
-            file.write(leave, segment.bytes(), None, &mut writer.unwritten, failures);
+            file.write(leave, segment.value.bytes(), None, unwritten, failures);
             // Not the last reference: the caller has one.
-            drop(segment.reset());
-            if writer.free.len() < FREE_MAX {
-                writer.free.push(segment);
-            }
+            drop(segment.value.reset());
+            written.push(segment);
         }
+        file.pool().give(may_sleep, written);
         self.engine.stats.count_off(bytes);
     }
 
@@ -565,8 +540,8 @@ impl<P: Platform> ProcTrace<P> {
         }
     }
 
-    /// Adds a record like [`ProcTrace::put_first`], if that was not tried or not possible. Kept out
-    /// of line, because most records do not need it.
+    /// Adds a record like [`ProcTrace::put_first`], if that was not possible before. Kept out of
+    /// line, because most records do not need it.
     #[cold]
     fn put(&self, queue: &mut Queue<P>, new: &mut New<'_>) -> Step<P> {
         self.put_first(queue, new)
@@ -577,18 +552,17 @@ impl<P: Platform> ProcTrace<P> {
     fn commit_behind(
         &self,
         may_sleep: P::MaySleep,
-        room: usize,
         new: &mut New<'_>,
         file: &Arc<TraceFile<P>>,
         failures: &mut Failures<P>,
     ) -> Step<P> {
         let tried = file.try_with_writer(may_sleep, true, failures, |leave, writer, failures| {
-            self.write_before(may_sleep, room, new, file, leave, writer, failures)
+            self.write_before(may_sleep, new, file, leave, writer, failures)
         });
         match tried.unwrap_or_else(|| self.queue.with(|queue| self.put(queue, new))) {
             Step::Behind(current) if Arc::ptr_eq(&current, file) => {
                 let written = file.with_writer(may_sleep, failures, |leave, writer, failures| {
-                    self.write_before(may_sleep, room, new, file, leave, writer, failures)
+                    self.write_before(may_sleep, new, file, leave, writer, failures)
                 });
                 written.unwrap_or_else(|| {
                     // The thread has a pending signal. There is no room until the file is written.
@@ -602,19 +576,17 @@ impl<P: Platform> ProcTrace<P> {
 
     /// Writes the records before a record in its file, then adds the record to the stream. A record
     /// that is too long for the stream is written as well.
-    #[expect(clippy::too_many_arguments, reason = "they are what the callers have at hand")]
     fn write_before(
         &self,
         may_sleep: P::MaySleep,
-        room: usize,
         new: &mut New<'_>,
         file: &Arc<TraceFile<P>>,
         leave: &Leave<P>,
         writer: &mut Writer<P>,
         failures: &mut Failures<P>,
     ) -> Step<P> {
-        let Writer { spare, free, .. } = writer;
-        let (step, taken) = self.with_room(may_sleep, room, free, Some(file), |queue| {
+        let spare = &mut writer.spare;
+        let (step, taken) = self.restocked(may_sleep, |queue| {
             let step = self.put(queue, new);
             // Other threads may have made room, or the record goes to another file by now.
             let behind = matches!(&step, Step::Behind(current) if Arc::ptr_eq(current, file));
@@ -633,11 +605,11 @@ impl<P: Platform> ProcTrace<P> {
             }
         });
         if let Some((end, queued, alone)) = taken {
-            file.write_taken(may_sleep, leave, writer, end, failures, |writer, failures| {
-                self.write_queued(file, leave, writer, queued, failures);
+            file.write_taken(leave, writer, end, failures, |unwritten, failures| {
+                self.write_queued(may_sleep, file, leave, unwritten, queued, failures);
                 if let Some((drop, time)) = alone {
                     (new.header.drop, new.header.time) = (drop, time);
-                    self.write_alone(file, leave, new, &mut writer.unwritten, failures);
+                    self.write_alone(file, leave, new, unwritten, failures);
                 }
             });
         }
@@ -650,7 +622,7 @@ impl<P: Platform> ProcTrace<P> {
         file: &Arc<TraceFile<P>>,
         leave: &Leave<P>,
         new: &mut New<'_>,
-        unwritten: &mut Unwritten,
+        unwritten: &mut Unwritten<P>,
         failures: &mut Failures<P>,
     ) {
         let mut encoded = Vec::new();

@@ -6,32 +6,33 @@ use alloc::sync::Arc;
 use ktrace_format::{Record, Timespec};
 
 use crate::help::{Look, Ticket};
-use crate::segment::{SEGMENT_LEN, Segment, Stack};
+use crate::list::{Entry, List};
+use crate::pool::{SEGMENT_LEN, Segment, Segments};
 use crate::{Platform, TraceFile};
 
-/// Least number of segments of a queue, if its limit allows it.
-pub(crate) const SPARE_MIN: usize = 8;
+/// Segments that each queue has of its own.
+pub(crate) const OWN: usize = 2;
 
-/// The queue of a process. Protected by its queue lock. Nothing here locks, allocates or frees.
+/// Segments with records at which the queue of a process needs help, if its limit is higher.
+const CROWDED: usize = 5;
+
+/// The queue of a process. Protected by its queue lock. Nothing here allocates or frees.
 ///
 /// # Invariants
 ///
-/// Every segment in `full` and `last` has a file and at least one record; the segments in `spare`
+/// Every segment in `full` and `last` has a file and at least one record; the segments in `own`
 /// have neither.
 pub(crate) struct Queue<P: Platform> {
     /// The file that new records go to; `None` while the process is not traced.
     file: Option<Arc<TraceFile<P>>>,
-    /// Segments with records, the newest on top. All records are older than those in `last`.
-    full: Stack<P>,
+    /// Segments with records, the newest first. All records are older than those in `last`.
+    full: Segments<P>,
     /// The segment that records are added to.
-    last: Option<Box<Segment<P>>>,
-    spare: Stack<P>,
+    last: Option<Box<Entry<Segment<P>>>>,
+    /// Empty segments that no other process can take.
+    own: Segments<P>,
     /// Bytes in `full` and `last`.
     bytes: usize,
-    /// Greatest number of segments that were in use at once.
-    peak: usize,
-    /// Room and limit for which the spare memory was last balanced; `None` if it has changed since.
-    balanced_for: Option<(usize, usize)>,
     /// Drop mark: set if a record was dropped after the last accepted record.
     dropped: bool,
     /// Time at which tracing to `file` began.
@@ -40,8 +41,6 @@ pub(crate) struct Queue<P: Platform> {
     joined: u64,
     /// The trace's entry of the list of traces whose records wait, while it is not in that list.
     ticket: Option<Ticket<P>>,
-    /// Room that was asked for at the last call of [`Queue::balance`].
-    room: usize,
     /// Set if records were queued at the last call of [`Queue::look`]. Cleared when records
     /// are taken out.
     waited: bool,
@@ -62,7 +61,8 @@ pub(crate) struct Queue<P: Platform> {
 pub(crate) struct Pushed {
     /// Length of the record in bytes.
     pub(crate) len: usize,
-    /// Set if the record began another segment of a queue that is more than half full.
+    /// Set if the record began another segment, and the queue is crowded or the pool of its user
+    /// runs low.
     pub(crate) crowded: bool,
 }
 
@@ -90,31 +90,18 @@ pub enum Abandoned<T = ()> {
 /// Number of bytes dropped, and the file that is no longer traced to.
 type Left<P> = (usize, Option<Arc<TraceFile<P>>>);
 
-/// Spare memory of a queue, compared to its target.
-pub(crate) enum Balance<P: Platform> {
-    /// The target is met.
-    Even,
-    /// This number of segments is missing.
-    Lacks(usize),
-    /// One segment too many, to be freed.
-    Surplus(#[expect(dead_code, reason = "dropped where that is allowed")] Box<Segment<P>>),
-}
-
 impl<P: Platform> Queue<P> {
     pub(crate) const fn new(ticket: Ticket<P>) -> Self {
         Queue {
             file: None,
-            full: Stack::new(),
+            full: List::new(),
             last: None,
-            spare: Stack::new(),
+            own: List::new(),
             bytes: 0,
-            peak: 0,
-            balanced_for: None,
             dropped: false,
             began: Timespec { sec: 0, nsec: 0 },
             joined: 0,
             ticket: Some(ticket),
-            room: 0,
             waited: false,
             flush_wanted: 0,
             flush_done: 0,
@@ -153,10 +140,10 @@ impl<P: Platform> Queue<P> {
         if current && self.joined < end {
             let (mut segments, bytes) = self.take_for(file);
             while let Some(mut segment) = segments.pop() {
-                file.discard(segment.bytes());
+                file.discard(segment.value.bytes());
                 // Not the last reference: the caller has one.
-                segment.reset();
-                self.spare.push(segment);
+                segment.value.reset();
+                self.own.push(segment);
             }
             let old = self.set_file(None, 0);
             self.abandoned = Some(address);
@@ -222,50 +209,59 @@ impl<P: Platform> Queue<P> {
         self.began = ctor;
     }
 
-    /// Adds a record, which already has its time. `now` is the current time.
-    pub(crate) fn push(&mut self, mut record: Record<'_>, now: Timespec) -> Result<Pushed, NotQueued> {
+    /// Adds a record, which already has its time. `now` is the current time, and `limit` that of
+    /// the queue in bytes. May take the pool lock.
+    pub(crate) fn push(
+        &mut self,
+        mut record: Record<'_>,
+        now: Timespec,
+        limit: usize,
+    ) -> Result<Pushed, NotQueued> {
         let Some(file) = &self.file else { return Err(NotQueued::NotTraced) };
         record.header.drop = self.dropped;
         let len = Record::encoded_len(&record.payload);
-        let pushed = self.last.as_mut().is_some_and(|last| last.push(file, &record));
-        if !pushed {
-            let Some(mut segment) = self.spare.pop() else {
+        let mut crowded = false;
+        if !self.last.as_mut().is_some_and(|last| last.value.push(file, &record)) {
+            let segment = if self.segments() >= segments_of(limit) || len > SEGMENT_LEN {
+                None
+            } else if let Some(own) = self.own.pop() {
+                Some(own)
+            } else {
+                let (taken, low) = file.pool().take();
+                crowded = low;
+                taken
+            };
+            let Some(mut segment) = segment else {
                 self.mark_drop();
                 return Err(NotQueued::Full);
             };
-            self.balanced_for = None;
-            segment.open(Arc::clone(file), now);
-            if !segment.push(file, &record) {
-                // Larger than a segment. The reference to the file is not the last one.
-                segment.reset();
-                self.spare.push(segment);
-                self.mark_drop();
-                return Err(NotQueued::Full);
-            }
+            segment.value.open(Arc::clone(file), now);
+            segment.value.push(file, &record);
             if let Some(last) = self.last.replace(segment) {
                 self.full.push(last);
             }
-            self.peak = self.peak.max(self.full.len().saturating_add(1));
+            crowded |= self.is_crowded(limit);
         }
         self.dropped = false;
         self.count_made(len);
         self.bytes = self.bytes.saturating_add(len);
-        Ok(Pushed { len, crowded: !pushed && self.is_crowded() })
+        Ok(Pushed { len, crowded })
     }
 
-    /// Returns whether more than half of the memory is in use.
-    fn is_crowded(&self) -> bool {
-        self.full.len().saturating_add(1) > self.spare.len()
+    /// Returns whether the queue holds more than other processes need to queue. `limit` is that of
+    /// the queue in bytes.
+    fn is_crowded(&self, limit: usize) -> bool {
+        self.segments() >= CROWDED.min(segments_of(limit).div_ceil(2))
     }
 
     /// Checks the queued records. They are overdue if the last call has found records, or if the
-    /// queue is more than half full.
-    pub(crate) fn look(&mut self) -> Look {
+    /// queue is crowded. `limit` is that of the queue in bytes.
+    pub(crate) fn look(&mut self, limit: usize) -> Look {
         let is_empty = self.is_empty();
         let waited = core::mem::replace(&mut self.waited, !is_empty);
         match is_empty {
             true => Look::Nothing,
-            false if waited || self.is_crowded() => Look::Overdue,
+            false if waited || self.is_crowded(limit) => Look::Overdue,
             false => Look::Waiting,
         }
     }
@@ -287,11 +283,6 @@ impl<P: Platform> Queue<P> {
         self.ticket = ticket.take();
     }
 
-    /// Returns the room that was asked for last.
-    pub(crate) fn room(&self) -> usize {
-        self.room
-    }
-
     /// Returns whether the queue holds no records.
     pub(crate) fn is_empty(&self) -> bool {
         self.last.is_none()
@@ -299,7 +290,7 @@ impl<P: Platform> Queue<P> {
 
     /// Returns the segments that hold records, the newest first.
     fn in_use(&self) -> impl Iterator<Item = &Segment<P>> {
-        self.last.as_deref().into_iter().chain(self.full.iter())
+        self.last.as_deref().map(|last| &last.value).into_iter().chain(self.full.iter())
     }
 
     /// Returns the file that the oldest records go to; `None` if there are no records.
@@ -338,25 +329,24 @@ impl<P: Platform> Queue<P> {
         (self.segments_but(only) == 0).then_some(only)
     }
 
-    /// Takes out all records. Returns their segments, the oldest on top, and their bytes.
-    pub(crate) fn take(&mut self) -> (Stack<P>, usize) {
-        let mut all = core::mem::replace(&mut self.full, Stack::new());
+    /// Takes out all records. Returns their segments, the oldest first, and their bytes.
+    pub(crate) fn take(&mut self) -> (Segments<P>, usize) {
+        let mut all = core::mem::take(&mut self.full);
         if let Some(last) = self.last.take() {
             all.push(last);
         }
         self.waited = false;
-        self.balanced_for = None;
         (all.reversed(), core::mem::take(&mut self.bytes))
     }
 
-    /// Takes out the records that go to `file`. Returns their segments, the oldest on top, and
+    /// Takes out the records that go to `file`. Returns their segments, the oldest first, and
     /// their bytes.
-    pub(crate) fn take_for(&mut self, file: &Arc<TraceFile<P>>) -> (Stack<P>, usize) {
+    pub(crate) fn take_for(&mut self, file: &Arc<TraceFile<P>>) -> (Segments<P>, usize) {
         let (mut all, bytes) = self.take();
-        let (mut taken, mut taken_bytes) = (Stack::new(), 0_usize);
+        let (mut taken, mut taken_bytes) = (List::new(), 0_usize);
         while let Some(segment) = all.pop() {
-            if segment.is_for(file) {
-                taken_bytes = taken_bytes.saturating_add(segment.bytes().len());
+            if segment.value.is_for(file) {
+                taken_bytes = taken_bytes.saturating_add(segment.value.bytes().len());
                 taken.push(segment);
             } else if let Some(last) = self.last.replace(segment) {
                 self.full.push(last);
@@ -371,49 +361,44 @@ impl<P: Platform> Queue<P> {
         self.bytes
     }
 
-    /// Returns whether [`Queue::balance`] has nothing to do for `room` and `limit`.
-    pub(crate) fn is_balanced(&self, room: usize, limit: usize) -> bool {
-        self.balanced_for == Some((room, limit))
+    /// Returns the number of segments that the queue should have of its own.
+    #[inline(always)]
+    fn wanted(&self) -> usize {
+        if self.file.is_some() { OWN } else { 0 }
     }
 
-    /// Moves memory from `fresh` to the queue until it has `room` bytes, or twice its highest use
-    /// so far if that is more, within `limit` bytes. The records queued for `taken` are about to be
-    /// taken out.
-    pub(crate) fn balance(
-        &mut self,
-        fresh: &mut Stack<P>,
-        room: usize,
-        limit: usize,
-        taken: Option<&Arc<TraceFile<P>>>,
-    ) -> Balance<P> {
-        self.room = room;
-        let kept = taken.map_or(self.segments(), |file| self.segments_but(file));
-        let wanted = self.wanted(room, limit, kept);
-        let lacks = wanted.saturating_sub(self.spare.len());
-        if taken.is_some() && fresh.len() < lacks {
-            // All or nothing: records queued meanwhile must not exceed the limit.
-            return Balance::Lacks(lacks.saturating_sub(fresh.len()));
-        }
-        for segment in core::iter::from_fn(|| fresh.pop()).take(lacks) {
-            self.spare.push(segment);
-        }
-        if self.spare.len() < wanted {
-            // One at a time: several threads may be about to do this at once.
-            return Balance::Lacks(1);
-        }
-        if self.spare.len() > wanted {
-            return self.spare.pop().map_or(Balance::Even, Balance::Surplus);
-        }
-        if taken.is_none() {
-            self.balanced_for = Some((room, limit));
-        }
-        Balance::Even
+    /// Returns how many of these it lacks.
+    #[inline(always)]
+    pub(crate) fn lacks(&self) -> usize {
+        self.wanted().saturating_sub(self.own.len())
     }
 
-    fn wanted(&self, room: usize, limit: usize, kept: usize) -> usize {
-        let asked_for = room.div_ceil(SEGMENT_LEN);
-        let for_bursts = self.peak.saturating_mul(2);
-        let most = (limit / SEGMENT_LEN).max(1).saturating_sub(kept);
-        asked_for.max(for_bursts).max(SPARE_MIN).min(most)
+    /// Adds at most `count` segments of `supply` to those of the queue's own.
+    pub(crate) fn restock(&mut self, supply: &mut Segments<P>, count: usize) {
+        for segment in core::iter::from_fn(|| supply.pop()).take(count) {
+            self.own.push(segment);
+        }
     }
+
+    /// Returns whether the queue has too many segments of its own.
+    pub(crate) fn has_surplus(&self) -> bool {
+        self.own.len() > self.wanted()
+    }
+
+    /// Takes out the queue's own segments that are too many, or that are charged to another user
+    /// than the one whose file is traced to. The caller frees them.
+    pub(crate) fn take_surplus(&mut self) -> Segments<P> {
+        let file = self.file.as_ref();
+        let mut surplus = self.own.remove(|segment| !file.is_some_and(|file| file.pool().owns(segment)));
+        while self.has_surplus() {
+            let Some(segment) = self.own.pop() else { break };
+            surplus.push(segment);
+        }
+        surplus
+    }
+}
+
+/// Returns the number of segments of a queue with a limit of so many bytes.
+fn segments_of(limit: usize) -> usize {
+    (limit / SEGMENT_LEN).max(1)
 }

@@ -14,6 +14,11 @@ pub const QUEUE_LIMIT_MIN: usize = SEGMENT_LEN;
 /// Greatest value of the queue limit.
 pub const QUEUE_LIMIT_MAX: usize = 16 * 1024 * 1024;
 
+/// Limit of the memory of all traces, in bytes, until it is set.
+pub const MEMORY_LIMIT_DEFAULT: usize = 64 * 1024 * 1024;
+/// Limit of the memory of one user's traces, in bytes, until it is set.
+pub const USER_MEMORY_LIMIT_DEFAULT: usize = MEMORY_LIMIT_DEFAULT / 4;
+
 /// Default latency: milliseconds within which the records of a process are written, wherever the
 /// process is.
 pub const LATENCY_DEFAULT: u32 = 50;
@@ -69,6 +74,8 @@ pub struct Settings {
     batch_bytes: AtomicUsize,
     batch_records: AtomicUsize,
     at_once: AtomicU32,
+    memory_limit: AtomicUsize,
+    user_memory_limit: AtomicUsize,
 }
 
 impl Settings {
@@ -80,6 +87,8 @@ impl Settings {
             batch_bytes: AtomicUsize::new(BATCH_BYTES_DEFAULT),
             batch_records: AtomicUsize::new(BATCH_RECORDS_DEFAULT),
             at_once: AtomicU32::new(0),
+            memory_limit: AtomicUsize::new(MEMORY_LIMIT_DEFAULT),
+            user_memory_limit: AtomicUsize::new(USER_MEMORY_LIMIT_DEFAULT),
         }
     }
 
@@ -88,8 +97,8 @@ impl Settings {
         self.queue_limit.load(Relaxed)
     }
 
-    /// Sets the limit of the bytes in the queue of one process. Takes effect on a queue when it is
-    /// drained.
+    /// Sets the limit of the bytes in the queue of one process. Takes effect on records that are
+    /// queued later.
     ///
     /// `EINVAL` (22) outside of [`QUEUE_LIMIT_MIN`] and [`QUEUE_LIMIT_MAX`].
     pub fn set_queue_limit(&self, bytes: usize) -> Result<(), Errno> {
@@ -180,5 +189,27 @@ impl Settings {
     /// Sets the record types that are written as under [`Policy::Record`] under every policy.
     pub fn set_at_once(&self, facilities: u32) {
         self.at_once.store(facilities, Relaxed);
+    }
+
+    /// Returns the limit of the memory of all traces, in bytes. Only root may use the last eighth.
+    pub fn memory_limit(&self) -> usize {
+        self.memory_limit.load(Relaxed)
+    }
+
+    /// Sets the limit of the memory of all traces, in bytes. Takes effect on memory that is
+    /// allocated later.
+    pub fn set_memory_limit(&self, bytes: usize) {
+        self.memory_limit.store(bytes, Relaxed);
+    }
+
+    /// Returns the limit of the memory of one user's traces, in bytes.
+    pub fn user_memory_limit(&self) -> usize {
+        self.user_memory_limit.load(Relaxed)
+    }
+
+    /// Sets the limit of the memory of one user's traces, in bytes. Takes effect on memory that is
+    /// allocated later.
+    pub fn set_user_memory_limit(&self, bytes: usize) {
+        self.user_memory_limit.store(bytes, Relaxed);
     }
 }

@@ -1,12 +1,13 @@
 //! The state shared by all traces of the system: the settings and the statistics.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use ktrace_format::{Kind, PerKind};
 
 use crate::file::Open;
-use crate::help::{Left, Waiting};
+use crate::help::{Buffered, Left, Waiting};
 use crate::list::{List, Rounds};
+use crate::pool::Shared;
 use crate::{Counter, Event, Mutex, Platform, Settings};
 
 /// The state shared by all traces.
@@ -21,6 +22,13 @@ pub struct Engine<P: Platform> {
     pub(crate) waiting: P::Mutex<Waiting<P>>,
     /// Number of checks of the waiting list so far.
     pub(crate) looks: AtomicU32,
+    pub(crate) buffered: P::Mutex<Buffered<P>>,
+    /// Second of the last call of [`Engine::free_idle`] that did something.
+    pub(crate) freed: AtomicI64,
+    /// The pools of all users.
+    pub(crate) pools: P::Mutex<List<Shared<P>>>,
+    /// Bytes of memory that are charged to users.
+    pub(crate) memory_used: AtomicUsize,
 }
 
 /// Counters since the module was loaded. A record that was made is in a file, is waiting to be
@@ -69,7 +77,16 @@ impl<P: Platform> Engine<P> {
             left: P::Mutex::new(c"ktrace_rs left", Rounds::new()),
             waiting: P::Mutex::new(c"ktrace_rs waiting", Rounds::new()),
             looks: AtomicU32::new(0),
+            buffered: P::Mutex::new(c"ktrace_rs buffered", Rounds::new()),
+            freed: AtomicI64::new(0),
+            pools: P::Mutex::new(c"ktrace_rs pools", List::new()),
+            memory_used: AtomicUsize::new(0),
         }
+    }
+
+    /// Returns the memory in bytes that traces use for records.
+    pub fn memory_used(&self) -> usize {
+        self.memory_used.load(Relaxed)
     }
 }
 

@@ -5,6 +5,7 @@ use alloc::vec;
 
 use ktrace_format::{Header, Kind, PerKind, Timespec};
 
+use crate::budget::Charge;
 use crate::help::Look;
 use crate::{Platform, Settings, Synchronous};
 
@@ -26,14 +27,15 @@ pub(crate) enum Put {
 
 /// The end of a trace file that is yet to be written. Protected by the file's stream lock. Nothing
 /// here locks, allocates or frees.
-pub(crate) struct Stream {
-    buffer: Box<Buffer>,
+pub(crate) struct Stream<P: Platform> {
+    /// The gathered records. `None` if there are none, and the memory for a buffer was refused.
+    buffer: Option<Box<Buffer<P>>>,
     /// Number of records ever added, plus number of times that all records were taken out.
     end: u64,
 }
 
-impl Stream {
-    pub(crate) fn new(buffer: Box<Buffer>) -> Self {
+impl<P: Platform> Stream<P> {
+    pub(crate) fn new(buffer: Option<Box<Buffer<P>>>) -> Self {
         Stream { buffer, end: 0 }
     }
 
@@ -47,14 +49,14 @@ impl Stream {
     ///
     /// A thread that may sleep fills the batch and no more. The room behind the batch is for
     /// threads that may not sleep.
-    pub(crate) fn put<P: Platform>(
+    pub(crate) fn put(
         &mut self,
         header: &mut Header,
         record: &mut Synchronous<'_>,
         may_sleep: bool,
         settings: &Settings,
     ) -> Put {
-        let buffer = &mut *self.buffer;
+        let Some(buffer) = self.buffer.as_deref_mut() else { return Put::Full };
         let len = record.len;
         if len > buffer.batch / 4 {
             return Put::TooLong;
@@ -76,41 +78,48 @@ impl Stream {
         buffer.records = buffer.records.saturating_add(1);
         buffer.tally.add(header.kind);
         self.end = self.end.saturating_add(1);
-        Put::Done { due: self.is_due(now, settings) }
+        Put::Done { due: buffer.is_due(now, settings) }
     }
 
-    /// Returns whether the gathered records are a batch: they are many or large, or half of the
-    /// latency has passed. In the other half, another thread takes care of them.
+    /// Returns whether the gathered records are a batch: see [`Buffer::is_due`].
     pub(crate) fn is_due(&self, now: Timespec, settings: &Settings) -> bool {
-        let Buffer { len, batch, records, due_at, .. } = *self.buffer;
-        len >= batch || records >= settings.batch_records() || len != 0 && now >= due_at
+        self.buffer.as_ref().is_some_and(|buffer| buffer.is_due(now, settings))
     }
 
     /// Returns the time at which the oldest record in the stream was added.
     pub(crate) fn since(&self) -> Option<Timespec> {
-        (self.buffer.len != 0).then_some(self.buffer.since)
+        self.buffer.as_ref().filter(|buffer| buffer.len != 0).map(|buffer| buffer.since)
     }
 
     /// Checks the gathered records. They are overdue if an earlier check has found them. `look` is
     /// the number of this check. The first check has number one.
     pub(crate) fn look(&mut self, look: u32) -> Look {
-        if self.buffer.len == 0 {
+        let Some(buffer) = self.buffer.as_deref_mut().filter(|buffer| buffer.len != 0) else {
             return Look::Nothing;
+        };
+        if buffer.seen == 0 {
+            buffer.seen = look;
         }
-        if self.buffer.seen == 0 {
-            self.buffer.seen = look;
-        }
-        if self.buffer.seen == look { Look::Waiting } else { Look::Overdue }
+        if buffer.seen == look { Look::Waiting } else { Look::Overdue }
     }
 
     /// Returns the gathered records.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.buffer.bytes()
+        self.buffer.as_ref().map_or(&[], |buffer| buffer.bytes())
     }
 
-    /// Takes out all gathered records, in exchange for an empty buffer. Returns the end of the
-    /// stream after that.
-    pub(crate) fn take(&mut self, empty: &mut Box<Buffer>) -> u64 {
+    /// Exchanges the buffer for another one if no records are gathered. Returns whether that is so.
+    pub(crate) fn exchange_if_empty(&mut self, other: &mut Option<Box<Buffer<P>>>) -> bool {
+        let is_empty = self.bytes().is_empty();
+        if is_empty {
+            core::mem::swap(&mut self.buffer, other);
+        }
+        is_empty
+    }
+
+    /// Takes out all gathered records, in exchange for an empty buffer, if there is one. Returns
+    /// the end of the stream after that.
+    pub(crate) fn take(&mut self, empty: &mut Option<Box<Buffer<P>>>) -> u64 {
         core::mem::swap(&mut self.buffer, empty);
         self.end = self.end.saturating_add(1);
         self.end
@@ -118,7 +127,7 @@ impl Stream {
 }
 
 /// Whole records, one after the other.
-pub(crate) struct Buffer {
+pub(crate) struct Buffer<P: Platform> {
     /// Room for a batch, and an eighth more for threads that may not sleep.
     bytes: Box<[u8]>,
     /// Size of a batch in bytes.
@@ -132,15 +141,30 @@ pub(crate) struct Buffer {
     due_at: Timespec,
     /// Number of the first check that found records; zero if none has.
     seen: u32,
+    _charge: Charge<P>,
 }
 
-impl Buffer {
-    /// Creates an empty buffer for batches of `batch` bytes. Allocates, and so may sleep.
-    pub(crate) fn new<P: Platform>(_: P::MaySleep, batch: usize) -> Box<Self> {
-        let bytes = vec![0; batch.saturating_add(batch / 8)].into_boxed_slice();
+impl<P: Platform> Buffer<P> {
+    /// Returns the length of a buffer for batches of `batch` bytes.
+    pub(crate) fn len(batch: usize) -> usize {
+        batch.saturating_add(batch / 8)
+    }
+
+    /// Creates an empty buffer for batches of `batch` bytes. `charge` is for its length. Allocates,
+    /// and so may sleep.
+    pub(crate) fn new(_: P::MaySleep, charge: Charge<P>, batch: usize) -> Box<Self> {
+        let bytes = vec![0; Self::len(batch)].into_boxed_slice();
         let (since, due_at) = (Timespec::default(), Timespec::default());
         let tally = Tally::default();
-        Box::new(Buffer { bytes, batch, len: 0, records: 0, tally, since, due_at, seen: 0 })
+        Box::new(Buffer { bytes, batch, len: 0, records: 0, tally, since, due_at, seen: 0, _charge: charge })
+    }
+
+    /// Returns whether the records are a batch: they are many or large, or half of the latency has
+    /// passed. In the other half, another thread takes care of them.
+    fn is_due(&self, now: Timespec, settings: &Settings) -> bool {
+        self.len >= self.batch
+            || self.records >= settings.batch_records()
+            || self.len != 0 && now >= self.due_at
     }
 
     /// Returns the size of a batch in bytes.

@@ -25,6 +25,13 @@ pub(crate) fn deregister(_: MaySleep) {
     unsafe { sys::ktrace_rs_malloc_uninit() };
 }
 
+/// Returns the size of the physical memory in bytes.
+pub(crate) fn physical() -> usize {
+    const PAGE_SIZE: usize = sys::PAGE_SIZE as usize;
+    // SAFETY: the kernel sets the variable when it boots.
+    usize::try_from(unsafe { sys::physmem }).unwrap_or(0).saturating_mul(PAGE_SIZE)
+}
+
 /// The allocator: malloc(9) with `M_WAITOK`, which never fails and may sleep. The module neither
 /// allocates nor frees where sleeping is not allowed.
 struct Malloc;

@@ -143,20 +143,6 @@ impl<'a> Proc<'a> {
         unsafe { (*self.0).p_pid }
     }
 
-    /// Returns how many bytes of records the process may make before it is drained again. This
-    /// covers a few context switches and signals of each thread. While page faults are traced there
-    /// is no limit, because nobody can tell how many faults one system call on a large buffer
-    /// takes.
-    pub(crate) fn queue_room(self) -> usize {
-        const PER_THREAD: usize = 512;
-        if self.traceflag() & (Kind::Fault.facility() | Kind::FaultEnd.facility()) != 0 {
-            return usize::MAX;
-        }
-        // SAFETY: the process exists (invariant). AtomicI32 has the layout of an int.
-        let threads = unsafe { AtomicI32::from_ptr(&raw mut (*self.0).p_numthreads) };
-        usize::try_from(threads.load(Ordering::Relaxed)).unwrap_or(1).saturating_mul(PER_THREAD)
-    }
-
     /// Returns `p_traceflag`, read without a lock, as KTRPOINT() does.
     pub(crate) fn traceflag(self) -> u32 {
         self.traceflag_cell().load(Ordering::Relaxed).cast_unsigned()

@@ -6,7 +6,7 @@ use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
 use kernel_sys as sys;
-use ktrace_engine::{Errno, Storage};
+use ktrace_engine::{Errno, Storage, User};
 
 use super::context::{InKtrace, MaySleep};
 use super::lock::FILE;
@@ -177,6 +177,11 @@ impl Storage<MaySleep> for TraceVnode {
 
     fn target(&self) -> Target {
         Target { vp: self.vp.addr(), cred: self.hold_cred(), limit: self.limit }
+    }
+
+    fn user(&self) -> User {
+        // SAFETY: the credential is referenced, and constant while it is. It keeps its prison.
+        unsafe { User { uid: (*self.cred).cr_ruid, jail: (*(*self.cred).cr_prison).pr_id } }
     }
 
     /// Takes a reference. Waits regardless of signals.

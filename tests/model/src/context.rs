@@ -11,7 +11,7 @@ use ktrace_engine::SEGMENT_LEN;
 
 /// The only permitted nestings of mutexes: the outer one, and the inner ones.
 const OUTER: &CStr = c"ktrace_rs queue";
-const INNER: [&CStr; 2] = [c"ktrace_rs stream", c"ktrace_rs waiting"];
+const INNER: [&CStr; 3] = [c"ktrace_rs stream", c"ktrace_rs pool", c"ktrace_rs waiting"];
 
 thread_local! {
     /// The mutex that the running task has taken last.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use ktrace_engine::{Errno, Storage};
+use ktrace_engine::{Errno, Storage, User};
 use shuttle::thread::{self, ThreadId};
 
 use crate::MaySleep;
@@ -207,6 +207,10 @@ impl Storage<MaySleep> for OpenFile {
 
     fn target(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
+    }
+
+    fn user(&self) -> User {
+        User { uid: 1001, jail: 0 }
     }
 
     fn start_write(&self, _: MaySleep) -> Leave {

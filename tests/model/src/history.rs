@@ -65,11 +65,6 @@ impl History {
         openings.len() - 1
     }
 
-    /// Returns the number of openings.
-    pub(crate) fn openings(&self) -> usize {
-        lock(&self.openings).len()
-    }
-
     /// Notes a record that was made.
     pub(crate) fn made(&self, made: Made) {
         self.push(made.process, made.time, Event::Made(made));

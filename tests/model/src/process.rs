@@ -70,6 +70,7 @@ impl Process {
         (open, opening): &(Arc<File>, usize),
     ) -> Self {
         let trace = Handle(Trace::new(Arc::clone(&world.engine), MaySleep::new()));
+        trace.stock(MaySleep::new(), open);
         let (old, seen) = watch(|| trace.set_file(Some(Arc::clone(open))));
         assert!(old.is_none(), "a new trace has a file");
         world.history.set(number, seen.locked_at, Some(*opening));
@@ -229,9 +230,7 @@ impl Process {
         data[..8].copy_from_slice(&number.to_ne_bytes());
         let payload = Payload::User(&data);
         let record = Synchronous::payload(&payload);
-        let room = world.scenario.room;
-        let ((pending, failures), seen) =
-            watch(|| trace.commit(MaySleep::new(), room, &self.origin(), record));
+        let ((pending, failures), seen) = watch(|| trace.commit(MaySleep::new(), &self.origin(), record));
         let fate = if seen.pending { Fate::Taken } else { Fate::Direct };
         self.note(world, Kind::User, number, fate, &seen);
         write_failed(world, failures);
@@ -250,7 +249,7 @@ impl Process {
     /// Writes the records that are due before a return to user mode.
     pub(crate) fn drain(&self, world: &World, trace: &Handle) {
         let made = world.history.taken(self.number, None);
-        write_failed(world, trace.drain(MaySleep::new(), world.scenario.room));
+        write_failed(world, trace.drain(MaySleep::new()));
         let at_return = matches!(world.scenario.only_policy(), Some(Policy::Record | Policy::Return));
         // A thread that sets another file, or none, writes the records for the old one itself.
         if at_return && !world.scenario.sets_files() && trace.is_traced() {
@@ -272,7 +271,7 @@ impl Process {
 
     /// Writes the pending records, and all records in the stream of `file`.
     fn flush(&self, world: &World, trace: &Handle, file: &Arc<File>) {
-        write_failed(world, trace.flush(MaySleep::new(), world.scenario.room, file));
+        write_failed(world, trace.flush(MaySleep::new(), file));
     }
 
     /// Ends tracing to a file that could not be written, unless the process is traced to another
@@ -306,7 +305,7 @@ impl Process {
 /// Writes the pending records on a process's behalf.
 pub(crate) fn help(world: &World, trace: &Handle) {
     trace.is_overdue(world.look());
-    write_failed(world, trace.help(MaySleep::new(), world.scenario.room));
+    write_failed(world, trace.help(MaySleep::new()));
 }
 
 /// Ends the tracing of processes whose records could not be written.

@@ -65,8 +65,6 @@ pub struct ProcessPlan {
 pub struct Scenario {
     /// The initial limit of a queue in segments.
     pub limit: usize,
-    /// The number of bytes that each process requests in its queue.
-    pub room: usize,
     /// The initial policy.
     pub policy: Policy,
     /// The number of free bytes of a batch at the start, in the stream of the first process's file.
@@ -88,7 +86,6 @@ impl Scenario {
         let files = vec![Faults::NONE];
         Scenario {
             limit: 1,
-            room: 0,
             policy: Policy::Record,
             left: None,
             files,
@@ -127,12 +124,6 @@ impl Scenario {
     /// Sets the initial limit.
     pub fn with_limit(mut self, segments: usize) -> Self {
         self.limit = segments;
-        self
-    }
-
-    /// Sets the number of bytes that each process requests in its queue.
-    pub fn with_room(mut self, bytes: usize) -> Self {
-        self.room = bytes;
         self
     }
 

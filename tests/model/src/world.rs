@@ -12,8 +12,8 @@ use crate::history::{History, numbers};
 use crate::process::{LONG, Process, QUARTER, help};
 use crate::{Action, Disk, EIO, ENOSPC, Engine, File, MaySleep, OpenFile, Scenario, Step, clock, context};
 
-/// The number of segments that a file may keep for reuse.
-const KEPT: usize = 8;
+/// The number of segments of a queue's own.
+const OWN: usize = 2;
 
 /// The state that the threads of a scenario share.
 ///
@@ -54,8 +54,10 @@ impl World {
         let most = context::take_most_segments() - before;
         let in_queues = scenario.processes.len() * 2 * scenario.most_segments();
         let of_threads: usize = scenario.processes.iter().map(|process| process.threads.len()).sum();
-        let kept = KEPT * world.history.openings() + of_threads + scenario.others.len();
-        assert!(most <= in_queues + kept, "{most} segments at once");
+        // A thread has a supply at hand for the queue that it writes.
+        let own = OWN * (scenario.processes.len() + of_threads + scenario.others.len());
+        let ready = 2 * scenario.most_segments();
+        assert!(most <= in_queues + own + ready, "{most} segments at once");
         assert_eq!(context::segments(), before, "segments are left");
         world.check();
     }
@@ -167,7 +169,7 @@ impl World {
     /// Opens a file for tracing. Also returns the number of the opening.
     pub(crate) fn open(&self, file: usize) -> (Arc<File>, usize) {
         let storage = self.disks[file].open();
-        let open = Arc::new(File::new(MaySleep::new(), Arc::clone(&self.engine), storage));
+        let open = File::new(MaySleep::new(), Arc::clone(&self.engine), storage);
         (open, self.history.opened(file))
     }
 

@@ -15,7 +15,7 @@ use std::thread::panicking;
 
 /// The only permitted nestings of mutexes: the outer one, and the inner ones.
 const OUTER: &CStr = c"ktrace_rs queue";
-const INNER: [&CStr; 2] = [c"ktrace_rs stream", c"ktrace_rs waiting"];
+const INNER: [&CStr; 3] = [c"ktrace_rs stream", c"ktrace_rs pool", c"ktrace_rs waiting"];
 
 /// The context of a thread.
 #[derive(Clone, Copy)]

@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
-use ktrace_engine::{Errno, Storage};
+use ktrace_engine::{Errno, Storage, User};
 
 use crate::MaySleep;
 use crate::context::{assert_may_sleep, assert_may_wait_for_leave};
@@ -61,6 +61,8 @@ pub struct Disk {
     /// The content and the faults. Locked during each write, as a vnode is.
     state: Mutex<State>,
     open: AtomicUsize,
+    /// The user who opens it; one without a name if it is not set.
+    user: OnceLock<User>,
 }
 
 #[derive(Default)]
@@ -75,6 +77,11 @@ impl Disk {
     /// Creates an empty file without faults.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Creates an empty file that this user opens.
+    pub fn of(user: User) -> Arc<Self> {
+        Arc::new(Disk { user: OnceLock::from(user), ..Disk::default() })
     }
 
     /// Opens the file for appending.
@@ -175,6 +182,10 @@ impl Storage<MaySleep> for OpenFile {
 
     fn target(&self) -> Self::Target {
         (Arc::as_ptr(&self.disk).addr(), self.limit)
+    }
+
+    fn user(&self) -> User {
+        self.disk.user.get().copied().unwrap_or(User { uid: 1001, jail: 0 })
     }
 
     /// Panics instead of waiting: a test that suspends a file system has no other thread to resume

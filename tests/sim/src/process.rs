@@ -88,16 +88,6 @@ impl Process {
         self.lock().threads.len()
     }
 
-    /// Returns the number of bytes of records that the process may make before it is drained again.
-    /// That is a few context switches and signals of each thread, or any number of page faults.
-    pub(crate) fn queue_room(&self) -> usize {
-        const PER_THREAD: usize = 512;
-        if self.traceflag() & (Kind::Fault.facility() | Kind::FaultEnd.facility()) != 0 {
-            return usize::MAX;
-        }
-        self.threads().saturating_mul(PER_THREAD)
-    }
-
     pub(crate) fn comm(&self) -> [u8; MAXCOMLEN + 1] {
         self.comm
     }

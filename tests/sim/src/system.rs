@@ -60,13 +60,14 @@ impl System {
     /// Opens a file for tracing.
     pub fn open(&self, file: OpenFile) -> Arc<File> {
         let may_sleep = MaySleep::new();
-        Arc::new(File::new(may_sleep, Arc::clone(&self.engine), file)).shared(may_sleep)
+        File::new(may_sleep, Arc::clone(&self.engine), file).shared(may_sleep)
     }
 
     /// Starts tracing the types in `facilities` to `file` (`KTROP_SET`). May sleep.
     pub fn set(&self, process: &Process, facilities: u32, inherit: Inherit, file: &Arc<File>) {
         let may_sleep = MaySleep::new();
         let mut spare = Some(Trace::new(Arc::clone(&self.engine), may_sleep));
+        spare.iter().for_each(|spare| spare.stock(may_sleep, file));
         let inherit = if inherit == Inherit::Yes { KTRFAC_INHERIT } else { 0 };
         let old = process.with_locked(|locked| {
             if locked.exiting {
@@ -124,6 +125,7 @@ impl System {
     pub fn help_overdue(&self) {
         self.engine.help_overdue(MaySleep::new(), |_| Some(()), |failures| self.write_failed(failures));
         self.write_failed(self.engine.help_left(MaySleep::new(), |_| Some(())));
+        self.engine.free_idle(MaySleep::new());
     }
 
     /// Writes the pending records of a trace that has ended or changed its file. Closes the old
@@ -132,7 +134,7 @@ impl System {
         if let Some(old) = old
             && let Some(trace) = process.trace()
         {
-            self.write_failed(trace.flush(MaySleep::new(), process.queue_room(), &old));
+            self.write_failed(trace.flush(MaySleep::new(), &old));
         }
     }
 

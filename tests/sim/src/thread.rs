@@ -156,6 +156,10 @@ impl Thread {
             return thread;
         }
         let mut spare = Some(Trace::new(Arc::clone(parent.system().engine()), MaySleep::new()));
+        let file = parent.trace().and_then(|trace| trace.file());
+        if let (Some(spare), Some(file)) = (&spare, &file) {
+            spare.stock(MaySleep::new(), file);
+        }
         // Dropped when no lock is held.
         let _file = child.with_locked(|of_child| {
             parent.with_locked(|of_parent| {
@@ -238,10 +242,9 @@ impl Thread {
         let Some(_inside) = self.enter() else { return };
         let Some(trace) = self.process.trace() else { return };
         let ended = if self.process.traceflag() == 0 { self.process.end_if_cleared() } else { None };
-        let room = self.process.queue_room();
         let failures = match ended {
-            Some(file) => trace.flush(MaySleep::new(), room, &file),
-            None => trace.drain(MaySleep::new(), room),
+            Some(file) => trace.flush(MaySleep::new(), &file),
+            None => trace.drain(MaySleep::new()),
         };
         self.process.system().write_failed(failures);
     }
@@ -268,8 +271,7 @@ impl Thread {
         let Some(_inside) = self.enter() else { return };
         let Some(trace) = self.process.trace() else { return };
         self.process.count(kind);
-        let room = self.process.queue_room();
-        let (pending, failures) = trace.commit(MaySleep::new(), room, &self.origin(), record);
+        let (pending, failures) = trace.commit(MaySleep::new(), &self.origin(), record);
         if pending != Pending::Nothing {
             self.state.drain_wanted.store(true, Ordering::Relaxed);
         }

@@ -1,7 +1,9 @@
 //! Credentials and their privileges.
 
+use std::cell::UnsafeCell;
+use std::collections::BTreeMap;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering};
 
 use kernel_sys as sys;
 
@@ -17,36 +19,65 @@ const ESRCH: c_int = sys::ESRCH.cast_signed();
 /// A credential.
 #[repr(C)]
 pub(crate) struct Cred {
-    cr: sys::ucred,
+    cr: UnsafeCell<sys::ucred>,
     references: AtomicI64,
-    /// The jail. Zero means none.
-    pub(crate) jail: AtomicU32,
 }
 
 static CREDS: HostLock<Vec<usize>> = HostLock::new(Vec::new());
 
+/// The jails by number. They are never freed.
+static PRISONS: HostLock<BTreeMap<i32, usize>> = HostLock::new(BTreeMap::new());
+
+/// Returns the jail with a number. Zero means none.
+fn prison(number: i32) -> *mut sys::prison {
+    let create = || {
+        // SAFETY: an all-zero struct prison is valid.
+        let mut prison: Box<sys::prison> = Box::new(unsafe { std::mem::zeroed() });
+        prison.pr_id = number;
+        Box::into_raw(prison) as usize
+    };
+    *PRISONS.lock().entry(number).or_insert_with(create) as *mut sys::prison
+}
+
 impl Cred {
     /// Creates the credential of a user in a jail, with one reference.
-    pub(crate) fn allocate(uid: u32, jail: u32) -> *mut sys::ucred {
+    pub(crate) fn allocate(uid: u32, jail: i32) -> *mut sys::ucred {
         // SAFETY: an all-zero struct ucred is valid.
         let mut cr: sys::ucred = unsafe { std::mem::zeroed() };
         (cr.cr_uid, cr.cr_ruid, cr.cr_svuid) = (uid, uid, uid);
         // Never freed, like the credential.
         (cr.cr_groups, cr.cr_ngroups) = (Box::leak(Box::new(uid)), 1);
-        let (references, jail) = (AtomicI64::new(1), AtomicU32::new(jail));
-        let cred = Box::into_raw(Box::new(Cred { cr, references, jail }));
+        cr.cr_prison = prison(jail);
+        let cred = Box::into_raw(Box::new(Cred { cr: UnsafeCell::new(cr), references: AtomicI64::new(1) }));
         CREDS.lock().push(cred as usize);
         cred.cast()
     }
 
     pub(crate) fn uid(&self) -> u32 {
-        self.cr.cr_uid
+        // SAFETY: the field never changes.
+        unsafe { (*self.cr.get()).cr_uid }
+    }
+
+    /// Returns the number of the jail. Zero means none.
+    pub(crate) fn jail(&self) -> i32 {
+        // SAFETY: the field is a pointer, which is changed as a whole. Jails are never freed.
+        unsafe { (*self.prison().load(Ordering::Relaxed)).pr_id }
+    }
+
+    /// Moves the credential to a jail.
+    pub(crate) fn set_jail(&self, jail: i32) {
+        self.prison().store(prison(jail), Ordering::Relaxed);
+    }
+
+    fn prison(&self) -> &AtomicPtr<sys::prison> {
+        // SAFETY: AtomicPtr has the layout of a pointer, and the credential is never freed.
+        unsafe { AtomicPtr::from_ptr(&raw mut (*self.cr.get()).cr_prison) }
     }
 
     /// Returns whether this credential may see the other's objects, as the kernel's cr_cansee()
     /// does, without groups.
     fn can_see(&self, other: &Cred) -> bool {
-        let (mine, others) = (self.jail.load(Ordering::Relaxed), other.jail.load(Ordering::Relaxed));
+        let (mine, others) = (self.jail(), other.jail());
         let hidden = (!policy(c"security.bsd.see_other_uids") && self.uid() != other.uid())
             || (!policy(c"security.bsd.see_jail_proc") && mine != others);
         (mine == 0 || mine == others) && (self.uid() == 0 || !hidden)

@@ -15,6 +15,9 @@ use crate::machine;
 /// The size of the table of system calls. utrace(2) is the last call that the module checks.
 const SYSTEM_CALLS: usize = sys::SYS_utrace as usize + 1;
 
+/// The size of the physical memory: 4 GiB.
+const PHYSICAL_PAGES: i64 = 1024 * 1024;
+
 /// The variables, in memory within reach of the module's relocations.
 #[repr(C)]
 pub(crate) struct Variables {
@@ -24,6 +27,8 @@ pub(crate) struct Variables {
     pub(crate) modules_sx: sys::sx,
     pub(crate) cpu_ticks: sys::cpu_tick_f,
     pub(crate) osreldate: i32,
+    /// Physical memory in pages.
+    pub(crate) physmem: i64,
     pub(crate) mp_maxid: u32,
     pub(crate) linker_kernel_file: usize,
     pub(crate) sysctl_kern: sys::sysctl_oid,
@@ -55,6 +60,7 @@ pub(crate) fn variables() -> *mut Variables {
             let v = &mut *(base as *mut Variables);
             v.cpu_ticks = Some(clock::ticks);
             v.osreldate = sys::KTRACE_RS_TARGET.cast_signed();
+            v.physmem = PHYSICAL_PAGES;
             v.mp_maxid = cpus as u32 - 1;
             v.linker_kernel_file = base;
             v.m_temp.ks_shortdesc = c"temp".as_ptr();
@@ -103,6 +109,7 @@ pub(crate) fn symbols() -> Vec<(&'static str, usize)> {
         ("modules_sx", offset_of!(Variables, modules_sx)),
         ("cpu_ticks", offset_of!(Variables, cpu_ticks)),
         ("osreldate", offset_of!(Variables, osreldate)),
+        ("physmem", offset_of!(Variables, physmem)),
         ("mp_maxid", offset_of!(Variables, mp_maxid)),
         ("linker_kernel_file", offset_of!(Variables, linker_kernel_file)),
         ("sysctl___kern", offset_of!(Variables, sysctl_kern)),

@@ -159,12 +159,14 @@ pub fn expect_quiet() {
 /// one file. The bound is that of the tests in the virtual machine.
 pub fn expect_bounded(threads: &[&'static Kt]) {
     const LARGEST_RECORD: u64 = 2048;
+    const SEGMENT: u64 = 4096 + 128;
     let setting = |name: &str| sysctl::number(&format!("kern.ktrace_rs.{name}")).unwrap_or(0);
     let pids: BTreeSet<i32> = threads.iter().map(|kt| kt.proc().pid()).collect();
-    let bound = pids.len() as u64 * (2 * setting("queue_limit") / 4096 * (4096 + 64) + 8192)
+    let bound = pids.len() as u64 * (2 * setting("queue_limit") / 4096 * SEGMENT + 3 * SEGMENT)
         + threads.len() as u64 * 2 * LARGEST_RECORD
         + 2 * 2 * setting("batch_bytes") * 9 / 8
-        + 8192;
+        + 8192
+        + 2 * setting("queue_limit") / 4096 * SEGMENT;
     let most = heap::usage().get("ktrace_rs").map_or(0, |used| used.most_bytes).unsigned_abs();
     if most == 0 || most > bound {
         violation!(Leak, "the module had {most} bytes at the most, with a bound of {bound}");

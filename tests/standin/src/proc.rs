@@ -176,7 +176,7 @@ impl Kp {
         uid: u32,
         group: Option<*mut sys::pgrp>,
     ) -> (&'static Kp, &'static Kt) {
-        let kp = Kp::allocate(comm, cred::Cred::allocate(uid, parent.cred().jail.load(Ordering::Relaxed)));
+        let kp = Kp::allocate(comm, cred::Cred::allocate(uid, parent.cred().jail()));
         kp.init_locks();
         let kt = Kt::new(kp, comm);
         kp.add_thread(kt);
@@ -308,8 +308,8 @@ impl Kp {
     }
 
     /// Puts the process into a jail.
-    pub fn enter_jail(&self, jail: u32) {
-        self.cred().jail.store(jail, Ordering::Relaxed);
+    pub fn enter_jail(&self, jail: i32) {
+        self.cred().set_jail(jail);
     }
 
     pub(crate) fn flag(&self) -> u32 {

@@ -37,7 +37,7 @@ fn commit(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("commit");
     group.throughput(Throughput::Elements(1));
     group.bench_function("a sysret", |bencher| {
-        bencher.iter(|| trace.commit((), 0, &ORIGIN, Synchronous::payload(&RETURN)));
+        bencher.iter(|| trace.commit((), &ORIGIN, Synchronous::payload(&RETURN)));
     });
     group.finish();
     end(&trace);
@@ -71,7 +71,9 @@ fn drain(criterion: &mut Criterion) {
 fn traced() -> Arc<ProcTrace<Bare>> {
     let engine = Arc::new(Engine::new());
     let trace = ProcTrace::new(Arc::clone(&engine), ());
-    drop(trace.set_file(Some(Arc::new(TraceFile::new((), engine, Nowhere)))));
+    let file = TraceFile::new((), engine, Nowhere);
+    trace.stock((), &file);
+    drop(trace.set_file(Some(file)));
     trace
 }
 
@@ -83,10 +85,10 @@ fn fill(trace: &ProcTrace<Bare>, count: u64) {
 
 fn empty(trace: &ProcTrace<Bare>) {
     let Some(file) = trace.file() else { return };
-    assert!(trace.flush((), 0, &file).is_empty(), "a write failed");
+    assert!(trace.flush((), &file).is_empty(), "a write failed");
 }
 
 fn end(trace: &ProcTrace<Bare>) {
     let Some(file) = trace.set_file(None) else { return };
-    assert!(trace.flush((), 0, &file).is_empty(), "a write failed");
+    assert!(trace.flush((), &file).is_empty(), "a write failed");
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ktrace_engine::{Counter, Errno, Platform, SleepLock, Storage};
+use ktrace_engine::{Counter, Errno, Platform, SleepLock, Storage, User};
 use ktrace_format::Timespec;
 
 /// The platform.
@@ -78,6 +78,10 @@ impl Storage<()> for Nowhere {
     type Leave = ();
 
     fn target(&self) {}
+
+    fn user(&self) -> User {
+        User { uid: 0, jail: 0 }
+    }
 
     fn start_write(&self, (): ()) {}
 

@@ -115,15 +115,6 @@ fn the_limit_changes() {
 }
 
 #[test]
-fn a_large_queue_is_set_aside_by_many_threads() {
-    explore(
-        Scenario::of_threads([&[Sync], &[Sync], &[Sync], &[Sync, Sync]])
-            .with_room(usize::MAX)
-            .and_other(&[Limit(20)]),
-    );
-}
-
-#[test]
 fn the_policy_changes() {
     explore_all(
         Scenario::of_threads([MIXED, LARGE])

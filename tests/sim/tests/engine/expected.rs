@@ -1,7 +1,7 @@
 //! A model of the engine that is too simple to be wrong: lists of records.
 //!
 //! It predicts exactly the records in each file, in each stream and in each queue. One thing is
-//! left open: whether a record is queued or dropped, between the promised room and the limit.
+//! left open: whether a record is queued or dropped, between the queue's own room and the limit.
 
 use std::mem;
 
@@ -9,8 +9,8 @@ use ktrace_engine::{BATCH_RECORDS_DEFAULT, Pending, Policy, QUEUE_LIMIT_DEFAULT,
 use ktrace_format::{Kind, PerKind};
 use ktrace_sim::{EFBIG, EIO, ENOSPC};
 
-/// The minimal number of segments of a queue, if its limit permits.
-const PROMISED: usize = 8;
+/// The number of segments that a queue has of its own after a drain.
+const OWN: usize = 2;
 
 /// The files of the model's world: the disk, and the opener's limit. The first two are two openings
 /// of one file.
@@ -36,7 +36,7 @@ pub(crate) enum Fate {
     Ignored,
     /// The record goes into the stream.
     Gathered,
-    /// The record is queued, because the promised room suffices.
+    /// The record is queued: the queue has room of its own.
     Queued,
     /// The record is dropped, because it would exceed the limit of the queue.
     Dropped,
@@ -65,9 +65,8 @@ pub(crate) struct DiskModel {
 
 struct FileModel {
     stream: Vec<Made>,
-    /// The batch size in bytes when the stream got its buffer, and that of the other buffer.
+    /// The batch size in bytes when the stream got its buffer.
     batch: usize,
-    spare: usize,
     /// The number of times that the stream was taken out to be written.
     taken: u64,
 }
@@ -79,9 +78,6 @@ struct ProcessModel {
     queue: Vec<Segment>,
     /// Whether a record was dropped since the last one that was taken.
     mark: bool,
-    /// The limit when room was last made in the queue, and the room requested then.
-    limit: usize,
-    room: usize,
     /// The number of records to be written at once, and its value at the last drain.
     wanted: u64,
     done: u64,
@@ -137,14 +133,12 @@ impl Model {
             joined: 0,
             queue: Vec::new(),
             mark: false,
-            limit: QUEUE_LIMIT_DEFAULT,
-            room: 0,
             wanted: 0,
             done: 0,
             abandoned: None,
             left: Vec::new(),
         };
-        let file = |_| FileModel { stream: Vec::new(), batch: batch_bytes, spare: batch_bytes, taken: 0 };
+        let file = |_| FileModel { stream: Vec::new(), batch: batch_bytes, taken: 0 };
         Model {
             processes: (0..PROCESSES).map(process).collect(),
             files: FILES.iter().map(file).collect(),
@@ -193,14 +187,13 @@ impl Model {
         if process.queue.is_empty() && self.fits(file, len, false) {
             return Fate::Gathered;
         }
-        let promised = PROMISED.max(process.room.div_ceil(SEGMENT_LEN)).min(process.limit / SEGMENT_LEN);
         let last = process.queue.last().filter(|last| last.file == file && last.free >= len);
         let segments = process.queue.len() + 1;
         if last.is_some() {
             Fate::Queued
-        } else if segments > process.limit / SEGMENT_LEN || len > SEGMENT_LEN {
+        } else if segments > self.limit / SEGMENT_LEN || len > SEGMENT_LEN {
             Fate::Dropped
-        } else if segments <= promised {
+        } else if segments <= OWN {
             Fate::Queued
         } else {
             Fate::Open
@@ -251,20 +244,14 @@ impl Model {
         *self.dropped.get_mut(kind) += 1;
     }
 
-    /// Makes room in the queue.
-    fn make_room(&mut self, pid: usize, room: usize) {
-        (self.processes[pid].limit, self.processes[pid].room) = (self.limit, room);
-    }
-
     /// Makes a record where sleeping is allowed. Returns what must follow.
-    pub(crate) fn commit(&mut self, operation: &mut Operation<'_>, room: usize, made: &Made) -> Pending {
+    pub(crate) fn commit(&mut self, operation: &mut Operation<'_>, made: &Made) -> Pending {
         let at_once = made.kind.facility() & self.at_once != 0;
         let last_of_call = self.policy == Policy::Return && made.kind == Kind::Sysret;
         let policy = if at_once || last_of_call { Policy::Record } else { self.policy };
-        self.make_room(made.pid, room);
         let mut step = self.put(policy, made);
         while let Step::Behind(file) = step {
-            step = self.commit_behind(operation, room, policy, made, file);
+            step = self.commit_behind(operation, policy, made, file);
         }
         if let Step::Write(file) = step {
             self.write_stream(operation, file);
@@ -290,12 +277,10 @@ impl Model {
     fn commit_behind(
         &mut self,
         operation: &mut Operation<'_>,
-        room: usize,
         policy: Policy,
         made: &Made,
         file: usize,
     ) -> Step {
-        self.make_room(made.pid, room);
         let stream = self.take_stream(file);
         let queued = self.take_queue(made.pid, file);
         let mut step = self.put(policy, made);
@@ -310,10 +295,9 @@ impl Model {
     }
 
     /// Drains a process on its return to user mode.
-    pub(crate) fn drain(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize) {
-        self.make_room(pid, room);
+    pub(crate) fn drain(&mut self, operation: &mut Operation<'_>, pid: usize) {
         let ProcessModel { wanted, done, file, .. } = self.processes[pid];
-        self.write_queue(operation, pid, room);
+        self.write_queue(operation, pid);
         if let Some(file) = file
             && (done < wanted || self.policy != Policy::Batch || self.is_due(file))
         {
@@ -326,32 +310,31 @@ impl Model {
     pub(crate) fn finish(&mut self, operation: &mut Operation<'_>, pid: usize) {
         for file in mem::take(&mut self.processes[pid].left) {
             operation.before = operation.failures.len();
-            self.write_queue(operation, pid, 0);
+            self.write_queue(operation, pid);
             self.write_stream(operation, file);
         }
     }
 
     /// Writes on the process's behalf, as another thread.
-    pub(crate) fn help(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize) {
+    pub(crate) fn help(&mut self, operation: &mut Operation<'_>, pid: usize) {
         let process = &self.processes[pid];
         let Some(file) = process.queue.first().map(|first| first.file).or(process.file) else { return };
         if process.queue.iter().all(|segment| segment.file == file) {
             let any = !process.queue.is_empty() || !self.files[file].stream.is_empty();
             self.helped += u64::from(any);
-            self.write_to(operation, pid, room, file);
+            self.write_to(operation, pid, file);
         }
     }
 
-    fn write_queue(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize) {
+    fn write_queue(&mut self, operation: &mut Operation<'_>, pid: usize) {
         let files = self.processes[pid].queue.chunk_by(|one, next| one.file == next.file).count();
         for _ in 0..files {
             let Some(first) = self.processes[pid].queue.first() else { return };
-            self.write_to(operation, pid, room, first.file);
+            self.write_to(operation, pid, first.file);
         }
     }
 
-    fn write_to(&mut self, operation: &mut Operation<'_>, pid: usize, room: usize, file: usize) {
-        self.make_room(pid, room);
+    fn write_to(&mut self, operation: &mut Operation<'_>, pid: usize, file: usize) {
         let (stream, queued) = (self.take_stream(file), self.take_queue(pid, file));
         self.write_taken(operation, file, [stream, queued].concat());
     }
@@ -366,7 +349,7 @@ impl Model {
     fn take_stream(&mut self, file: usize) -> Vec<Made> {
         let file = &mut self.files[file];
         file.taken += 1;
-        mem::swap(&mut file.batch, &mut file.spare);
+        file.batch = self.batch_bytes;
         mem::take(&mut file.stream)
     }
 
@@ -392,7 +375,6 @@ impl Model {
                 operation.failures.push((pid, errno, file, taken));
             }
         }
-        self.files[file].spare = self.batch_bytes;
     }
 
     fn append(&mut self, file: usize, made: Made) -> Option<i32> {

@@ -217,7 +217,7 @@ impl World {
                 self.engine.settings.set_batch_records(*records).expect("the number is in range");
             }
             Other::Help => {
-                self.assert_expected(&settle(&[&self.traced], self.traced.trace().help(MaySleep::new(), 0)))
+                self.assert_expected(&settle(&[&self.traced], self.traced.trace().help(MaySleep::new())))
             }
             Other::Fault(second, fault) => self.fault(usize::from(*second), *fault),
         }
@@ -278,7 +278,7 @@ impl World {
         self.assert_expected(&settle(&[&self.traced], self.traced.try_finish()));
         // Records made while a file failed are still pending, and the file is still open.
         for file in &self.files {
-            let failures = self.traced.trace().flush(MaySleep::new(), 0, file);
+            let failures = self.traced.trace().flush(MaySleep::new(), file);
             self.assert_expected(&settle(&[&self.traced], failures));
         }
         let mut events = std::mem::take(&mut self.state.borrow_mut().events);

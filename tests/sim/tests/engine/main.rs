@@ -1,6 +1,7 @@
 //! The engine in the host simulation.
 
 mod allocator;
+mod budget;
 mod checks;
 mod expected;
 mod failures;

@@ -69,7 +69,6 @@ enum Step {
     /// A synchronous record. `during` happens during the first write.
     Commit {
         process: Index,
-        room: usize,
         len: usize,
         encoded: bool,
         during: Vec<Quick>,
@@ -77,7 +76,6 @@ enum Step {
     /// A return to user mode.
     Drain {
         process: Index,
-        room: usize,
         during: Vec<Quick>,
     },
     /// A flush of the files that the process does not trace to any more.
@@ -88,7 +86,6 @@ enum Step {
     /// A write on the process's behalf by another thread.
     Help {
         process: Index,
-        room: usize,
         during: Vec<Quick>,
     },
     /// A limit of the free space on a disk, or no limit.
@@ -108,10 +105,6 @@ fn any_limit() -> impl Strategy<Value = usize> {
         1 => prop_oneof![Just(QUEUE_LIMIT_DEFAULT), Just(QUEUE_LIMIT_MAX)],
         1 => prop_oneof![Just(0), Just(QUEUE_LIMIT_MIN - 1), Just(QUEUE_LIMIT_MAX + 1), Just(usize::MAX)],
     ]
-}
-
-fn any_room() -> impl Strategy<Value = usize> {
-    prop_oneof![20 => Just(0), 10 => 0..20 * SEGMENT_LEN, 1 => Just(usize::MAX)]
 }
 
 fn any_len() -> impl Strategy<Value = usize> {
@@ -142,14 +135,12 @@ fn any_step() -> impl Strategy<Value = Step> {
     let during = || vec(any_quick(), 0..4);
     prop_oneof![
         8 => any_quick().prop_map(Step::Quick),
-        4 => (any::<Index>(), any_room(), any_len(), any::<bool>(), during()).prop_map(
-            |(process, room, len, encoded, during)| Step::Commit { process, room, len, encoded, during }
+        4 => (any::<Index>(), any_len(), any::<bool>(), during()).prop_map(
+            |(process, len, encoded, during)| Step::Commit { process, len, encoded, during }
         ),
-        3 => (any::<Index>(), any_room(), during())
-            .prop_map(|(process, room, during)| Step::Drain { process, room, during }),
+        3 => (any::<Index>(), during()).prop_map(|(process, during)| Step::Drain { process, during }),
         2 => (any::<Index>(), during()).prop_map(|(process, during)| Step::Finish { process, during }),
-        1 => (any::<Index>(), any_room(), during())
-            .prop_map(|(process, room, during)| Step::Help { process, room, during }),
+        1 => (any::<Index>(), during()).prop_map(|(process, during)| Step::Help { process, during }),
         1 => (any::<Index>(), prop_oneof![Just(None), (0..3000_usize).prop_map(Some)])
             .prop_map(|(disk, room)| Step::Room { disk, room }),
         1 => (any::<Index>(), any::<bool>()).prop_map(|(disk, dead)| Step::Dead { disk, dead }),
@@ -236,15 +227,15 @@ impl World {
                 let outcomes = self.quick(quick);
                 follow(&mut self.model.borrow_mut(), quick, &outcomes);
             }
-            Step::Commit { process, room, len, encoded, during } => {
-                self.commit(process.index(PROCESSES), *room, *len, *encoded, during);
+            Step::Commit { process, len, encoded, during } => {
+                self.commit(process.index(PROCESSES), *len, *encoded, during);
             }
-            Step::Drain { process, room, during } => {
+            Step::Drain { process, during } => {
                 let pid = process.index(PROCESSES);
                 self.write(
                     during,
-                    || self.processes[pid].trace().drain(MaySleep::new(), *room),
-                    |model, operation| model.drain(operation, pid, *room),
+                    || self.processes[pid].trace().drain(MaySleep::new()),
+                    |model, operation| model.drain(operation, pid),
                 );
             }
             Step::Finish { process, during } => {
@@ -255,12 +246,12 @@ impl World {
                     |model, operation| model.finish(operation, pid),
                 );
             }
-            Step::Help { process, room, during } => {
+            Step::Help { process, during } => {
                 let pid = process.index(PROCESSES);
                 self.write(
                     during,
-                    || self.processes[pid].trace().help(MaySleep::new(), *room),
-                    |model, operation| model.help(operation, pid, *room),
+                    || self.processes[pid].trace().help(MaySleep::new()),
+                    |model, operation| model.help(operation, pid),
                 );
             }
             Step::Room { disk, room } => {
@@ -283,7 +274,7 @@ impl World {
         self.disks[disk].set_faults(Faults { capacity, dead, ..Faults::default() });
     }
 
-    fn commit(self: &Rc<Self>, pid: usize, room: usize, len: usize, encoded: bool, during: &[Quick]) {
+    fn commit(self: &Rc<Self>, pid: usize, len: usize, encoded: bool, during: &[Quick]) {
         let number = self.number();
         let mut data = vec![0xaa; len + 8];
         data[..8].copy_from_slice(&number.to_ne_bytes());
@@ -299,11 +290,11 @@ impl World {
         let mut pending = Pending::Nothing;
         let process = &self.processes[pid];
         let committed = || {
-            let (follows, failures) = process.trace().commit(MaySleep::new(), room, process.origin(), record);
+            let (follows, failures) = process.trace().commit(MaySleep::new(), process.origin(), record);
             pending = follows;
             failures
         };
-        let expected = self.write(during, committed, |model, operation| model.commit(operation, room, &made));
+        let expected = self.write(during, committed, |model, operation| model.commit(operation, &made));
         assert_eq!(pending, expected);
     }
 

@@ -152,7 +152,7 @@ fn an_encoded_record_without_room_for_its_header_is_dropped() {
     let traced = Traced::to(&engine, 1, disk.open());
     let mut short = [0; 63];
     let record = Synchronous::encoded(Kind::Genio, &mut short);
-    let (pending, failures) = traced.trace().commit(MaySleep::new(), 0, traced.origin(), record);
+    let (pending, failures) = traced.trace().commit(MaySleep::new(), traced.origin(), record);
     assert_eq!((pending, failures.len()), (Pending::Nothing, 0));
     assert_eq!(dropped(&engine, Kind::Genio), 1);
     assert_eq!(traced.commit(&Payload::Namei(b"/")), Ok(()));

@@ -207,7 +207,7 @@ fn who_finds_the_stream_full_does_not_wait_for_another_who_writes_it() {
                     assert_eq!(waited.get(), Some(false), "a record waits for a write");
                 }
             };
-            let failures = interleave::with(in_write, || other.trace().flush(MaySleep::new(), 0, &file));
+            let failures = interleave::with(in_write, || other.trace().flush(MaySleep::new(), &file));
             assert!(failures.is_empty());
         });
         is_writing.recv().expect("the thread writes");

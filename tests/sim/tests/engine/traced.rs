@@ -45,6 +45,7 @@ impl Traced {
 
     /// Traces to another file. The old one must be [flushed](Traced::finish).
     pub(crate) fn set(&self, file: &Arc<File>) {
+        self.trace.stock(MaySleep::new(), file);
         self.left.borrow_mut().extend(self.trace.set_file(Some(Arc::clone(file))));
     }
 
@@ -61,7 +62,7 @@ impl Traced {
     /// Flushes as [`Traced::finish`] does, and returns the failures.
     pub(crate) fn try_finish(&self) -> Failures {
         let left = self.left.take();
-        left.iter().flat_map(|file| self.trace.flush(MaySleep::new(), 0, file)).collect()
+        left.iter().flat_map(|file| self.trace.flush(MaySleep::new(), file)).collect()
     }
 
     /// Makes a record of 80 bytes with a number, where sleeping is not allowed. Returns whether a
@@ -106,7 +107,7 @@ impl Traced {
 
     /// Commits as [`Traced::commit`] does. Returns what must follow, and the failures.
     pub(crate) fn try_commit(&self, payload: &Payload<'_>) -> (Pending, Failures) {
-        self.trace.commit(MaySleep::new(), 0, &self.origin, Synchronous::payload(payload))
+        self.trace.commit(MaySleep::new(), &self.origin, Synchronous::payload(payload))
     }
 
     pub(crate) fn drain(&self) -> Result<(), Errno> {
@@ -115,12 +116,12 @@ impl Traced {
 
     /// Drains as [`Traced::drain`] does, and returns the failures.
     pub(crate) fn try_drain(&self) -> Failures {
-        self.trace.drain(MaySleep::new(), 0)
+        self.trace.drain(MaySleep::new())
     }
 
     /// Writes the pending records, as another thread would.
     pub(crate) fn help(&self) -> Result<(), Errno> {
-        self.settle(self.trace.help(MaySleep::new(), 0))
+        self.settle(self.trace.help(MaySleep::new()))
     }
 
     /// Ends the tracing to files that could not be written. No other process traces to them.
@@ -184,7 +185,7 @@ pub(crate) fn open(engine: &Arc<Engine>, file: OpenFile) -> Arc<File> {
 
 /// Opens a file for tracing, even if it is open already.
 pub(crate) fn open_alone(engine: &Arc<Engine>, file: OpenFile) -> Arc<File> {
-    Arc::new(File::new(MaySleep::new(), Arc::clone(engine), file))
+    File::new(MaySleep::new(), Arc::clone(engine), file)
 }
 
 /// Calls `make` with a record of one of the types that are made where sleeping is not allowed. The

@@ -14,9 +14,8 @@ use ktrace_sim::interleave::{self, Point};
 use ktrace_sim::memory::live_segments;
 use ktrace_sim::{Disk, Engine, File, Inherit, MaySleep, System, Trace, context};
 
-/// The number of segments that a trace may keep in addition to its queue's limit: segments being
-/// written while the queue fills anew, and a few for reuse.
-const KEPT: usize = 8;
+/// The number of segments of a queue's own, while others are written, and after.
+const OWN: usize = 4;
 
 /// The number of faults that a stream of the smallest size has room for.
 const FILL_STREAM: u64 = (BATCH_BYTES_MIN + BATCH_BYTES_MIN / 8) as u64 / 80;
@@ -42,7 +41,7 @@ fn a_queue_that_is_always_full() {
         engine.settings.set_queue_limit(segments * SEGMENT_LEN).expect("the limit is in range");
         engine.settings.set_batch_bytes(BATCH_BYTES_MIN).expect("the size is in range");
         let disk = Disk::new();
-        let file = Arc::new(File::new(MaySleep::new(), Arc::clone(&engine), disk.open()));
+        let file = File::new(MaySleep::new(), Arc::clone(&engine), disk.open());
         let trace = Trace::new(Arc::clone(&engine), MaySleep::new());
         assert!(trace.set_file(Some(file)).is_none(), "a new trace has a file");
         let most = Rc::new(Cell::new(0));
@@ -57,13 +56,13 @@ fn a_queue_that_is_always_full() {
         interleave::with(hook, || {
             for _ in 0..20 {
                 (0..FILL_STREAM + 60 * segments as u64).for_each(|number| fault(&trace, number));
-                assert!(trace.drain(MaySleep::new(), 0).is_empty(), "the file can be written");
+                assert!(trace.drain(MaySleep::new()).is_empty(), "the file can be written");
             }
         });
-        let (most, bound) = (most.get(), 2 * segments + KEPT);
+        let (most, bound) = (most.get(), 2 * segments + OWN + 2 * segments);
         assert!(most <= bound, "{most} segments at once, with a limit of {segments}");
         let file = trace.set_file(None).expect("it is still traced");
-        assert!(trace.flush(MaySleep::new(), 0, &file).is_empty(), "the file can be written");
+        assert!(trace.flush(MaySleep::new(), &file).is_empty(), "the file can be written");
         drop((trace, file));
         drop(disk);
         assert_eq!(live_segments(), before, "segments are left");
@@ -110,22 +109,8 @@ fn a_load_of_threads() {
             }
             most
         });
-        let bound = PROCESSES * (2 * QUEUE_LIMIT_MIN / SEGMENT_LEN + KEPT);
+        let bound = PROCESSES * (2 * QUEUE_LIMIT_MIN / SEGMENT_LEN + OWN) + 2 * QUEUE_LIMIT_MIN / SEGMENT_LEN;
         assert!(most <= bound, "{most} segments at once in {PROCESSES} processes");
     }
     assert_eq!(live_segments(), before, "segments are left");
-}
-
-#[test]
-fn a_lowered_limit_gives_memory_back_at_the_next_drain() {
-    let _alone = alone();
-    let before = live_segments();
-    let engine = Arc::new(Engine::new());
-    let trace = Trace::new(Arc::clone(&engine), MaySleep::new());
-    assert_eq!(live_segments() - before, 8);
-    engine.settings.set_queue_limit(QUEUE_LIMIT_MIN).expect("the limit is in range");
-    assert!(trace.drain(MaySleep::new(), 0).is_empty(), "there is nothing to write");
-    assert_eq!(live_segments() - before, 1);
-    drop(trace);
-    assert_eq!(live_segments(), before);
 }

@@ -15,7 +15,7 @@ use crate::{heap, sysctl};
 
 const USER: u32 = 1001;
 const OTHER: u32 = 1002;
-const JAIL: u32 = 1;
+const JAIL: i32 = 1;
 
 const OWN: &str = "/home/user/a b";
 const ROOTS: &str = "/tmp/ktrace.out";
@@ -171,7 +171,7 @@ fn expect_sizes() -> Result<()> {
 }
 
 /// Runs `body` as another user, in a jail unless `jail` is zero. Waits for the result.
-fn ask<T: Send + 'static>(uid: u32, jail: u32, body: impl FnOnce() -> T + Send + 'static) -> T {
+fn ask<T: Send + 'static>(uid: u32, jail: i32, body: impl FnOnce() -> T + Send + 'static) -> T {
     let answer = Arc::new(Mutex::new(None));
     let child = spawn("asker", uid);
     child.process.enter_jail(jail);
