@@ -5,27 +5,38 @@
 //! when it wakes up. If it is busy, the queue of its process could become full. The helper writes
 //! for such processes. It also writes for threads whose write was interrupted by a signal (NFS with
 //! `intr`, FUSE), because it receives no signals itself. It writes for no other processes.
+//!
+//! It also frees the traces of processes that are no longer traced.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use ktrace_engine::{Counter as _, Errno, LATENCY_MAX, Platform as _};
+use ktrace_format::Timespec;
 
 use crate::entry::counted;
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::kproc::{Work, Worker};
 use crate::kernel::proc::gather_traced;
+use crate::kernel::retire::retire_traces;
 use crate::kernel::vnode::{TraceVnode, close_left, is_left_open};
 use crate::module;
-use crate::platform::{Kernel, Trace};
+use crate::platform::{Engine, Kernel, Trace};
 use crate::points::write_failed;
 
 /// Number of helpers. Each begins to help when the one before it hangs in a write. While as many
 /// file systems hang as there are helpers, all other file systems wait.
 const HELPERS: usize = 3;
+
+/// The least time between two attempts to retire traces, in milliseconds. At an attempt, some
+/// processes may have a thread inside the tracer.
+const RETIRE_PAUSE: u32 = 250;
+
+/// The time of the last attempt to retire traces, in nanoseconds since 1970.
+static RETIRED: AtomicU64 = AtomicU64::new(0);
 
 /// The state of a helper.
 struct State {
@@ -131,8 +142,8 @@ impl Helper {
     }
 }
 
-/// Wakes a helper: a process begins to be traced, or a queue fills up faster than its process
-/// empties it. Default mutexes may be held.
+/// Wakes a helper: a process begins to be traced, or is no longer traced, or a queue fills up faster
+/// than its process empties it. Default mutexes may be held.
 pub(crate) fn wake() {
     // A helper may be traced itself, and its context switch may call this with its own mutex held.
     if STATES.iter().chain([&CLOSER]).any(State::is_current) {
@@ -201,17 +212,41 @@ fn close(may_sleep: MaySleep) -> Option<u32> {
     None
 }
 
-/// Writes overdue records as helper `N`; a standby does so only if the helper before it hangs.
-/// Returns the time until the next check. While no process is traced and no record waits, checks
-/// are rare: a thread that begins to trace wakes the helper.
+/// Returns how many traces there are of processes that are not traced.
+fn unneeded(engine: &Engine) -> usize {
+    let (traces, procs) = (engine.stats.traces.fetch(), engine.stats.procs.fetch());
+    usize::try_from(traces.wrapping_sub(procs).cast_signed()).unwrap_or(0)
+}
+
+/// Retires and frees the traces of processes that are no longer traced, if the last attempt is long
+/// enough ago. An unload takes the traces off all processes itself. May sleep.
+fn retire(may_sleep: MaySleep, engine: &Engine) {
+    let most = unneeded(engine);
+    if most == 0 || module::is_leaving() {
+        return;
+    }
+    let now = Kernel::now().since(Timespec::default());
+    // The clock may have been set back.
+    let elapsed = now.wrapping_sub(RETIRED.load(Ordering::Relaxed)) / 1_000_000;
+    if elapsed >= u64::from(RETIRE_PAUSE) {
+        RETIRED.store(now, Ordering::Relaxed);
+        drop(retire_traces(may_sleep, most));
+    }
+}
+
+/// Writes overdue records as helper `N`, and frees traces that are no longer needed. A standby does
+/// so only if the helper before it hangs. Returns the time until the next check. While no process
+/// has a trace and no record waits, checks are rare: a thread that begins to trace wakes the helper.
 fn work<const N: usize>(may_sleep: MaySleep) -> Option<u32> {
     module::with_engine_to_the_end(|engine| {
-        let _inside = InKtrace::enter()?;
         if let Some(before) = N.checked_sub(1).and_then(|before| STATES.get(before))
             && !before.hangs()
         {
             return before.is_writing().then(|| engine.settings.latency());
         }
+        // The helper may have been traced itself, and has its own trace retired: it is not inside.
+        retire(may_sleep, engine);
+        let _inside = InKtrace::enter()?;
         if engine.stats.queued.fetch() != 0 {
             engine.help_overdue(
                 may_sleep,
@@ -224,11 +259,12 @@ fn work<const N: usize>(may_sleep: MaySleep) -> Option<u32> {
         wake_closer();
         // A record is overdue when two checks have found it. The remaining fifth of the latency is
         // for sleeps that take longer, and for the write.
-        Some(if engine.stats.procs.fetch() == 0 && engine.stats.queued.fetch() == 0 {
+        let pause = if engine.stats.procs.fetch() == 0 && engine.stats.queued.fetch() == 0 {
             LATENCY_MAX
         } else {
             (engine.settings.latency().saturating_mul(2) / 5).max(1)
-        })
+        };
+        Some(if unneeded(engine) == 0 { pause } else { pause.min(RETIRE_PAUSE) })
     })
     .flatten()
 }

@@ -7,6 +7,7 @@ use kernel_sys as sys;
 use ktrace_engine::Synchronous;
 use ktrace_format::{Kind, Payload, ProcCtor};
 
+use crate::helper;
 use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::proc::{CurrentThread, Proc, ProcLocked};
 use crate::module;
@@ -186,7 +187,10 @@ fn drain_current(may_sleep: MaySleep) {
     let Some(trace) = inside.trace() else { return };
     let p = inside.thread().proc();
     match end_if_cleared(p) {
-        Some(file) => write_failed(may_sleep, trace.flush(may_sleep, &file)),
+        Some(file) => {
+            write_failed(may_sleep, trace.flush(may_sleep, &file));
+            helper::wake();
+        }
         None => write_failed(may_sleep, trace.drain(may_sleep)),
     }
 }
@@ -227,12 +231,17 @@ pub(crate) unsafe extern "C" fn process_exit(_: *mut c_void, _: *mut sys::proc_)
 /// `td` is the current thread.
 pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
     let Some(inside) = InKtrace::enter() else { return };
-    let Some(trace) = inside.trace() else { return };
     let thread = inside.thread();
     let p = thread.proc();
+    // Not trace(): one that is being retired is to be detached, too.
+    if !p.has_trace() {
+        return;
+    }
     // SAFETY: exit(2) may sleep here.
     let may_sleep = unsafe { MaySleep::new() };
-    if p.traceflag() & Kind::ProcDtor.facility() != 0 {
+    if p.traceflag() & Kind::ProcDtor.facility() != 0
+        && let Some(trace) = inside.trace()
+    {
         let last = Synchronous::payload(&Payload::ProcDtor);
         let (_, failures) = trace.commit(may_sleep, &thread.origin(), last);
         write_failed(may_sleep, failures);
@@ -240,7 +249,7 @@ pub(crate) unsafe extern "C" fn ktrprocexit(_: *mut sys::thread) {
     let (trace, file) = {
         let locked = p.lock();
         locked.set_traceflag(0);
-        // SAFETY: this is the last thread of the process.
+        // SAFETY: this is the last thread of the process, and it no longer has a reference.
         let trace = unsafe { locked.detach() };
         let file = trace.as_ref().and_then(|trace| trace.set_file(None));
         (trace, file)

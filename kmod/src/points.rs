@@ -442,6 +442,7 @@ pub(crate) fn write_failed(may_sleep: MaySleep, failures: Failures) {
             }
         }
         drop(locked);
+        helper::wake();
         log::write_failed(errno, pid, goes_on);
     }
 }

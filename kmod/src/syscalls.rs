@@ -207,8 +207,9 @@ impl Change {
     }
 
     fn set(&mut self, p: &ProcLocked<'_>, file: &Arc<File>) {
-        if p.trace().is_none()
-            && !module::is_leaving()
+        if p.trace().is_some() {
+            p.keep_trace();
+        } else if !module::is_leaving()
             && let Some(spare) = self.spare.pop()
         {
             p.attach(spare);
@@ -285,8 +286,10 @@ impl Change {
 
     /// Writes the queued records of the ended traces, and closes their files. Nothing is locked.
     ///
-    /// If there are several files, the helper writes the others while this thread hangs with one.
+    /// If there are several files, the helper writes the others while this thread hangs with one. It
+    /// then retires the traces.
     fn finish(self) {
+        let any = !self.ended.is_empty();
         let engine = module::engine().filter(|_| self.ended.len() > 1);
         if let Some(engine) = &engine {
             self.ended.iter().for_each(|ended| engine.leave(Arc::clone(&ended.file)));
@@ -296,6 +299,9 @@ impl Change {
             if let Some(engine) = &engine {
                 engine.take_left(&file);
             }
+        }
+        if any {
+            helper::wake();
         }
     }
 }

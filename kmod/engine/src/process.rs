@@ -59,7 +59,8 @@ enum Body<'a> {
 /// sleeping is not allowed is queued here. Until the queue is written, no other record of the
 /// process passes it.
 ///
-/// The trace lives from the first ktrace(2) on the process until the process exits.
+/// The trace lives from the first ktrace(2) on the process until the process exits, or until it is
+/// detached some time after tracing of the process has ended.
 pub struct ProcTrace<P: Platform> {
     engine: Arc<Engine<P>>,
     /// Queue lock.
@@ -71,7 +72,7 @@ pub struct ProcTrace<P: Platform> {
 pub struct ProcProgress {
     /// Bytes in the queue.
     pub queued: usize,
-    /// Bytes of records made since the process was first traced, in the queue, a stream or a file.
+    /// Bytes of records made since tracing of the process began, in the queue, a stream or a file.
     pub made: u64,
     /// Records dropped since then, because there was no room for them.
     pub dropped: u64,
@@ -101,6 +102,7 @@ enum Step<P: Platform> {
 impl<P: Platform> ProcTrace<P> {
     /// Creates a trace without a file, and without memory for its queue. May sleep.
     pub fn new(engine: Arc<Engine<P>>, _: P::MaySleep) -> Arc<Self> {
+        engine.stats.traces.add(1);
         Arc::new_cyclic(|this| {
             let ticket = Entry::new(Weak::clone(this));
             ProcTrace { engine, queue: P::Mutex::new(c"ktrace_rs queue", Queue::new(ticket)) }
@@ -651,6 +653,7 @@ impl<P: Platform> Drop for ProcTrace<P> {
             let mine = |other: &Weak<Self>| core::ptr::eq(other.as_ptr(), this);
             drop(self.engine.waiting.with(|waiting| waiting.remove(mine)));
         }
+        self.engine.stats.traces.add(-1);
         debug_assert_eq!(self.queued(), 0, "records pending at process tear-down");
         debug_assert!(!self.is_traced(), "process traced at its tear-down");
     }

@@ -49,7 +49,7 @@ pub(crate) struct Queue<P: Platform> {
     flush_wanted: u64,
     flush_done: u64,
     /// Bytes of accepted records (in the stream, the queue or a file), and number of dropped
-    /// records.
+    /// records, since tracing began.
     made: u64,
     dropped_in_all: u64,
     /// Address of the last file, if tracing ended because it could not be written. Cleared when
@@ -124,6 +124,9 @@ impl<P: Platform> Queue<P> {
         joined: u64,
     ) -> Option<Arc<TraceFile<P>>> {
         self.dropped = false;
+        if self.file.is_none() && file.is_some() {
+            (self.made, self.dropped_in_all) = (0, 0);
+        }
         if file.is_some() {
             (self.began, self.joined) = (P::now(), joined);
             self.abandoned = None;

@@ -51,6 +51,8 @@ pub struct Stats<P: Platform> {
     pub queued: P::Counter,
     /// Processes that are traced now.
     pub procs: P::Counter,
+    /// Traces that exist now, those of processes that are no longer traced among them.
+    pub traces: P::Counter,
     /// Trace files that are open now.
     pub files: P::Counter,
     queued_max: AtomicU64,
@@ -70,6 +72,7 @@ impl<P: Platform> Engine<P> {
                 waited: P::Counter::new(),
                 queued: P::Counter::new(),
                 procs: P::Counter::new(),
+                traces: P::Counter::new(),
                 files: P::Counter::new(),
                 queued_max: AtomicU64::new(0),
             },

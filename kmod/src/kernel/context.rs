@@ -1,6 +1,7 @@
 //! Values that prove the context of the caller.
 
 use core::marker::PhantomData;
+use core::sync::atomic::{Ordering, compiler_fence};
 
 use kernel_sys as sys;
 
@@ -35,8 +36,10 @@ impl InKtrace {
         if thread.is_in_ktrace() {
             return None;
         }
-        // SAFETY: td_pflags is private to its thread, which is the current one.
-        unsafe { (*thread.as_ptr()).td_pflags |= sys::TDP_INKTRACE.cast_signed() };
+        let flags = thread.pflags();
+        flags.store(flags.load(Ordering::Relaxed) | sys::TDP_INKTRACE.cast_signed(), Ordering::Relaxed);
+        // Before the thread loads its trace. barrier() orders the CPU: see kernel::retire.
+        compiler_fence(Ordering::SeqCst);
         Some(InKtrace { thread })
     }
 
@@ -48,8 +51,9 @@ impl InKtrace {
 
 impl Drop for InKtrace {
     fn drop(&mut self) {
-        // SAFETY: as in enter(). The value is not Send, so the current thread is the one that
-        // entered.
-        unsafe { (*self.thread.as_ptr()).td_pflags &= !sys::TDP_INKTRACE.cast_signed() };
+        // The value is not Send, so the current thread is the one that entered. Behind its last use
+        // of the trace: see kernel::retire.
+        let flags = self.thread.pflags();
+        flags.store(flags.load(Ordering::Relaxed) & !sys::TDP_INKTRACE.cast_signed(), Ordering::Release);
     }
 }

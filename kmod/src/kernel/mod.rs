@@ -10,6 +10,7 @@ pub(crate) mod log;
 pub(crate) mod memory;
 mod panic;
 pub(crate) mod proc;
+pub(crate) mod retire;
 pub(crate) mod sdt;
 pub(crate) mod stop;
 pub(crate) mod sysctl;

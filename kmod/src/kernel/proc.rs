@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering, fence};
 
 use kernel_sys as sys;
 use ktrace_engine::Origin;
@@ -14,6 +14,15 @@ use crate::kernel::context::{InKtrace, MaySleep};
 use crate::kernel::lock::SxShared;
 use crate::machine::{byte, curthread};
 use crate::platform::Trace;
+
+/// The mark of a trace that is being [retired](super::retire): the lowest bit of its address in
+/// `p_ktrioparms`. Set and removed with the process lock held.
+const RETIRING: usize = 1;
+const _: () = assert!(align_of::<Trace>() > RETIRING);
+
+fn unmarked(trace: *mut Trace) -> *mut Trace {
+    trace.map_addr(|address| address & !RETIRING)
+}
 
 /// A thread.
 ///
@@ -56,6 +65,18 @@ impl<'a> Thread<'a> {
         unsafe { sys::ast_sched(self.0, sys::TDA_MOD1.cast_signed()) };
     }
 
+    /// Returns `td_pflags`, which only the thread itself changes.
+    pub(super) fn pflags(self) -> &'a AtomicI32 {
+        // SAFETY: the thread exists (invariant). AtomicI32 has the layout of an int.
+        unsafe { AtomicI32::from_ptr(&raw mut (*self.0).td_pflags) }
+    }
+
+    /// Returns whether the thread is inside the tracer (`TDP_INKTRACE`). Another thread may enter or
+    /// leave at any time.
+    pub(crate) fn is_in_ktrace(self) -> bool {
+        self.pflags().load(Ordering::Relaxed).cast_unsigned() & sys::TDP_INKTRACE != 0
+    }
+
     /// Returns the scheduled ASTs of the thread (`td_ast`), read without a lock.
     fn ast(self) -> u32 {
         // SAFETY: the thread exists (invariant). AtomicI32 has the layout of an int.
@@ -93,12 +114,6 @@ impl CurrentThread {
             let sa = &(*self.as_ptr()).td_sa;
             (sa.code, sa.callp.as_ref().map_or(0, |callp| u32::from(callp.sy_flags)))
         }
-    }
-
-    /// Returns whether the thread is inside the tracer (`TDP_INKTRACE`).
-    pub(crate) fn is_in_ktrace(self) -> bool {
-        // SAFETY: td_pflags is private to its thread, which is the current one.
-        unsafe { (*self.as_ptr()).td_pflags.cast_unsigned() & sys::TDP_INKTRACE != 0 }
     }
 
     /// Returns whether the thread has the privilege (priv(9)).
@@ -176,7 +191,7 @@ impl<'a> Proc<'a> {
     }
 
     /// Returns `p_ktrioparms`. While the stock functions are replaced, it is null or a pointer that
-    /// [`Arc::into_raw`] returned for an `Arc<Trace>`.
+    /// [`Arc::into_raw`] returned for an `Arc<Trace>`, with or without the mark [`RETIRING`].
     fn trace_cell(self) -> &'a AtomicPtr<Trace> {
         // SAFETY: the process exists (invariant). AtomicPtr has the layout of a pointer. While the
         // stock functions are replaced, only this module uses the object that it points to.
@@ -200,25 +215,40 @@ impl<'a> Proc<'a> {
         !self.trace_cell().load(Ordering::Relaxed).is_null()
     }
 
+    /// Returns the trace of the process, whether it is marked or not, or null.
+    fn any_trace(self) -> *mut Trace {
+        unmarked(self.trace_cell().load(Ordering::Acquire))
+    }
+
+    /// Returns whether the trace of the process is being retired.
+    pub(super) fn is_retiring(self) -> bool {
+        self.trace_cell().load(Ordering::Relaxed).addr() & RETIRING != 0
+    }
+
     /// Detaches the trace from the process, without the process lock.
     ///
     /// # Safety
     ///
     /// No other thread uses the process's trace.
     pub(crate) unsafe fn take_trace(self) -> Option<Arc<Trace>> {
-        let trace = self.trace_cell().swap(core::ptr::null_mut(), Ordering::AcqRel);
+        let trace = unmarked(self.trace_cell().swap(core::ptr::null_mut(), Ordering::AcqRel));
         // SAFETY: a pointer that is not null is the one reference that attach() stored.
         (!trace.is_null()).then(|| unsafe { Arc::from_raw(trace) })
     }
 }
 
 impl InKtrace {
-    /// Returns the trace of the current process, if it has one.
+    /// Returns the trace of the current process, if it has one. A trace that is being
+    /// [retired](super::retire) is none: the process is not traced.
     ///
-    /// The trace stays while the thread is inside the tracer. Only the last thread of the process
-    /// detaches it, on exit, or the module, after all threads have left.
+    /// The trace stays while the thread is inside the tracer. It is detached by the last thread of
+    /// the process, on exit; by its retirement, which the thread prevents; or by the module, after
+    /// all threads have left.
     pub(crate) fn trace(&self) -> Option<&Trace> {
         let trace = self.thread().proc().trace_cell().load(Ordering::Acquire);
+        if trace.addr() & RETIRING != 0 {
+            return None;
+        }
         // SAFETY: the pointer is null, or refers to a trace that stays while self exists, as
         // explained above.
         unsafe { trace.as_ref() }
@@ -274,15 +304,14 @@ impl<'a> ProcLocked<'a> {
 
     /// Returns the trace of the process, which stays while the lock is held.
     pub(crate) fn trace(&self) -> Option<&Trace> {
-        let trace = self.0.trace_cell().load(Ordering::Acquire);
         // SAFETY: a thread that detaches a trace holds the process lock, or knows that no other
         // thread is inside the tracer.
-        unsafe { trace.as_ref() }
+        unsafe { self.0.any_trace().as_ref() }
     }
 
     /// Returns another reference to the trace.
     pub(crate) fn clone_trace(&self) -> Option<Arc<Trace>> {
-        let trace = self.0.trace_cell().load(Ordering::Acquire);
+        let trace = self.0.any_trace();
         if trace.is_null() {
             return None;
         }
@@ -303,11 +332,33 @@ impl<'a> ProcLocked<'a> {
     ///
     /// # Safety
     ///
-    /// No other thread of the process is inside the tracer.
+    /// No thread has a reference from [`InKtrace::trace`] to the trace of the process. None gets one
+    /// before the trace is detached.
     pub(crate) unsafe fn detach(&self) -> Option<Arc<Trace>> {
-        // SAFETY: no other thread of the process is inside the tracer, as the caller guarantees.
-        // All others that use the trace hold the process lock, which self holds now.
+        // SAFETY: no thread inside the tracer uses the trace, as the caller guarantees. All others
+        // that use it hold the process lock, which self holds now.
         unsafe { self.0.take_trace() }
+    }
+
+    /// Marks the trace of the process, which must have one, as being retired: threads that enter the
+    /// tracer find none.
+    pub(super) fn begin_retiring(&self) {
+        let marked = self.0.any_trace().map_addr(|address| address | RETIRING);
+        self.0.trace_cell().store(marked, Ordering::Relaxed);
+    }
+
+    /// Removes the mark from a trace that is being retired.
+    pub(crate) fn keep_trace(&self) {
+        self.0.trace_cell().store(self.0.any_trace(), Ordering::Release);
+    }
+
+    /// Returns whether a thread of the process is inside the tracer. If none is, all that the
+    /// threads have done there has happened.
+    pub(super) fn is_in_ktrace(&self) -> bool {
+        let is_any = self.threads().any(Thread::is_in_ktrace);
+        // Pairs with the end of InKtrace.
+        fence(Ordering::Acquire);
+        is_any
     }
 
     /// Returns whether the process is still being created (`PRS_NEW`).
@@ -379,17 +430,30 @@ impl AllProc {
     }
 }
 
-/// `proctree_lock`, held shared. Meanwhile parents, children and process groups do not change, and
-/// no process is reaped.
+/// `proctree_lock`, held shared. Meanwhile parents, children and process groups do not change, no
+/// process is reaped, and no trace is [retired](super::retire) that its holder has seen.
 #[must_use = "the lock is released when this is dropped"]
 pub(crate) struct ProcTree {
     _lock: SxShared,
 }
 
+/// The number of threads that hold a [`ProcTree`].
+static HOLDERS: AtomicUsize = AtomicUsize::new(0);
+
 impl ProcTree {
     /// Takes the lock. May sleep.
     pub(crate) fn lock(may_sleep: MaySleep) -> Self {
-        ProcTree { _lock: SxShared::proctree(may_sleep) }
+        let lock = SxShared::proctree(may_sleep);
+        HOLDERS.fetch_add(1, Ordering::Relaxed);
+        ProcTree { _lock: lock }
+    }
+
+    /// Returns whether a thread that holds the lock may have seen the trace of `p`.
+    ///
+    /// If it has, it has locked the process since it took the tree lock. The process lock then
+    /// makes its count visible here.
+    pub(super) fn may_have_seen(_: &ProcLocked<'_>) -> bool {
+        HOLDERS.load(Ordering::Relaxed) != 0
     }
 
     /// Finds a process by its pid. The process stays when its own lock is released. May sleep.
@@ -423,6 +487,12 @@ impl ProcTree {
             next = unsafe { after(current.0, top.0) }.map(|p| Proc(p, PhantomData));
             Some(current)
         })
+    }
+}
+
+impl Drop for ProcTree {
+    fn drop(&mut self) {
+        HOLDERS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,4 +1,5 @@
-//! Stopping all CPUs, and searching the stacks of the stopped threads.
+//! Interrupting all CPUs: for a memory barrier, or to stop them and search the stacks of their
+//! threads.
 
 use alloc::vec::Vec;
 use core::ffi::c_void;
@@ -117,6 +118,25 @@ pub(crate) fn stop_machine<R>(stacks: &mut Stacks, work: impl FnOnce(&Stopped<'_
         Some(result) => result,
         None => unreachable!("smp_rendezvous(9) runs its action on the calling CPU"),
     }
+}
+
+/// Makes every CPU pass a memory barrier. No CPU leaves its barrier before all have reached theirs.
+/// On return, the caller sees all stores that a CPU has made before its barrier. The loads behind a
+/// CPU's barrier see all stores that the caller has made before the call.
+///
+/// The function neither sleeps nor allocates. No spin lock may be held.
+pub(crate) fn barrier() {
+    unsafe extern "C" fn reach(_: *mut c_void) {
+        fence(Ordering::Release);
+    }
+
+    unsafe extern "C" fn leave(_: *mut c_void) {
+        fence(Ordering::Acquire);
+    }
+
+    // SAFETY: the functions have the type that smp_rendezvous(9) requires, and do not use the
+    // argument. It accepts a missing action.
+    unsafe { sys::smp_rendezvous(Some(reach), None, Some(leave), core::ptr::null_mut()) };
 }
 
 impl Stopped<'_> {

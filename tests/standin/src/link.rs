@@ -26,15 +26,17 @@ const TRAMPOLINE: usize = 128;
 static START: AtomicUsize = AtomicUsize::new(0);
 static END: AtomicUsize = AtomicUsize::new(0);
 static LOADED: AtomicBool = AtomicBool::new(false);
-static UNLOADING: AtomicBool = AtomicBool::new(false);
+/// The thread that unloads a module; zero if there is none.
+static UNLOADER: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns whether a module is loaded, and has taken over.
 pub fn is_loaded() -> bool {
     LOADED.load(Ordering::Acquire)
 }
 
+/// Returns whether the current thread unloads a module.
 pub(crate) fn is_unloading() -> bool {
-    UNLOADING.load(Ordering::Acquire)
+    UNLOADER.load(Ordering::Acquire) == current().as_ptr() as usize
 }
 
 /// Returns whether an address is in the text of the kernel or of the module.
@@ -191,9 +193,9 @@ impl Loaded {
                 return Err((Box::new(self), answer));
             }
         }
-        UNLOADING.store(true, Ordering::Release);
+        UNLOADER.store(current().as_ptr() as usize, Ordering::Release);
         let answer = self.event(sys::MOD_UNLOAD);
-        UNLOADING.store(false, Ordering::Release);
+        UNLOADER.store(0, Ordering::Release);
         if answer != 0 {
             return Err((Box::new(self), answer));
         }

@@ -12,6 +12,7 @@ pub mod listing;
 pub mod loss;
 pub mod probes;
 pub mod refused;
+pub mod retire;
 pub mod security;
 pub mod withheld;
 
@@ -91,6 +92,12 @@ pub const ALL: &[Load] = &[
         run: withheld::cleared,
     },
     Load { name: "listing", about: "who sees what of traces, and does not wait for it", run: listing::run },
+    Load { name: "memory", about: "memory after tracing has ended", run: retire::memory },
+    Load {
+        name: "retired",
+        about: "tracing that ends while threads are in the tracer",
+        run: retire::retired,
+    },
     Load { name: "security", about: "system calls with random arguments", run: security::run },
 ];
 

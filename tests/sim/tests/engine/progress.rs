@@ -83,3 +83,30 @@ fn a_record_that_is_written_alone_and_one_that_fails() {
     assert_eq!(file.progress(), written);
     assert!(traced.trace().progress(|_| ()).is_none(), "its tracing has ended");
 }
+
+#[test]
+fn what_a_process_has_made_is_counted_from_the_beginning_of_its_tracing() {
+    let engine = engine_of_queues();
+    let (file, other) = (open(&engine, Disk::new().open()), open(&engine, Disk::new().open()));
+    let traced = Traced::new(&engine, 1);
+    traced.set(&file);
+    assert_eq!(traced.commit(&PATH), Ok(()));
+    traced.set(&other);
+    assert_eq!(process(&traced), (0, PATH_LEN as u64, 0), "it is still traced");
+    traced.clear();
+    traced.set(&file);
+    assert_eq!(process(&traced), (0, 0, 0));
+}
+
+#[test]
+fn traces_are_counted_until_they_are_gone() {
+    let engine = engine_of_queues();
+    let (one, other) = (Traced::new(&engine, 1), Traced::new(&engine, 2));
+    one.set(&open(&engine, Disk::new().open()));
+    let counted = || (engine.stats.traces.fetch(), engine.stats.procs.fetch());
+    assert_eq!(counted(), (2, 1));
+    drop(other);
+    assert_eq!(counted(), (1, 1));
+    drop(one);
+    assert_eq!(counted(), (0, 0));
+}

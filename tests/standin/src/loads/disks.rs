@@ -134,11 +134,10 @@ pub fn late(world: &World) -> Result<String> {
     let executed = Arc::new(AtomicBool::new(false));
     let (has_executed, ends) = (Arc::clone(&executed), Arc::clone(&end));
     child.run(move |user| {
-        // The process is traced once before, because the module allocates no tracing state for a
-        // process while it unloads.
+        // The process is already traced, because the module allocates no tracing state for a process
+        // while it unloads.
         let trace = || user.trace("/tmp/ktrace.out", ALL, user.process());
-        let clear = || user.ktrace(None, sys::KTROP_CLEAR, ALL, user.process().pid());
-        let traced = trace().and_then(|_| clear()).and_then(|_| {
+        let traced = trace().and_then(|_| {
             disk.held.store(true, Relaxed);
             trace()
         });
