@@ -9,7 +9,7 @@ use ktrace_format::{Header, Kind, Timespec, split_record};
 
 use crate::budget::Charge;
 use crate::help::Look;
-use crate::list::Entry;
+use crate::list::{Entry, Shared};
 use crate::pool::Pool;
 use crate::stream::{Buffer, Put, Stream, Tally};
 use crate::{Counter, Engine, Errno, Event, Mutex, Platform, SleepLock, Storage, Synchronous};
@@ -42,11 +42,9 @@ pub struct TraceFile<P: Platform> {
     records: AtomicU64,
 }
 
-/// An open trace file, which others may [share](TraceFile::shared).
-pub(crate) struct Open<P: Platform> {
-    target: <P::Storage as Storage<P::MaySleep>>::Target,
-    file: Weak<TraceFile<P>>,
-}
+/// A file in the list of open files, which others may [share](TraceFile::shared).
+pub(crate) type Open<P> =
+    Shared<<<P as Platform>::Storage as Storage<<P as Platform>::MaySleep>>::Target, TraceFile<P>>;
 
 /// Progress of a trace file since it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,20 +154,7 @@ impl<P: Platform> TraceFile<P> {
     /// began to trace to another opening of its file while records of an earlier trace wait. A file
     /// that waits to be written is still open, even if no process is traced to it any more.
     pub fn shared(self: Arc<Self>, _: P::MaySleep) -> Arc<Self> {
-        let mine = Entry::new(Open { target: self.storage.target(), file: Arc::downgrade(&self) });
-        let shared = self.engine.open.with(|open| {
-            let same = |other: &&Open<P>| other.target == mine.value.target;
-            let shared = open.iter().filter(same).find_map(|other| other.file.upgrade());
-            match shared {
-                Some(shared) => Some((shared, mine)),
-                None => {
-                    open.push(mine);
-                    None
-                }
-            }
-        });
-        // An entry that is not in the list is freed here, with nothing locked.
-        shared.map_or(self, |(shared, _)| shared)
+        Shared::find_or_add(&self.engine.open, self.storage.target(), Arc::clone(&self))
     }
 
     /// Returns the pool of the user who has opened the file.
@@ -549,7 +534,7 @@ impl<P: Platform> Drop for TraceFile<P> {
     /// the file failed, and no process is traced to it any more.
     fn drop(&mut self) {
         let this: *const Self = self;
-        drop(self.engine.open.with(|open| open.remove(|other| core::ptr::eq(other.file.as_ptr(), this))));
+        Shared::remove(&self.engine.open, this);
         if self.is_buffered.load(Ordering::Relaxed) {
             let mine = |other: &Weak<Self>| core::ptr::eq(other.as_ptr(), this);
             drop(self.engine.buffered.with(|buffered| buffered.remove(mine)));

@@ -2,6 +2,9 @@
 //! can therefore be changed under a [`Mutex`](crate::Mutex).
 
 use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+
+use crate::Mutex;
 
 /// A list of `T`, the newest entry first.
 pub(crate) struct List<T> {
@@ -70,6 +73,38 @@ impl<T> List<T> {
 impl<T> Default for List<T> {
     fn default() -> Self {
         List::new()
+    }
+}
+
+/// An object in a list of those that whoever has an equal key may share.
+pub(crate) struct Shared<K, T> {
+    key: K,
+    object: Weak<T>,
+}
+
+impl<K: PartialEq + Send, T: Send + Sync> Shared<K, T> {
+    /// Returns the object of the list that has this key. If there is none, adds `object` and
+    /// returns it. Allocates, and so may sleep; takes the lock of the list.
+    pub(crate) fn find_or_add(list: &impl Mutex<List<Self>>, key: K, object: Arc<T>) -> Arc<T> {
+        let mine = Entry::new(Shared { key, object: Arc::downgrade(&object) });
+        let found = list.with(|list| {
+            let same = |other: &&Self| other.key == mine.value.key;
+            let found = list.iter().filter(same).find_map(|other| other.object.upgrade());
+            match found {
+                Some(found) => Some((found, mine)),
+                None => {
+                    list.push(mine);
+                    None
+                }
+            }
+        });
+        // An entry that is not in the list is freed here, with nothing locked.
+        found.map_or(object, |(found, _)| found)
+    }
+
+    /// Takes an object that is about to be dropped out of the list. Takes the lock of the list.
+    pub(crate) fn remove(list: &impl Mutex<List<Self>>, object: *const T) {
+        drop(list.with(|list| list.remove(|other| core::ptr::eq(other.object.as_ptr(), object))));
     }
 }
 

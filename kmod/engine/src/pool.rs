@@ -1,13 +1,13 @@
 //! The memory of queues: segments of fixed size, and those that a user's traces share.
 
 use alloc::boxed::Box;
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use alloc::vec;
 
 use ktrace_format::{Record, Timespec};
 
 use crate::budget::{Budget, Charge, User};
-use crate::list::{Entry, List};
+use crate::list::{Entry, List, Shared};
 use crate::{Engine, Mutex, Platform, QUEUE_LIMIT_DEFAULT, TraceFile};
 
 /// Size of a segment in bytes. The largest record that is made where sleeping is not
@@ -93,11 +93,8 @@ pub(crate) struct Pool<P: Platform> {
     ready: P::Mutex<Segments<P>>,
 }
 
-/// A pool, which all traces of its user share.
-pub(crate) struct Shared<P: Platform> {
-    user: User,
-    pool: Weak<Pool<P>>,
-}
+/// A pool in the list of those that all traces of a user share.
+pub(crate) type SharedPool<P> = Shared<User, Pool<P>>;
 
 impl<P: Platform> Pool<P> {
     /// Returns the pool of a user, full if the user's budget allows it. May sleep; takes the pools
@@ -107,20 +104,7 @@ impl<P: Platform> Pool<P> {
             budget: Budget::new(Arc::clone(engine), user),
             ready: P::Mutex::new(c"ktrace_rs pool", List::new()),
         });
-        let mine = Entry::new(Shared { user, pool: Arc::downgrade(&pool) });
-        let shared = engine.pools.with(|pools| {
-            let same = |other: &&Shared<P>| other.user == user;
-            let shared = pools.iter().filter(same).find_map(|other| other.pool.upgrade());
-            match shared {
-                Some(shared) => Some((shared, mine)),
-                None => {
-                    pools.push(mine);
-                    None
-                }
-            }
-        });
-        // An entry that is not in the list is freed here, with nothing locked.
-        let pool = shared.map_or(pool, |(shared, _)| shared);
+        let pool = Shared::find_or_add(&engine.pools, user, pool);
         pool.refill(may_sleep);
         pool
     }
@@ -200,8 +184,6 @@ impl<P: Platform> Pool<P> {
 impl<P: Platform> Drop for Pool<P> {
     /// Ends sharing.
     fn drop(&mut self) {
-        let this: *const Self = self;
-        let mine = |other: &Shared<P>| core::ptr::eq(other.pool.as_ptr(), this);
-        drop(self.budget.engine().pools.with(|pools| pools.remove(mine)));
+        Shared::remove(&self.budget.engine().pools, self);
     }
 }

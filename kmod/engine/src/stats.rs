@@ -7,7 +7,7 @@ use ktrace_format::{Kind, PerKind};
 use crate::file::Open;
 use crate::help::{Buffered, Left, Waiting};
 use crate::list::{List, Rounds};
-use crate::pool::Shared;
+use crate::pool::SharedPool;
 use crate::{Counter, Event, Mutex, Platform, Settings};
 
 /// The state shared by all traces.
@@ -26,7 +26,7 @@ pub struct Engine<P: Platform> {
     /// Second of the last call of [`Engine::free_idle`] that did something.
     pub(crate) freed: AtomicI64,
     /// The pools of all users.
-    pub(crate) pools: P::Mutex<List<Shared<P>>>,
+    pub(crate) pools: P::Mutex<List<SharedPool<P>>>,
     /// Bytes of memory that are charged to users.
     pub(crate) memory_used: AtomicUsize,
 }
