@@ -22,5 +22,5 @@ miri -p ktrace-format --test golden
 miri -p ktrace-format --test round_trip -- bytes::
 miri -p ktrace-sim --test engine -- checks:: failures::a_file_that_ failures::the_old_file_ \
     failures::a_batch_ failures::processes_ processes::a_child_inherits_ processes::every_type_ \
-    queue::after_ queue::the_bytes_ queue::what_ load::nothing_is_lost_in_a_small_load
-miri -p ktrace-sim --test memory -- a_lowered_limit_
+    queue::after_ queue::the_bytes_ queue::what_ load::nothing_is_lost_in_a_small_load \
+    budget::a_file_that_ budget::the_last_

@@ -24,7 +24,7 @@ use crate::host::{
 use crate::low::Region;
 use crate::machine;
 use crate::thread::Kt;
-use crate::{clock, link};
+use crate::{clock, link, witness};
 
 /// The host's signals for a rendezvous and for preemption.
 const RENDEZVOUS: i32 = libc::SIGUSR1;
@@ -486,6 +486,13 @@ fn meet(call: &Call) {
     interrupts_on();
 }
 
+/// Lets other threads run for a while, unless the caller has locks. It may be preempted here.
+fn linger(kt: &Kt) {
+    if witness::held(kt).is_empty() {
+        (0..kt.random(64)).for_each(|_| give_way());
+    }
+}
+
 /// Calls the functions on every CPU that runs a thread. No CPU calls a function before all have
 /// finished the one before, and nothing else runs meanwhile. Idle CPUs have no thread, and stay
 /// idle.
@@ -497,6 +504,7 @@ pub(crate) unsafe extern "C" fn smp_rendezvous(
 ) {
     point();
     let kt = current();
+    linger(kt);
     let mut around = if link::is_unloading() { AROUND.lock().take() } else { None };
     if let Some(before) = around.as_mut().and_then(|around| around.before.take()) {
         before();
@@ -530,6 +538,7 @@ pub(crate) unsafe extern "C" fn smp_rendezvous(
     {
         *AROUND.lock() = Some(around);
     }
+    linger(kt);
 }
 
 /// Interrupts random CPUs again and again, at any instruction.
