@@ -137,8 +137,9 @@ impl Change {
             let tree = ProcTree::lock(self.may_sleep);
             let (mut all, mut new) = (0_usize, 0_usize);
             each(self.may_sleep, &tree, pid, descend, |p| {
-                if let Some(locked) = self.changeable(p, file) {
-                    all = all.saturating_add(1);
+                all = all.saturating_add(1);
+                // As without a file: a child that is still being created may be finished by then.
+                if let Some(locked) = self.changeable(p, None) {
                     new = new.saturating_add(usize::from(file.is_some() && locked.trace().is_none()));
                 }
             })?;
@@ -190,7 +191,8 @@ impl Change {
         true
     }
 
-    /// Returns whether there is room to change `all` processes, `new` of which have no trace yet.
+    /// Returns whether there is room to change `all` processes at the most, `new` of which have no
+    /// trace yet.
     fn has_room(&self, all: usize, new: usize) -> bool {
         self.spare.len() >= new && self.ended.capacity().saturating_sub(self.ended.len()) >= all
     }
