@@ -285,7 +285,7 @@ impl<P: Platform> TraceFile<P> {
     /// have the memory. May sleep; the commit lock is held.
     fn prepare<'a>(self: &Arc<Self>, may_sleep: P::MaySleep, writer: &'a mut Writer<P>) -> &'a mut Writer<P> {
         let batch = self.engine.settings.batch_bytes();
-        if !writer.spare.as_ref().is_some_and(|spare| spare.batch() == batch) {
+        if writer.spare.as_ref().is_none_or(|spare| spare.batch() != batch) {
             // The old one first: there may be memory for one only.
             writer.spare = None;
             let charge = self.pool.budget().charge(Buffer::<P>::len(batch));

@@ -24,23 +24,24 @@ pub fn memory(world: &World) -> Result<String> {
     ledger::begin_churn();
     let stop = Arc::new(AtomicBool::new(false));
     let children = start(&stop, 2, 4);
-    let ways: [(&str, fn(&[Child])); 3] = [
-        ("of each process", |children| {
-            for child in children {
-                expect_ok(me().ktrace(None, sys::KTROP_CLEAR, ALL, child.process.pid()));
-            }
-        }),
-        ("of all processes", |_| expect_ok(clear_all())),
-        ("of the file", |_| expect_ok(clear_file())),
-    ];
     let mut most = 0;
-    for (way, end) in ways.into_iter().cycle().take(3 * world.scale) {
+    for way in
+        ["of each process", "of all processes", "of the file"].into_iter().cycle().take(3 * world.scale)
+    {
         for child in &children {
             expect_ok(me().ktrace(Some(PATH), sys::KTROP_SET, ALL, child.process.pid()));
         }
         me().sleep(20_000_000);
         most = most.max(used().1);
-        end(&children);
+        match way {
+            "of all processes" => expect_ok(clear_all()),
+            "of the file" => expect_ok(clear_file()),
+            _ => {
+                for child in &children {
+                    expect_ok(me().ktrace(None, sys::KTROP_CLEAR, ALL, child.process.pid()));
+                }
+            }
+        }
         expect_back(before, way);
     }
     if children.iter().any(|child| child.process.has_exited()) {
