@@ -448,12 +448,16 @@ check_payload(int type, const char *p, int len)
 {
 	bool words = type == KTR_SYSCALL || type == KTR_PSIG ||
 	    type == KTR_FAULT || type == KTR_CAPFAIL;
+	const char *data;
 
 	/*
 	 * Not for a call's return value, which its process knows, nor for the report of its error.
 	 */
 	if (type == KTR_STRUCT_ARRAY)
 		check_array_leaks(p, len);
+	else if (type == KTR_STRUCT && (data = memchr(p, 0, len)) != NULL)
+		/* The end of the name and the process's own data can look like an address. */
+		check_leaks(data + 1, p + len - (data + 1), 1);
 	else if (type != KTR_SYSRET && type != KTR_EXTERR)
 		check_leaks(p, len, words ? sizeof(register_t) : 1);
 	switch (type) {
