@@ -207,7 +207,8 @@ check_array_leaks(const char *p, size_t len)
 	data++;
 	memcpy(&size, p, sizeof(size));
 	if (strcmp(p + sizeof(size), "pollfd") == 0 || size < to) {
-		check_leaks(data, end - data, 1);
+		/* No field is as long as an address. */
+		check_leaks(data, end - data, sizeof(struct pollfd));
 		return;
 	}
 	for (; (size_t)(end - data) >= size; data += size) {
