@@ -15,6 +15,9 @@ use crate::{heap, sysctl, thread};
 
 const PATH: &str = "/tmp/ktrace.out";
 
+/// A way to end the tracing of processes.
+type End = fn(&[Child]);
+
 /// Ends all tracing in each possible way, while the processes rest or make records. Each time, the
 /// module has only the memory that it had before, within a second.
 pub fn memory(world: &World) -> Result<String> {
@@ -24,24 +27,23 @@ pub fn memory(world: &World) -> Result<String> {
     ledger::begin_churn();
     let stop = Arc::new(AtomicBool::new(false));
     let children = start(&stop, 2, 4);
+    let ways: [(&str, End); 3] = [
+        ("of each process", |children| {
+            for child in children {
+                expect_ok(me().ktrace(None, sys::KTROP_CLEAR, ALL, child.process.pid()));
+            }
+        }),
+        ("of all processes", |_| expect_ok(clear_all())),
+        ("of the file", |_| expect_ok(clear_file())),
+    ];
     let mut most = 0;
-    for way in
-        ["of each process", "of all processes", "of the file"].into_iter().cycle().take(3 * world.scale)
-    {
+    for (way, end) in ways.into_iter().cycle().take(3 * world.scale) {
         for child in &children {
             expect_ok(me().ktrace(Some(PATH), sys::KTROP_SET, ALL, child.process.pid()));
         }
         me().sleep(20_000_000);
         most = most.max(used().1);
-        match way {
-            "of all processes" => expect_ok(clear_all()),
-            "of the file" => expect_ok(clear_file()),
-            _ => {
-                for child in &children {
-                    expect_ok(me().ktrace(None, sys::KTROP_CLEAR, ALL, child.process.pid()));
-                }
-            }
-        }
+        end(&children);
         expect_back(before, way);
     }
     if children.iter().any(|child| child.process.has_exited()) {
@@ -63,18 +65,20 @@ pub fn retired(world: &World) -> Result<String> {
     ledger::begin_churn();
     let stop = Arc::new(AtomicBool::new(false));
     let children = start(&stop, 4, 2);
-    for _ in 0..8 * world.scale {
-        let policy = ["record", "return", "batch"][me().random(3) as usize];
-        let _ = sysctl::set_text("kern.ktrace_rs.policy", policy);
-        for _ in 0..4 {
-            let child = &children[me().random(children.len() as u64) as usize];
-            let facs = ALL | if me().random(2) == 0 { sys::KTRFAC_INHERIT } else { 0 };
-            expect_ok(me().ktrace(Some(PATH), sys::KTROP_SET, facs, child.process.pid()));
-            me().sleep(me().random(5_000_000));
-        }
-        let end = if me().random(2) == 0 { clear_all } else { clear_file };
-        expect_ok(end());
-        me().sleep(me().random(60_000_000));
+    for _ in 0..60 * world.scale {
+        let pid = children[me().random(children.len() as u64) as usize].process.pid();
+        expect_ok(match me().random(8) {
+            0 => clear_all(),
+            1 => clear_file(),
+            2..=4 => me().ktrace(None, sys::KTROP_CLEAR, ALL, pid),
+            _ => {
+                let policy = ["record", "return", "batch"][me().random(3) as usize];
+                let _ = sysctl::set_text("kern.ktrace_rs.policy", policy);
+                let inherit = if me().random(2) == 0 { sys::KTRFAC_INHERIT } else { 0 };
+                me().ktrace(Some(PATH), sys::KTROP_SET, ALL | inherit, pid)
+            }
+        });
+        me().sleep(me().random(30_000_000));
     }
     expect_ok(clear_all());
     expect_back(before, "on a slow disk");
