@@ -9,8 +9,8 @@
 #include <sys/capsicum.h>
 #include <sys/counter.h>
 #include <sys/eventhandler.h>
-#include <sys/jail.h>
 #include <sys/fcntl.h>
+#include <sys/jail.h>
 #include <sys/kernel.h>
 #include <sys/kthread.h>
 #include <sys/ktrace.h>

@@ -201,9 +201,10 @@ impl Change {
     /// may begin meanwhile. May sleep.
     fn make_room(&mut self, engine: &Arc<Engine>, all: usize, new: usize, file: Option<&Arc<File>>) {
         self.ended.reserve(all.saturating_add(all / 8));
+        let Some(file) = file else { return };
         while self.spare.len() < new.saturating_add(new / 8) {
             let trace = Trace::new(Arc::clone(engine), self.may_sleep);
-            file.iter().for_each(|file| trace.stock(self.may_sleep, file));
+            trace.stock(self.may_sleep, file);
             self.spare.push(trace);
         }
     }

@@ -82,7 +82,7 @@ pub(crate) struct Unwritten<P: Platform> {
     failed: Vec<i32>,
     /// Records whose write was interrupted by a signal. They are written before all others.
     kept: Vec<u8>,
-    /// What `kept` is charged with.
+    /// Charges for the memory of `kept`.
     charges: Vec<Charge<P>>,
     /// End of the stream when the records being written, or kept, were taken out.
     end: u64,

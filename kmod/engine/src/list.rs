@@ -51,12 +51,15 @@ impl<T> List<T> {
         core::iter::successors(self.first.as_deref(), |entry| entry.next.as_deref()).map(|entry| &entry.value)
     }
 
+    /// Moves at most `count` entries of `other` to this list, the newest first.
+    pub(crate) fn take_from(&mut self, other: &mut Self, count: usize) {
+        core::iter::from_fn(|| other.pop()).take(count).for_each(|entry| self.push(entry));
+    }
+
     /// Returns the same entries, the oldest first.
     pub(crate) fn reversed(mut self) -> Self {
         let mut reversed = List::new();
-        while let Some(entry) = self.pop() {
-            reversed.push(entry);
-        }
+        reversed.take_from(&mut self, usize::MAX);
         reversed
     }
 
@@ -76,7 +79,7 @@ impl<T> Default for List<T> {
     }
 }
 
-/// An object in a list of those that whoever has an equal key may share.
+/// An entry of a list of objects that are shared by those who have an equal key.
 pub(crate) struct Shared<K, T> {
     key: K,
     object: Weak<T>,
@@ -126,9 +129,7 @@ impl<T> Rounds<T> {
 
     /// Begins a round.
     pub(crate) fn begin(&mut self) {
-        while let Some(entry) = self.next.pop() {
-            self.this.push(entry);
-        }
+        self.this.take_from(&mut self.next, usize::MAX);
     }
 
     /// Takes the next entry of this round out of the list.

@@ -87,6 +87,8 @@ impl<P: Platform> Segment<P> {
 
 /// The segments that are ready for the queues of one user's processes. A queue takes one where
 /// memory cannot be allocated.
+///
+/// Segments have a reference to the budget, and not to the pool, which has them.
 pub(crate) struct Pool<P: Platform> {
     budget: Arc<Budget<P>>,
     /// Pool lock.
@@ -136,19 +138,19 @@ impl<P: Platform> Pool<P> {
         }
     }
 
-    /// Returns `count` segments, or fewer if the user may not have more memory, and
-    /// [refills](Pool::refill) the pool. May sleep; takes the pool lock.
+    /// Returns `count` segments, or fewer if the user may not have more memory.
+    /// [Refills](Pool::refill) the pool if few are left. May sleep; takes the pool lock.
     pub(crate) fn supply(&self, may_sleep: P::MaySleep, count: usize) -> Segments<P> {
         let wanted = self.wanted();
-        let (mut supply, lacks) = self.ready.with(|ready| {
+        let (mut supply, is_low) = self.ready.with(|ready| {
             let mut taken = List::new();
-            core::iter::from_fn(|| ready.pop()).take(count).for_each(|segment| taken.push(segment));
-            (taken, wanted.saturating_sub(ready.len()))
+            taken.take_from(ready, count);
+            (taken, ready.len() < wanted / 2)
         });
         let mut lacking = self.allocate(may_sleep, count.saturating_sub(supply.len()));
-        core::iter::from_fn(|| lacking.pop()).for_each(|segment| supply.push(segment));
-        if lacks > wanted / 2 {
-            self.give(may_sleep, self.allocate(may_sleep, lacks));
+        supply.take_from(&mut lacking, usize::MAX);
+        if is_low {
+            self.refill(may_sleep);
         }
         supply
     }
@@ -161,7 +163,7 @@ impl<P: Platform> Pool<P> {
         if segments.len() != 0 {
             self.ready.with(|ready| {
                 let room = most.saturating_sub(ready.len());
-                core::iter::from_fn(|| segments.pop()).take(room).for_each(|segment| ready.push(segment));
+                ready.take_from(&mut segments, room);
             });
         }
         drop((foreign, segments));

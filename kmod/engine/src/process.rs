@@ -112,8 +112,8 @@ impl<P: Platform> ProcTrace<P> {
     /// Gives the queue the memory that it needs while the process is traced to `file`. May sleep;
     /// takes the pool lock and the queue lock.
     pub fn stock(&self, may_sleep: P::MaySleep, file: &TraceFile<P>) {
-        let mut supply = file.pool().supply(may_sleep, OWN);
-        self.queue.with(|queue| queue.restock(&mut supply, OWN));
+        let supply = file.pool().supply(may_sleep, OWN);
+        self.queue.with(|queue| queue.restock(supply));
     }
 
     /// Returns the file that is traced to. Takes the queue lock.
@@ -447,14 +447,11 @@ impl<P: Platform> ProcTrace<P> {
             Ok((result, _surplus)) => return result,
             Err(lacking) => lacking,
         };
-        let pool = file.pool();
-        let mut supply = pool.supply(may_sleep, lacks);
-        let result = self.queue.with(|queue| {
-            queue.restock(&mut supply, lacks);
+        let supply = file.pool().supply(may_sleep, lacks);
+        self.queue.with(|queue| {
+            queue.restock(supply);
             critical(queue)
-        });
-        pool.give(may_sleep, supply);
-        result
+        })
     }
 
     /// Writes the queued records, whichever files they go to. Records queued meanwhile may stay.

@@ -376,11 +376,9 @@ impl<P: Platform> Queue<P> {
         self.wanted().saturating_sub(self.own.len())
     }
 
-    /// Adds at most `count` segments of `supply` to those of the queue's own.
-    pub(crate) fn restock(&mut self, supply: &mut Segments<P>, count: usize) {
-        for segment in core::iter::from_fn(|| supply.pop()).take(count) {
-            self.own.push(segment);
-        }
+    /// Adds segments to those of the queue's own.
+    pub(crate) fn restock(&mut self, mut supply: Segments<P>) {
+        self.own.take_from(&mut supply, usize::MAX);
     }
 
     /// Returns whether the queue has too many segments of its own.

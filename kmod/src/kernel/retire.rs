@@ -11,7 +11,7 @@
 //! A thread that loads the pointer behind the barrier of its CPU finds the mark, and takes that for
 //! no trace. A thread that has loaded it before had set `TDP_INKTRACE` before that, so step 3 sees
 //! the flag until the thread leaves the tracer. A thread that was not running has passed the barrier
-//! of a CPU, too: the scheduler orders what it did on its last CPU before what it does on its next.
+//! of a CPU, too: the scheduler orders its stores on the last CPU before its loads on the next one.
 //! A new thread is on the list of its process before it runs, and an exiting one stays there until
 //! it has entered the tracer for the last time.
 //!
@@ -28,7 +28,7 @@ use super::proc::{AllProc, ProcLocked, ProcTree};
 use super::stop::barrier;
 use crate::platform::Trace;
 
-/// Whether a thread is retiring traces. Between the steps of one thread, no other may set a mark:
+/// Set while a thread retires traces. Between the steps of one thread, no other may set a mark:
 /// it would not have passed that thread's barrier.
 static BUSY: AtomicBool = AtomicBool::new(false);
 

@@ -10,19 +10,19 @@ use ktrace_sim::{Disk, Engine, File, MaySleep, clock};
 use crate::trace_file::{decode, dropped};
 use crate::traced::{Traced, engine_of_records, open};
 
-/// The segments that are ready for all processes of a user.
+/// Bytes of the segments that are ready for all processes of a user.
 const POOL: usize = QUEUE_LIMIT_DEFAULT;
-/// The buffer of a file that is new or idle.
+/// Bytes of the buffer of a file that is new or idle.
 const SMALL: usize = BATCH_BYTES_MIN + BATCH_BYTES_MIN / 8;
-/// Another buffer.
+/// Bytes of another buffer.
 const BUFFER: usize = BATCH_BYTES_DEFAULT + BATCH_BYTES_DEFAULT / 8;
-/// The segments of a queue's own.
+/// Bytes of a queue's own segments.
 const OWN: usize = 2 * SEGMENT_LEN;
 
 const ROOT: User = User { uid: 0, jail: 0 };
 const ALICE: User = User { uid: 1001, jail: 0 };
 
-/// Lets a second pass, and frees what is idle.
+/// Advances the clock by a second, and frees the buffers of idle files.
 fn a_second_passes(engine: &Engine) {
     clock::advance(Duration::from_secs(1));
     engine.free_idle(MaySleep::new());
@@ -37,7 +37,7 @@ fn an_idle_file_has_a_small_buffer_and_an_idle_process_two_segments() {
     assert_eq!(engine.memory_used(), POOL + SMALL);
     let processes: Vec<_> = (0..50).map(|pid| Traced::new(&engine, pid)).collect();
     processes.iter().for_each(|traced| traced.set(&file));
-    // They come from the pool, which is refilled.
+    // The segments come from the pool, which is refilled.
     let at_rest = engine.memory_used();
     assert!(at_rest <= SMALL + POOL + processes.len() * OWN, "{at_rest} bytes");
     let write = || {
@@ -156,7 +156,7 @@ fn the_last_eighth_of_all_memory_is_for_root() {
     let disks = [Disk::of(ALICE), Disk::of(ROOT), Disk::of(User { uid: 0, jail: 1 })];
     let file = |disk: &Arc<Disk>| -> Arc<File> { open(&engine, disk.open()) };
     let before = engine.memory_used();
-    let alice: Vec<_> = std::iter::repeat_with(|| file(&disks[0])).take(1).collect();
+    let alice = file(&disks[0]);
     assert!(engine.memory_used() > before);
     let mut used = 0;
     // Each file of another disk has a buffer of its own, until there is no memory for one more.
