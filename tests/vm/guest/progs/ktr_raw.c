@@ -198,7 +198,7 @@ static void
 check_array_leaks(const char *p, size_t len)
 {
 	const size_t from = offsetof(struct kevent, filter), to = offsetof(struct kevent, data);
-	const char *data, *end = p + len;
+	const char *name, *data, *end = p + len;
 	size_t size;
 
 	if (len <= sizeof(size) ||
@@ -206,9 +206,15 @@ check_array_leaks(const char *p, size_t len)
 		return;
 	data++;
 	memcpy(&size, p, sizeof(size));
-	if (strcmp(p + sizeof(size), "pollfd") == 0 || size < to) {
+	name = p + sizeof(size);
+	if (strcmp(name, "pollfd") == 0) {
 		/* No field is as long as an address. */
 		check_leaks(data, end - data, sizeof(struct pollfd));
+		return;
+	}
+	if (size < to ||
+	    (strcmp(name, "kevent") != 0 && strcmp(name, "freebsd11_kevent") != 0)) {
+		check_leaks(data, end - data, 1);
 		return;
 	}
 	for (; (size_t)(end - data) >= size; data += size) {
