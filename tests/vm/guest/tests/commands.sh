@@ -65,11 +65,6 @@ END
 # In make check only a third of them run: each is traced twice.
 awk -v step="$(scaled 3 1)" 'NR % step == 1 % step' all >commands
 
-# proccontrol(1) keeps addresses the same from one run to the next.
-fixed() {
-	proccontrol -m aslr -s disable "$@"
-}
-
 mkdir -p files/sub/deep files/empty
 printf 'first line\nsecond line\nthree\n' | tee files/text files/same >files/sub/deep/file
 find files -exec touch -t 202001010000 {} +
@@ -78,7 +73,7 @@ find files -exec touch -t 202001010000 {} +
 trace() {
 	rm -rf work out
 	cp -Rp files work
-	(cd work && eval "fixed ktrace -i -t cniysut+ -f ../out $1" <../input >/dev/null 2>&1)
+	(cd work && eval "ktrace -i -t cniysut+ -f ../out $1" <../input >/dev/null 2>&1)
 	kdump -A -f out | normalise
 }
 
