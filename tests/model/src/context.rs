@@ -13,6 +13,9 @@ use ktrace_engine::SEGMENT_LEN;
 const OUTER: &CStr = c"ktrace_rs queue";
 const INNER: [&CStr; 3] = [c"ktrace_rs stream", c"ktrace_rs pool", c"ktrace_rs waiting"];
 
+/// The mutexes of the memory that traces share.
+const MEMORY: [&CStr; 4] = [c"ktrace_rs open", c"ktrace_rs pools", c"ktrace_rs pool", c"ktrace_rs buffered"];
+
 thread_local! {
     /// The mutex that the running task has taken last.
     static MUTEX: Cell<Option<&'static CStr>> = const { Cell::new(None) };
@@ -66,6 +69,11 @@ pub(crate) fn in_last_mutex() -> bool {
 /// Returns whether that is the name of a queue mutex.
 pub(crate) fn is_queue(name: &CStr) -> bool {
     name == OUTER
+}
+
+/// Returns whether that is the name of a mutex of memory.
+pub(crate) fn is_of_memory(name: &CStr) -> bool {
+    MEMORY.contains(&name)
 }
 
 /// Panics under a mutex.

@@ -40,7 +40,8 @@ pub fn explore(scenario: Scenario) {
 }
 
 /// Tries a scenario in every schedule. Returns the number of schedules. To limit that number, the
-/// processes exit at the end, and no task switch happens at counters or between two mutexes.
+/// processes exit at the end, and no task switch happens at counters, at the mutexes of memory, or
+/// between two mutexes.
 pub fn exhaustive(scenario: Scenario) -> usize {
     point::set_all(false);
     let scenario = Arc::new(scenario.with_late_exit());

@@ -24,13 +24,13 @@ impl<T: Send> ktrace_engine::Mutex<T> for ModelMutex<T> {
 
     fn with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> R {
         context::assert_may_take(self.name);
-        self.point.pass_locking();
+        self.point.pass_locking(self.name);
         self.locked(self.waiters.wait_for(|| self.try_lock()), critical)
     }
 
     fn try_with<R>(&self, critical: impl FnOnce(&mut T) -> R) -> Option<R> {
         context::assert_may_take(self.name);
-        self.point.pass_locking();
+        self.point.pass_locking(self.name);
         Some(self.locked(self.try_lock()?, critical))
     }
 }

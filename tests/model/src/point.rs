@@ -1,6 +1,7 @@
 //! The points at which the scheduler selects the next task.
 
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use shuttle::sync::atomic::AtomicBool;
@@ -28,9 +29,10 @@ impl Point {
     }
 
     /// Passes the point before a mutex is taken. If another mutex is held, the work of other tasks
-    /// here could have happened before that one was taken.
-    pub(crate) fn pass_locking(&self) {
-        if ALL.get() || !context::in_mutex() {
+    /// here could have happened before that one was taken. The mutexes of memory have no part in
+    /// what happens to a record.
+    pub(crate) fn pass_locking(&self, name: &CStr) {
+        if ALL.get() || !context::in_mutex() && !context::is_of_memory(name) {
             self.pass();
         }
     }
