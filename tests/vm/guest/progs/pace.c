@@ -1,6 +1,7 @@
 /*
  * Measures how fast a process makes system calls: repeated utrace(2) of a counter. SIGUSR1 makes it
- * print the count and the time in nanoseconds. SIGUSR2 ends it.
+ * print the count and the time in nanoseconds. SIGUSR2 ends it. SIGHUP changes nothing, but may
+ * interrupt what the process does in the kernel.
  *
  *	pace FILE	writes the counts to FILE in the end, in the format of crowd
  */
@@ -23,7 +24,7 @@ on_signal(int sig)
 {
 	if (sig == SIGUSR1)
 		asked = 1;
-	else
+	else if (sig == SIGUSR2)
 		ended = 1;
 }
 
@@ -38,6 +39,7 @@ main(int argc, char *argv[])
 		errx(2, "usage: pace FILE");
 	signal(SIGUSR1, on_signal);
 	signal(SIGUSR2, on_signal);
+	signal(SIGHUP, on_signal);
 	setlinebuf(stdout);
 	for (n = 0; !ended; n++) {
 		if (utrace(&n, sizeof(n)) != 0)
