@@ -38,10 +38,38 @@ pub(crate) struct TraceVnode {
     limit: i64,
     name: Arc<[u8]>,
     number: u64,
-    /// The size to which the file must be cut before the next write, and the most bytes that this
-    /// may cut off. Set when a signal has interrupted a write, and then the cut as well. A size of
-    /// -1 means none. Protected by the vnode lock.
-    torn: (AtomicI64, AtomicI64),
+    interrupted: Interrupted,
+}
+
+/// Writes to a server that signals have interrupted since the last one that succeeded. Protected by
+/// the vnode lock.
+///
+/// The server may carry out each of them at any time, even after later writes. The engine writes
+/// the same bytes again, before any others. If it does so at the same offset, a late write does no
+/// harm. A late truncation would, so the file is not cut.
+struct Interrupted {
+    /// Size of the file before the first one, which is where all of them write, or -1 if there is
+    /// none.
+    offset: AtomicI64,
+    /// Most bytes by which they make the file grow.
+    len: AtomicI64,
+}
+
+impl Interrupted {
+    fn none() -> Self {
+        Interrupted { offset: AtomicI64::new(-1), len: AtomicI64::new(0) }
+    }
+
+    /// Notes that a write of `len` bytes at `offset` was interrupted.
+    fn note(&self, offset: i64, len: usize) {
+        self.offset.store(offset, Ordering::Relaxed);
+        self.len.fetch_max(length(len), Ordering::Relaxed);
+    }
+
+    fn forget(&self) {
+        self.offset.store(-1, Ordering::Relaxed);
+        self.len.store(0, Ordering::Relaxed);
+    }
 }
 
 // SAFETY: threads may share vnodes and credentials. All other fields are constant or atomic.
@@ -78,7 +106,7 @@ impl TraceVnode {
                 limit: sys::lim_cur(td.as_ptr(), sys::RLIMIT_FSIZE.cast_signed()),
                 name: Arc::default(),
                 number: OPENED.fetch_add(1, Ordering::Relaxed),
-                torn: (AtomicI64::new(-1), AtomicI64::new(0)),
+                interrupted: Interrupted::none(),
             }
         };
         // SAFETY: the vnode is referenced.
@@ -224,52 +252,78 @@ impl Storage<MaySleep> for TraceVnode {
 impl TraceVnode {
     /// Appends all of `bytes`, or leaves the file as it was. The vnode must be locked.
     fn append_locked(&self, bytes: &[u8]) -> Result<(), Errno> {
-        self.mend()?;
-        // A file system may write the part that fits below the limit, and not report that the rest
-        // is missing. So check first.
-        let past_limit =
-            |size: i64| size.checked_add_unsigned(bytes.len() as u64).is_none_or(|end| end > self.limit);
         // SAFETY: the vnode is referenced and locked.
         let is_remote = unsafe { sys::ktrace_rs_vn_is_remote(self.vp) };
-        let before = match self.limit {
-            UNLIMITED if !is_remote && bytes.len() <= WRITTEN_AT_ONCE => None,
-            UNLIMITED => match self.size() {
+        let again = self.interrupted_at()?;
+        let before = match (again, self.limit) {
+            (Some(offset), _) => Some(offset),
+            (None, UNLIMITED) if !is_remote && bytes.len() <= WRITTEN_AT_ONCE => None,
+            (None, UNLIMITED) => match self.size() {
                 Err(errno) if errno.is_interrupted() => return Err(errno),
                 // If the size is unknown, the write reports the error.
                 size => size.ok(),
             },
-            _ => Some(self.size()?),
+            (None, _) => Some(self.size()?),
         };
+        // A file system may write the part that fits below the limit, and not report that the rest
+        // is missing. So check first.
+        let past_limit =
+            |size: i64| size.checked_add_unsigned(bytes.len() as u64).is_none_or(|end| end > self.limit);
         if self.limit != UNLIMITED && before.is_some_and(past_limit) {
             return Err(EFBIG);
         }
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (moved, result) = self.write(rest);
+            let written = bytes.len().saturating_sub(rest.len());
+            let offset = again.map(|offset| offset.saturating_add(length(written)));
+            let (moved, result) = self.write(rest, offset, is_remote);
             if moved == 0 || result.is_err() {
-                // Some file systems write a part although IO_UNIT requires all or nothing. Cut that
-                // part off. If this fails, too, return the first error.
-                let written = bytes.len().saturating_sub(rest.len());
-                // NFS reports that it has cut the part off itself, even if a signal has kept it from that.
-                let moved = if is_remote { rest.len() } else { moved };
-                let back = self.take_back(written, before.map(|size| (size, moved)));
-                if let (Err(errno), Some(before)) = (back, before)
+                let errno = result.err().unwrap_or(EIO);
+                if let Some(offset) = before
+                    && is_remote
                     && errno.is_interrupted()
                 {
-                    self.torn.0.store(before, Ordering::Relaxed);
+                    self.interrupted.note(offset, bytes.len());
+                    return Err(errno);
                 }
-                return Err(result.err().unwrap_or(EIO));
+                self.interrupted.forget();
+                // Some file systems write a part although IO_UNIT requires all or nothing. Cut that
+                // part off. NFS may have written more than it reports. If the cut fails, too, the
+                // first error counts.
+                let moved = if is_remote { rest.len() } else { moved };
+                let _ = self.take_back(written, before.map(|size| (size, moved)));
+                return Err(errno);
             }
             rest = rest.get(moved..).unwrap_or_default();
         }
+        self.interrupted.forget();
         Ok(())
     }
 
-    /// Appends as much of `bytes` as the file system accepts, and returns the length that it
-    /// reports. After an error, the file may contain less than that.
-    fn write(&self, bytes: &[u8]) -> (usize, Result<(), Errno>) {
+    /// Returns the offset at which an interrupted write must be repeated, if there is one. There is
+    /// none if others have written to the file behind it, or have truncated the file. The vnode must
+    /// be locked.
+    fn interrupted_at(&self) -> Result<Option<i64>, Errno> {
+        let offset = self.interrupted.offset.load(Ordering::Relaxed);
+        if offset < 0 {
+            return Ok(None);
+        }
+        let grown = self.size()?.saturating_sub(offset);
+        if !(0..=self.interrupted.len.load(Ordering::Relaxed)).contains(&grown) {
+            self.interrupted.forget();
+            return Ok(None);
+        }
+        Ok(Some(offset))
+    }
+
+    /// Appends as much of `bytes` as the file system accepts, or writes it at an offset, and returns
+    /// the length that it reports. After an error, the file may contain less than that.
+    fn write(&self, bytes: &[u8], offset: Option<i64>, is_remote: bool) -> (usize, Result<(), Errno>) {
         let Ok(len) = c_int::try_from(bytes.len()) else { return (0, Err(EFBIG)) };
         let td = CurrentThread::get().as_ptr();
+        // With IO_UNIT, NFS would truncate the file after an interrupted write, perhaps later.
+        let unit = if is_remote { 0 } else { sys::IO_UNIT };
+        let place = if offset.is_some() { sys::IO_SYNC } else { sys::IO_APPEND };
         let mut resid = 0;
         // SAFETY: td is the current thread. TDP_INKTRACE makes the file system check td_ktr_io_lim.
         // The bytes are only read. Vnode and credential are referenced, and the vnode is locked.
@@ -280,9 +334,9 @@ impl TraceVnode {
                 self.vp,
                 bytes.as_ptr().cast_mut().cast(),
                 len,
-                0,
+                offset.unwrap_or(0),
                 sys::UIO_SYSSPACE,
-                (sys::IO_UNIT | sys::IO_APPEND | sys::IO_NODELOCKED).cast_signed(),
+                (unit | place | sys::IO_NODELOCKED).cast_signed(),
                 self.cred,
                 core::ptr::null_mut(),
                 &raw mut resid,
@@ -298,40 +352,22 @@ impl TraceVnode {
     /// before the append, if that is known, and the length that the last write reported. The cut is
     /// no longer than the reported lengths, and no longer than the file has grown, because another
     /// machine may have written to it. If the size before is unknown, only `written` bytes are cut
-    /// off. Sets the second number of `torn`.
+    /// off.
     fn take_back(&self, written: usize, failed: Option<(i64, usize)>) -> Result<(), Errno> {
         let moved = failed.map_or(0, |(_, moved)| moved);
-        let most = i64::try_from(written.saturating_add(moved)).unwrap_or(i64::MAX);
+        let most = length(written.saturating_add(moved));
         if most == 0 {
             return Ok(());
         }
-        self.torn.1.store(most, Ordering::Relaxed);
         let now = self.size()?;
         let grown = failed.map_or(most, |(before, _)| now.saturating_sub(before).max(0));
         match grown.min(most) {
             0 => Ok(()),
             cut => {
-                self.torn.1.store(cut, Ordering::Relaxed);
                 // SAFETY: vnode and credential are referenced, and the vnode is locked.
                 check(unsafe { sys::vn_truncate_locked(self.vp, now.saturating_sub(cut), false, self.cred) })
             }
         }
-    }
-
-    /// Cuts off the bytes that an interrupted write has left, unless others have written behind
-    /// them. The vnode must be locked.
-    fn mend(&self) -> Result<(), Errno> {
-        let before = self.torn.0.load(Ordering::Relaxed);
-        if before < 0 {
-            return Ok(());
-        }
-        let grown = self.size()?.saturating_sub(before);
-        if grown > 0 && grown <= self.torn.1.load(Ordering::Relaxed) {
-            // SAFETY: vnode and credential are referenced, and the vnode is locked.
-            check(unsafe { sys::vn_truncate_locked(self.vp, before, false, self.cred) })?;
-        }
-        self.torn.0.store(-1, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Returns the size of the file in bytes. The vnode must be locked.
@@ -386,6 +422,11 @@ unsafe fn vn_unlock(vp: *mut sys::vnode) {
         sys::vrefact(vp);
         sys::vput(vp);
     }
+}
+
+/// Returns a number of bytes as a length in a file.
+fn length(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn check(error: c_int) -> Result<(), Errno> {

@@ -166,6 +166,8 @@ pub struct Vnode {
     size: AtomicI64,
     uses: AtomicI64,
     writers: AtomicI64,
+    /// Interrupted writes that the server has not carried out yet, and where.
+    late: HostLock<Vec<(i64, Vec<u8>)>>,
     owner: u32,
     path: PathBuf,
     host_path: PathBuf,
@@ -211,6 +213,7 @@ impl Vnode {
             size: AtomicI64::new(0),
             uses: AtomicI64::new(0),
             writers: AtomicI64::new(0),
+            late: HostLock::new(Vec::new()),
             owner,
             path: PathBuf::from(path),
             host_path,
@@ -463,7 +466,7 @@ pub(crate) unsafe extern "C" fn vn_rdwr(
     vp: *mut sys::vnode,
     base: *mut c_void,
     len: c_int,
-    _offset: sys::off_t,
+    offset: sys::off_t,
     segment: sys::uio_seg,
     flags: c_int,
     active: *mut sys::ucred,
@@ -476,8 +479,12 @@ pub(crate) unsafe extern "C" fn vn_rdwr(
     point();
     // SAFETY: the caller keeps the contract of this kernel function.
     let vnode = unsafe { vnode_of(vp) };
-    let wanted = sys::IO_APPEND | sys::IO_UNIT | sys::IO_NODELOCKED;
-    if rw != sys::UIO_WRITE || segment != sys::UIO_SYSSPACE || flags.cast_unsigned() & wanted != wanted {
+    // On a server, nothing may truncate the file later.
+    let server = vnode.disk.interruptible.load(Ordering::Relaxed);
+    let unit = if server { 0 } else { sys::IO_UNIT };
+    let appends = flags.cast_unsigned() == sys::IO_APPEND | unit | sys::IO_NODELOCKED;
+    let writes = server && flags.cast_unsigned() == sys::IO_SYNC | sys::IO_NODELOCKED;
+    if rw != sys::UIO_WRITE || segment != sys::UIO_SYSSPACE || !(appends || writes) {
         violation!(Call, "vn_rdwr() of what the stand-in does not do");
     }
     if !vnode.is_locked() {
@@ -495,7 +502,7 @@ pub(crate) unsafe extern "C" fn vn_rdwr(
     let bytes = unsafe { std::slice::from_raw_parts(base.cast::<u8>(), len) };
     // SAFETY: the field is the thread's own.
     let limit = unsafe { (*td).td_ktr_io_lim };
-    match vnode.append(bytes, limit) {
+    match vnode.write(bytes, writes.then_some(offset), limit) {
         Ok(left) => {
             // SAFETY: the caller passes null, or room for the number of bytes left.
             match unsafe { resid.as_mut() } {
@@ -518,8 +525,16 @@ pub(crate) unsafe extern "C" fn vn_rdwr(
 }
 
 impl Vnode {
-    /// Appends as far as the disk permits. Returns the number of bytes left.
-    fn append(&self, bytes: &[u8], limit: i64) -> Result<usize, c_int> {
+    /// Puts bytes into the file at an offset.
+    fn put(&self, at: i64, bytes: &[u8]) {
+        if let Err(error) = self.file.write_all_at(bytes, at.cast_unsigned()) {
+            violation!(Call, "{}: {error}", self.host_path.display());
+        }
+        self.size.fetch_max(at + bytes.len() as i64, Ordering::Relaxed);
+    }
+
+    /// Appends, or writes at an offset, as far as the disk permits. Returns the number of bytes left.
+    fn write(&self, bytes: &[u8], offset: Option<i64>, limit: i64) -> Result<usize, c_int> {
         let disk = self.disk;
         if disk.dead.load(Ordering::Relaxed) {
             return Err(EIO);
@@ -534,23 +549,36 @@ impl Vnode {
             let sleep = Sleep::prepare();
             sleep.on(self.disk.channel() + 3, c"nfsreq".as_ptr(), sys::TDI_SLEEPING, Some(1_000_000));
         }
+        // Signals interrupt the wait for a server's answer, not its work.
+        while current().random(2) == 0
+            && let Some((at, bytes)) = self.late.lock().pop()
+        {
+            self.put(at, &bytes);
+        }
+        let at = offset.unwrap_or_else(|| self.size.load(Ordering::Relaxed));
         let interrupted = disk.is_interrupted();
-        if interrupted && current().random(2) == 0 {
-            return Err(EINTR);
+        if interrupted {
+            match current().random(3) {
+                0 => return Err(EINTR),
+                1 => {
+                    self.late.lock().push((at, bytes.to_vec()));
+                    return Err(EINTR);
+                }
+                _ => {}
+            }
         }
         let rate = disk.rate.load(Ordering::Relaxed);
         if let Some(ns) = (bytes.len() as u64).saturating_mul(1_000_000_000).checked_div(rate) {
             let sleep = Sleep::prepare();
             sleep.on(self.disk.channel() + 2, c"biowr".as_ptr(), sys::TDI_SLEEPING, Some(ns.max(1)));
         }
-        let size = self.size.load(Ordering::Relaxed);
         let mut take = bytes.len();
-        if size >= limit {
+        if at >= limit {
             return Err(EFBIG);
         }
         // The part that fits below the limit is written without an error: see vn_rlimit_fsizex() in
         // the kernel.
-        take = take.min(usize::try_from(limit - size).unwrap_or(usize::MAX));
+        take = take.min(usize::try_from(limit - at).unwrap_or(usize::MAX));
         let silently_cut = bytes.len() - take;
         if fails || interrupted && current().random(2) == 0 {
             take = take.min(PART);
@@ -572,10 +600,7 @@ impl Vnode {
         if flaw::shows(flaw::Other::RecordTwice, 3) {
             written.extend_from_slice(&bytes[..take]);
         }
-        if let Err(error) = self.file.write_all_at(&written, size.cast_unsigned()) {
-            violation!(Call, "{}: {error}", self.host_path.display());
-        }
-        self.size.store(size + written.len() as i64, Ordering::Relaxed);
+        self.put(at, &written);
         disk.room.fetch_sub(take as i64, Ordering::Relaxed);
         disk.writes.fetch_add(1, Ordering::Relaxed);
         disk.bytes.fetch_add(take as u64, Ordering::Relaxed);
