@@ -16,14 +16,13 @@ fn main() {
     println!("cargo::rerun-if-env-changed=KERNEL_CC");
     let cflags = env::var("KERNEL_CFLAGS")
         .expect("KERNEL_CFLAGS: not set; build the module with make, which finds the headers");
-    // The releases in kmod/src/release.
+    // The releases in kmod/src/release. scripts/module.sh sets one of them.
     println!("cargo::rustc-check-cfg=cfg(freebsd, values(\"14\", \"15\"))");
     println!("cargo::rerun-if-env-changed=OSRELDATE");
     let date: u32 =
         env::var("OSRELDATE").ok().and_then(|date| date.parse().ok()).expect("OSRELDATE: not set");
     let release = date / 100_000;
     assert!((14..=15).contains(&release), "FreeBSD {release}: kmod/src/release has 14 and 15");
-    println!("cargo::rustc-cfg=freebsd=\"{release}\"");
     let machine = match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
         Ok("x86_64") => "amd64",
         Ok("aarch64") => "arm64",

@@ -23,14 +23,14 @@ done
 # Checks the sources with the headers of KERNEL and MACHINE, and the module built from them.
 lint_module() {
 	kernel_flags
-	RUSTC_BOOTSTRAP=1 cargo clippy -q --release -p ktrace_rs --target "$MODULE_TARGET" -Zbuild-std=core,alloc \
-	    --target-dir "$BUILD" -- -D warnings
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=$RELEASE_FLAG cargo clippy -q --release -p ktrace_rs --target "$MODULE_TARGET" \
+	    -Zbuild-std=core,alloc --target-dir "$BUILD" -- -D warnings
 	# A shared object has the bounds of its linker sets as undefined symbols.
 	undefined='^__(start|stop)_set_.*_set$'
 	[ "$MACHINE" = arm64 ] || undefined='^$'
 	cat tests/artifact/symbols.txt "kmod/src/machine/$MACHINE.symbols" "kmod/src/release/freebsd$KERNEL.symbols" |
-	    grep -v -E -e '^#' -e "$undefined" | LC_ALL=C sort >"$BUILD/symbols.txt"
-	cargo run -q -p ktrace-artifact -- check --allow "$BUILD/symbols.txt" "$TARGET/ktrace_rs.ko"
+	    grep -v -E -e '^#' -e "$undefined" | LC_ALL=C sort >"$TARGET/symbols.txt"
+	cargo run -q -p ktrace-artifact -- check --allow "$TARGET/symbols.txt" "$TARGET/ktrace_rs.ko"
 }
 
 chosen=$(targets)

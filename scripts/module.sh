@@ -26,18 +26,13 @@ case $MACHINE in
 amd64) machine_flags="-Crelocation-model=static -Ccode-model=kernel" ;;
 arm64) machine_flags="-Crelocation-model=pic -Zfixed-x18 -Zbranch-protection=bti -Cforce-unwind-tables=no" ;;
 esac
-export RUSTFLAGS="$machine_flags -Crelro-level=off -Cforce-frame-pointers=yes $assertions"
-if [ -n "$assertions" ]; then
-	build=$TARGET/invariants/build
-	: "${output:=$TARGET/invariants/ktrace_rs.ko}"
-else
-	build=$BUILD
-	: "${output:=$TARGET/ktrace_rs.ko}"
-fi
-cargo build -q --release -p ktrace_rs --target "$MODULE_TARGET" -Zbuild-std=core,alloc --target-dir "$build" --features "$features"
+export RUSTFLAGS="$RELEASE_FLAG $machine_flags -Crelro-level=off -Cforce-frame-pointers=yes $assertions"
+[ -z "$assertions" ] || : "${output:=$TARGET/invariants/ktrace_rs.ko}"
+: "${output:=$TARGET/ktrace_rs.ko}"
+cargo build -q --release -p ktrace_rs --target "$MODULE_TARGET" -Zbuild-std=core,alloc --target-dir "$BUILD" --features "$features"
 
 # Omit compiler_builtins: the kernel has memcpy(9) and similar functions, chosen for the CPU.
-objects=$build/objects
+objects=$BUILD/objects
 rm -rf "$objects"
 mkdir -p "$objects"
 (cd "$objects" && ar x "../$MODULE_TARGET/release/libktrace_rs.a" && rm -f compiler_builtins-*)
