@@ -3,8 +3,7 @@
 # stand-in for the kernel.
 #
 # check does so for the module of each target, and with stock backends of several compilers. Any
-# other COMMAND is a cargo command with the needs of tests/standin: the kernel's headers, and frame
-# pointers, because its threads' stacks are searched like those of a kernel.
+# other COMMAND is a cargo command with the kernel headers that tests/standin needs.
 #
 #	standin.sh run -q -p ktrace-standin -- run policies --seed 7 --deterministic
 set -eu
@@ -21,10 +20,12 @@ given=${OSRELDATE:-}
 kernel_flags
 export KTRACE_RS_MODULE="$TARGET/ktrace_rs.ko"
 export STOCK_SH="$PWD/scripts/stock.sh"
-export RUSTFLAGS="-Cforce-frame-pointers=yes" CARGO_TARGET_DIR=target/standin
+# Those of .cargo/config.toml hold.
+unset RUSTFLAGS
 if [ "$MACHINE" = arm64 ]; then
 	# Runs in an emulated process. None of its code uses x18, not even its libc.
-	export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/standin-arm64 RUSTFLAGS="$RUSTFLAGS -Zfixed-x18 -Clink-self-contained=no"
+	export RUSTFLAGS="-Cforce-frame-pointers=yes -Zfixed-x18 -Clink-self-contained=no"
+	export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/standin-arm64
 	export CARGO_BUILD_TARGET=aarch64-unknown-linux-musl CARGO_UNSTABLE_BUILD_STD=std,panic_abort
 	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER="$PWD/scripts/zigcc.sh"
 	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER="$EMULATOR"
@@ -58,31 +59,38 @@ compilers)
 	arm64) branches="-mbranch-protection=none -mbranch-protection=bti -mbranch-protection=pac-ret
 	    -mbranch-protection=standard -mbranch-protection=pac-ret+b-key" ;;
 	esac
-	variants=0 short=0
+	cargo build -q -p ktrace-standin
 	mkdir -p "$TARGET/stock"
 	for compiler in $COMPILERS; do
 		have "$compiler" || continue
 		for level in -O0 -O1 -O2 -Os; do
 			for frame in -fno-omit-frame-pointer -fomit-frame-pointer; do
 				for branch in $branches; do
-					stock=$TARGET/stock/$compiler$level$frame$branch.so
-					sh scripts/stock.sh "$stock" "$compiler" $level $frame $branch
-					if cargo run -q -p ktrace-standin -- run refused --stock "$stock" >/dev/null 2>"$stock.log"; then
-						variants=$((variants + 1))
-						continue
-					fi
-					# Without a frame, an amd64 wrapper may have four bytes, and
-					# a jump has five. FreeBSD's kernels have frames.
-					[ "$MACHINE$frame" = amd64-fomit-frame-pointer ] &&
-					    cargo run -q -p ktrace-standin -- run policies --stock "$stock" 2>&1 |
-						grep -q 'is too short for a jump' || die "$stock: $(cat "$stock.log")"
-					short=$((short + 1))
+					echo "$compiler $level $frame $branch"
 				done
 			done
 		done
-	done
-	echo "compilers: $variants stock backends redirected and given back, $short refused with a function too short for a jump"
-	[ $variants -gt 0 ] || die "none of $COMPILERS: run make setup"
+	done >"$TARGET/stock/variants"
+	[ -s "$TARGET/stock/variants" ] || die "none of $COMPILERS: run make setup"
+	xargs -L 1 -P "$(getconf _NPROCESSORS_ONLN)" sh scripts/standin.sh compiler \
+	    <"$TARGET/stock/variants" >"$TARGET/stock/results"
+	echo "compilers: $(grep -c redirected "$TARGET/stock/results") stock backends redirected and given back," \
+	    "$(grep -c short "$TARGET/stock/results") refused with a function too short for a jump"
+	;;
+compiler)
+	shift
+	stock=$TARGET/stock/$(echo "$*" | tr -d ' ').so
+	sh scripts/stock.sh "$stock" "$@"
+	if cargo run -q -p ktrace-standin -- run refused --stock "$stock" >/dev/null 2>"$stock.log"; then
+		echo redirected
+		exit
+	fi
+	# Without a frame, an amd64 wrapper may have four bytes, and a jump has five. FreeBSD's kernels
+	# have frames.
+	[ "$MACHINE$3" = amd64-fomit-frame-pointer ] &&
+	    cargo run -q -p ktrace-standin -- run policies --stock "$stock" 2>&1 |
+		grep -q 'is too short for a jump' || die "$stock: $(cat "$stock.log")"
+	echo short
 	;;
 stress) cargo run -q -p ktrace-standin -- stress --seconds "${2:-60}" ;;
 *) cargo "$@" ;;
