@@ -3,7 +3,7 @@
 #
 # One process makes records all the time, and the helper looks for overdue ones. It needs the same
 # time for that beside 1,000 idle processes.
-# timeout: 900
+# timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
@@ -12,12 +12,21 @@ module_load
 helpers=$(ps -ax -o pid= -o comm= | awk '$2 == "ktrace_rs" { print $1 }' | paste -s -d , -)
 [ -n "$helpers" ] || fail "no helper"
 
+# On arm64, the kernel takes the time from the timecounter. Between two processors it sometimes counts
+# one whole turn of that counter too many. The helpers cannot need as much in the time measured here.
+turn=
+if [ "$(uname -m)" = arm64 ]; then
+	counter=kern.timecounter.tc.$(sysctl -n kern.timecounter.hardware)
+	turn=$((($(sysctl -n "$counter.mask") + 1) * 100 / $(sysctl -n "$counter.frequency")))
+fi
+
 # cpu_time SECONDS: prints the time that the helper needs meanwhile, in hundredths of a second for
 # ten seconds. A slow machine takes longer than SECONDS.
 cpu_time() {
 	_before=$(helper_time) _since=$(date +%s)
 	sleep "$1"
 	_time=$(($(helper_time) - _before))
+	[ -z "$turn" ] || _time=$((_time % turn))
 	echo $((_time * 10 / ($(date +%s) - _since)))
 }
 helper_time() {
@@ -34,7 +43,7 @@ ktrace -t c -f active.out -p "$spawned"
 all_there() {
 	[ "$(pgrep -P "$crowd" | wc -l)" -eq "$processes" ]
 }
-wait_for 600 all_there
+wait_for 120 all_there
 alone=$(cpu_time 10)
 
 ktrace -d -t c -f idle.out -p "$crowd"
