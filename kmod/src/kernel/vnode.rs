@@ -288,15 +288,16 @@ impl TraceVnode {
                 }
                 self.interrupted.forget();
                 // Some file systems write a part although IO_UNIT requires all or nothing. Cut that
-                // part off. NFS may have written more than it reports. If the cut fails, too, the
-                // first error counts.
+                // part off. NFS may have written more than it reports.
                 let moved = if is_remote { rest.len() } else { moved };
-                let _ = self.take_back(written, before.map(|size| (size, moved)));
+                self.take_back(written, before.map(|size| (size, moved)));
                 return Err(errno);
             }
             rest = rest.get(moved..).unwrap_or_default();
         }
-        self.interrupted.forget();
+        if again.is_some() {
+            self.interrupted.forget();
+        }
         Ok(())
     }
 
@@ -346,27 +347,26 @@ impl TraceVnode {
         (bytes.len().saturating_sub(usize::try_from(resid).unwrap_or(0)), check(error))
     }
 
-    /// Cuts off the bytes that a failed append has put into the file. The vnode must be locked.
+    /// Cuts off the bytes that a failed append has put into the file, if that is possible. The vnode
+    /// must be locked.
     ///
     /// These are `written` bytes, and those of the last write, which failed. `failed` is the size
     /// before the append, if that is known, and the length that the last write reported. The cut is
     /// no longer than the reported lengths, and no longer than the file has grown, because another
     /// machine may have written to it. If the size before is unknown, only `written` bytes are cut
     /// off.
-    fn take_back(&self, written: usize, failed: Option<(i64, usize)>) -> Result<(), Errno> {
+    fn take_back(&self, written: usize, failed: Option<(i64, usize)>) {
         let moved = failed.map_or(0, |(_, moved)| moved);
         let most = length(written.saturating_add(moved));
         if most == 0 {
-            return Ok(());
+            return;
         }
-        let now = self.size()?;
+        let Ok(now) = self.size() else { return };
         let grown = failed.map_or(most, |(before, _)| now.saturating_sub(before).max(0));
-        match grown.min(most) {
-            0 => Ok(()),
-            cut => {
-                // SAFETY: vnode and credential are referenced, and the vnode is locked.
-                check(unsafe { sys::vn_truncate_locked(self.vp, now.saturating_sub(cut), false, self.cred) })
-            }
+        let cut = grown.min(most);
+        if cut != 0 {
+            // SAFETY: vnode and credential are referenced, and the vnode is locked.
+            unsafe { sys::vn_truncate_locked(self.vp, now.saturating_sub(cut), false, self.cred) };
         }
     }
 
