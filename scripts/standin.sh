@@ -2,7 +2,8 @@
 # standin.sh demo|check|compilers|stress [SECONDS]|COMMAND...: runs the finished module in the
 # stand-in for the kernel.
 #
-# check does so for the module of each target, and with stock backends of several compilers. Any
+# check does so for the module of each target, and with stock backends of several compilers; one of
+# them is tried by compiler COMPILER LEVEL FRAME BRANCH, the last three being options of it. Any
 # other COMMAND is a cargo command with the kernel headers that tests/standin needs.
 #
 #	standin.sh run -q -p ktrace-standin -- run policies --seed 7 --deterministic
@@ -74,6 +75,7 @@ compilers)
 	[ -s "$TARGET/stock/variants" ] || die "none of $COMPILERS: run make setup"
 	xargs -L 1 -P "$(getconf _NPROCESSORS_ONLN)" sh scripts/standin.sh compiler \
 	    <"$TARGET/stock/variants" >"$TARGET/stock/results"
+	grep -q redirected "$TARGET/stock/results" || die "no stock backend was redirected"
 	echo "compilers: $(grep -c redirected "$TARGET/stock/results") stock backends redirected and given back," \
 	    "$(grep -c short "$TARGET/stock/results") refused with a function too short for a jump"
 	;;
