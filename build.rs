@@ -16,8 +16,6 @@ fn main() {
     println!("cargo::rerun-if-env-changed=KERNEL_CC");
     let cflags = env::var("KERNEL_CFLAGS")
         .expect("KERNEL_CFLAGS: not set; build the module with make, which finds the headers");
-    // The releases in kmod/src/release. scripts/module.sh sets one of them.
-    println!("cargo::rustc-check-cfg=cfg(freebsd, values(\"14\", \"15\"))");
     println!("cargo::rerun-if-env-changed=OSRELDATE");
     let date: u32 =
         env::var("OSRELDATE").ok().and_then(|date| date.parse().ok()).expect("OSRELDATE: not set");

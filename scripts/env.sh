@@ -152,8 +152,7 @@ kernel_headers() {
 	done
 }
 
-# Sets KERNEL_CFLAGS for the C compiler and bindgen, RELEASE_FLAG for rustc, and BUILD, cargo's
-# directory for the module.
+# Sets KERNEL_CFLAGS for the C compiler and bindgen, and BUILD, cargo's directory for the module.
 kernel_flags() {
 	kernel_headers
 	case $MACHINE in
@@ -170,8 +169,7 @@ kernel_flags() {
 	KERNEL_CFLAGS=$(echo $KERNEL_CFLAGS)
 	KERNEL_CC=$(tool clang) || die "no clang: run make setup"
 	# The modules for all targets share a directory, so that the programs that run during the build
-	# are built once. The release tells cargo apart what is built for each.
+	# are built once.
 	BUILD=target/module
-	RELEASE_FLAG="--cfg=freebsd=\"$KERNEL\""
 	export KERNEL_CFLAGS KERNEL_CC OSRELDATE
 }

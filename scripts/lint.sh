@@ -20,11 +20,19 @@ for page in share/man/man*/*; do
 	mandoc -T utf8 "$page" | sed "s/.$backspace//g" | grep -q '^SEE ALSO$' || die "$page: not rendered to its end"
 done
 
+# clippy COMMAND...: lints the packages that the command builds, with warnings denied as Cargo.toml
+# says.
+#
+# This is for packages that are built together with the standard library. cargo clippy would check the
+# library first, where a build shares it with other builds.
+clippy() {
+	RUSTC_WORKSPACE_WRAPPER=clippy-driver "$@"
+}
+
 # Checks the sources with the headers of KERNEL and MACHINE, and the module built from them.
 lint_module() {
 	kernel_flags
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=$RELEASE_FLAG cargo clippy -q --release -p ktrace_rs --target "$MODULE_TARGET" \
-	    -Zbuild-std=core,alloc --target-dir "$BUILD" -- -D warnings
+	clippy sh scripts/module.sh -o "$TARGET/lint.ko"
 	# A shared object has the bounds of its linker sets as undefined symbols.
 	undefined='^__(start|stop)_set_.*_set$'
 	[ "$MACHINE" = arm64 ] || undefined='^$'
@@ -41,8 +49,8 @@ for target in $chosen; do
 		lint_module
 		# These programs also have arm64 code.
 		if [ "$MACHINE" = arm64 ]; then
-			sh scripts/arm64.sh clippy -- -D warnings
-			sh scripts/standin.sh clippy -q -p ktrace-standin -- -D warnings
+			clippy sh scripts/arm64.sh build
+			clippy sh scripts/standin.sh build -q -p ktrace-standin
 		fi
 	)
 done

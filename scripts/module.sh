@@ -14,7 +14,7 @@ assertions=
 while getopts df:o: option; do
 	case $option in
 	d) assertions=-Cdebug-assertions=on ;;
-	f) features=${features:+$features,}$OPTARG ;;
+	f) features=$features,$OPTARG ;;
 	o) output=$OPTARG ;;
 	*) exit 64 ;;
 	esac
@@ -26,10 +26,11 @@ case $MACHINE in
 amd64) machine_flags="-Crelocation-model=static -Ccode-model=kernel" ;;
 arm64) machine_flags="-Crelocation-model=pic -Zfixed-x18 -Zbranch-protection=bti -Cforce-unwind-tables=no" ;;
 esac
-export RUSTFLAGS="$RELEASE_FLAG $machine_flags -Crelro-level=off -Cforce-frame-pointers=yes $assertions"
+export RUSTFLAGS="$machine_flags -Crelro-level=off -Cforce-frame-pointers=yes $assertions"
 [ -z "$assertions" ] || : "${output:=$TARGET/invariants/ktrace_rs.ko}"
 : "${output:=$TARGET/ktrace_rs.ko}"
-cargo build -q --release -p ktrace_rs --target "$MODULE_TARGET" -Zbuild-std=core,alloc --target-dir "$BUILD" --features "$features"
+cargo build -q --release -p ktrace_rs --features "freebsd-$KERNEL$features" --target "$MODULE_TARGET" \
+    -Zbuild-std=core,alloc --target-dir "$BUILD"
 
 # Omit compiler_builtins: the kernel has memcpy(9) and similar functions, chosen for the CPU.
 objects=$BUILD/objects

@@ -1,12 +1,12 @@
 //! Release-specific code, one file for each release of FreeBSD, with its C half beside it. All
 //! other source is shared.
 
-#[cfg(not(freebsd = "15"))]
+#[cfg(not(feature = "freebsd-15"))]
 mod freebsd14;
-#[cfg(freebsd = "15")]
+#[cfg(feature = "freebsd-15")]
 mod freebsd15;
 
-#[cfg(not(freebsd = "15"))]
+#[cfg(not(feature = "freebsd-15"))]
 pub(crate) use freebsd14::{ENTRIES, LAST_KIND, LETTERS, OLDEST};
-#[cfg(freebsd = "15")]
+#[cfg(feature = "freebsd-15")]
 pub(crate) use freebsd15::{ENTRIES, LAST_KIND, LETTERS, OLDEST};
