@@ -20,7 +20,9 @@ COMPILERS="clang-16 clang-19"
 # Directory of the system emulators, if setup could not install them.
 QEMU_DIR=target/qemu
 [ ! -d "$QEMU_DIR/bin" ] || PATH=$PWD/$QEMU_DIR/bin:$PATH
-# Command that runs programs for arm64.
+# Cargo's directory for the arm64 programs of the host, which run in an emulated process.
+ARM64_DIR=target/emulated
+# Command that runs them.
 EMULATOR="qemu-aarch64 -cpu max"
 # A nightly toolchain that has Miri.
 MIRI_TOOLCHAIN=nightly-2026-05-20

@@ -26,7 +26,7 @@ unset RUSTFLAGS
 if [ "$MACHINE" = arm64 ]; then
 	# Runs in an emulated process. None of its code uses x18, not even its libc.
 	export RUSTFLAGS="-Cforce-frame-pointers=yes -Zfixed-x18 -Clink-self-contained=no"
-	export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/standin-arm64
+	export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$ARM64_DIR
 	export CARGO_BUILD_TARGET=aarch64-unknown-linux-musl CARGO_UNSTABLE_BUILD_STD=std,panic_abort
 	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER="$PWD/scripts/zigcc.sh"
 	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER="$EMULATOR"
@@ -46,10 +46,12 @@ check)
 check-module)
 	case $MACHINE in
 	amd64) cargo run -q -p ktrace-standin -- check ;;
-	# Runs in an emulated process, which is slow.
+	# Each runs in an emulated process, which is slow, and as many at a time as there are CPUs.
 	arm64)
-		cargo run -q -p ktrace-standin -- check --emulator "$EMULATOR" \
-		    refused probes threads pingpong policies limit lifetimes
+		cargo build -q -p ktrace-standin
+		printf '%s\n' threads pingpong lifetimes policies limit refused probes |
+		    xargs -n 1 -P "$(getconf _NPROCESSORS_ONLN)" \
+			cargo run -q -p ktrace-standin -- check --emulator "$EMULATOR"
 		;;
 	esac
 	;;
