@@ -26,7 +26,8 @@ prepare() {
 		mount -t tmpfs -o mode=777 tmpfs work/gone || fail "mount"
 		;;
 	esac
-	(cd work && umask 0 && touch f0 f1 f2 full/f gone/f data && install -m 600 /dev/null secret &&
+	(cd work && umask 0 && touch f0 f1 f2 full/f gone/f data &&
+	    install -m 600 /dev/null secret && install -m 600 /dev/null private &&
 	    ln -s data link && mkfifo fifo && install -m 4755 "$KT_BIN/differ" setid) || fail "prepare"
 }
 
@@ -72,7 +73,7 @@ both() {
 	gzip -c stock >"$KT_OUT/$_name.stock.gz"
 }
 
-seed=${SEED:-$(scaled 1 "$(date +%s)")} calls=$(scaled 500 100000) bad=
+seed=${SEED:-$(scaled 1 "$(date +%s)")} calls=$(scaled 500 25000) bad=
 note "seed $seed"
 both root batch -c "$calls"
 both user batch -c "$calls" -u
