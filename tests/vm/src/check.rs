@@ -1,10 +1,10 @@
-//! `ktrace-vm check`: runs the guest tests on one image after the other.
+//! `ktrace-vm check`: runs the guest tests on all images, several machines at a time.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use crate::tables;
 /// Options of a run.
 #[derive(Debug)]
 pub struct Options {
-    /// The images and the tests of each, in the order in which they run.
+    /// The images and the tests of each, in the order in which they begin.
     pub runs: Vec<Run>,
     /// Files for the guests.
     pub payload: Payload,
@@ -55,11 +55,20 @@ impl Options {
         }
         tests.into()
     }
+
+    /// Returns how the report names a test.
+    fn shown(&self, test: &str, image: &Image) -> String {
+        match self.runs.len() {
+            1 => test.into(),
+            _ => format!("{test} on {}", image.stem()),
+        }
+    }
 }
 
 /// Runs everything, prints the report, and returns whether nothing has failed.
 pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
     let report = Mutex::new(Report::new(out));
+    let mut runs = Vec::new();
     for (index, Run { image, tests }) in options.runs.iter().enumerate() {
         let same = options.runs[..index].iter().filter(|other| other.image.stem() == image.stem());
         let dir = match same.count() {
@@ -72,17 +81,19 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
         let mut runnable = Vec::new();
         for test in tests {
             match plan::reason_against(test, image.arch) {
-                Some(why) => lock(&report).verdict(&test.name, Duration::ZERO, &Verdict::Skip(why.into()))?,
+                Some(why) => {
+                    let name = options.shown(&test.name, image);
+                    lock(&report).verdict(&name, Duration::ZERO, &Verdict::Skip(why.into()))?;
+                }
                 None => runnable.push(test.clone()),
             }
         }
         let by_instructions = runnable.iter().filter(|test| test.instructions).cloned().collect();
-        let mut measured = Vec::new();
         for (clock, tests, dir) in [
             (Clock::Time, runnable, dir.clone()),
             (Clock::Instructions, by_instructions, dir.join("instructions")),
         ] {
-            let run = ImageRun {
+            runs.push(ImageRun {
                 options,
                 image,
                 table: options.table.as_ref().filter(|_| index + 1 == options.runs.len()),
@@ -95,15 +106,49 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
                 stock_complaints: Mutex::default(),
                 passed: Mutex::default(),
                 system: Mutex::default(),
+                begun: AtomicBool::new(false),
                 boots: AtomicUsize::new(0),
-            };
-            run.all()?;
-            measured.push(run);
+            });
         }
-        benchmarks(options, &measured, &report)?;
     }
+    work(options.jobs.max(1), &runs)?;
+    // Those of one image by both clocks.
+    for measured in runs.chunks(2) {
+        measured.iter().try_for_each(ImageRun::sum_up)?;
+        benchmarks(options, measured, &report)?;
+    }
+    drop(runs);
     let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(report.finish()?)
+}
+
+/// Runs all tests, on this number of machines at a time.
+///
+/// Each machine first takes an image of its own, because it boots once for all of the tests then.
+fn work<W: Write + Send>(machines: usize, runs: &[ImageRun<'_, W>]) -> Result<()> {
+    thread::scope(|scope| {
+        let worker = || -> Result<()> {
+            while let Some(run) = next(runs) {
+                run.work()?;
+            }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..machines).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| anyhow!("a worker panicked"))?)
+    })
+}
+
+/// Number of tests that are worth another machine, which has to boot.
+const WORTH_A_MACHINE: usize = 4;
+
+/// Returns the run that a machine takes tests of next: one that has not begun, or else the one with
+/// the most tests left.
+fn next<'a, 'b, W>(runs: &'a [ImageRun<'b, W>]) -> Option<&'a ImageRun<'b, W>> {
+    if let Some(run) = runs.iter().find(|run| !run.begun.swap(true, Ordering::Relaxed)) {
+        return Some(run);
+    }
+    let left = |run: &&ImageRun<'_, W>| lock(&run.queue).len();
+    runs.iter().max_by_key(left).filter(|run| left(run) >= WORTH_A_MACHINE)
 }
 
 /// Prints the tables of the benches of an image, and writes them to the files if no bench has
@@ -149,6 +194,8 @@ struct ImageRun<'a, W> {
     stock_complaints: Mutex<Vec<String>>,
     passed: Mutex<Vec<String>>,
     system: Mutex<Option<System>>,
+    /// Whether a machine has taken a test.
+    begun: AtomicBool,
     boots: AtomicUsize,
 }
 
@@ -169,18 +216,15 @@ const NOTE_LINES: usize = 20;
 const MOST_DOWNS: u32 = 4;
 
 impl<W: Write + Send> ImageRun<'_, W> {
-    fn all(&self) -> Result<()> {
-        let jobs = self.options.jobs.clamp(1, self.tests.len().max(1));
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| self.work())).collect();
-            workers
-                .into_iter()
-                .try_for_each(|worker| worker.join().map_err(|_| anyhow!("a worker panicked"))?)
-        })?;
+    /// Prints what concerns all of the tests, after they have run.
+    fn sum_up(&self) -> Result<()> {
         let complaints = lock(&self.stock_complaints);
         if !complaints.is_empty() {
             let mut report = lock(self.report);
-            report.say("complaints of the stock kernel, not counted:")?;
+            report.say(&format!(
+                "complaints of the stock kernel of {}, not counted:",
+                self.image.path.display()
+            ))?;
             complaints.iter().try_for_each(|line| report.say(&format!("    {line}")))?;
         }
         self.figures()
@@ -217,7 +261,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
         Ok(())
     }
 
-    /// Runs tests from the queue until it is empty, and replaces the machine after a test has
+    /// Runs tests from the queue until it is empty, on a machine that is replaced after a test has
     /// spoilt it.
     fn work(&self) -> Result<()> {
         let mut guest: Option<Guest> = None;
@@ -271,7 +315,8 @@ impl<W: Write + Send> ImageRun<'_, W> {
             };
             self.verdict(&test.name, begun.elapsed(), &verdict)?;
             for line in left_out.lines() {
-                lock(self.report).say(&format!("    {} without {line}", test.name))?;
+                let name = self.options.shown(&test.name, self.image);
+                lock(self.report).say(&format!("    {name} without {line}"))?;
             }
             last = Some(test.name);
         }
@@ -472,7 +517,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
         if *verdict == Verdict::Ok {
             lock(&self.passed).push(name.into());
         }
-        Ok(lock(self.report).verdict(name, took, verdict)?)
+        Ok(lock(self.report).verdict(&self.options.shown(name, self.image), took, verdict)?)
     }
 }
 

@@ -296,7 +296,7 @@ fn a_panic_that_is_none_fails() {
 fn lock_order_reversals_count_where_the_module_has_a_part() {
     let ran = Place::new(&["a-stock-lor", "b-module", "c-our-lor", "d-stock-lor"]).check();
     assert_eq!(ran.verdicts()[..4], ["ok a-stock-lor", "ok b-module", "FAIL c-our-lor", "ok d-stock-lor"]);
-    ran.says("complaints of the stock kernel, not counted:\n    lock order reversal: ufs");
+    ran.says("complaints of the stock kernel of my.img, not counted:\n    lock order reversal: ufs");
     ran.says("    lock order reversal:\n     1st 0xfffff80003c7a068 vnode");
 }
 
@@ -313,9 +313,10 @@ fn an_image_that_does_not_boot_fails_every_test() {
 
 #[test]
 fn several_machines_share_the_tests() {
-    let place = Place::new(&["a-ok", "b-panic", "c-ok", "d-skip"]);
-    let ran = place.run(&["check", "--image", "my.img", "--jobs", "3"]);
-    assert_eq!(ran.verdicts().last(), Some(&"2 passed, 1 failed, 1 skipped"), "{}", ran.out);
+    let place = Place::new(&["a-ok", "b-panic", "c-ok", "d-skip", "e-ok", "f-ok", "g-ok"]);
+    let ran = place.run(&["check", "--image", "my.img", "--jobs", "2"]);
+    assert_eq!(ran.verdicts().last(), Some(&"5 passed, 1 failed, 1 skipped"), "{}", ran.out);
+    assert_eq!(ran.out.matches("== my.img").count(), 3, "one of two is replaced");
 }
 
 #[test]
@@ -341,12 +342,16 @@ fn the_images_that_are_there_are_used_and_the_others_named() {
         fs::write(place.path("cache/ktrace_rs").join(image), [0; 512]).unwrap();
     }
     let ran = place.run(&["check"]);
-    assert_eq!(
-        ran.verdicts()[2..],
-        ["ok a-ok", "skip a-ok: of one machine", "ok a-ok", "ok b-ok", "3 passed, 0 failed, 1 skipped"],
-        "{}",
-        ran.err
-    );
+    let skipped = "skip a-ok on 15-arm64: of one machine";
+    let ok = ["ok a-ok on 14-amd64-debug", "ok a-ok on 15-amd64", "ok b-ok on 15-amd64"];
+    let passed = [skipped, ok[0], ok[1], ok[2], "3 passed, 0 failed, 1 skipped"];
+    assert_eq!(ran.verdicts()[2..], passed, "{}", ran.err);
+    // With two machines, each has an image.
+    let ran = place.run(&["check", "--jobs", "2"]);
+    let mut verdicts = ran.verdicts()[3..6].to_vec();
+    verdicts.sort_unstable();
+    assert_eq!(verdicts, ok, "{}", ran.out);
+    assert_eq!(ran.out.matches(".img: FreeBSD").count(), 2);
     ran.says("ktrace_rs for: 15-amd64-debug, 15-arm64-debug\n");
     ran.says("no module in target for: 14-amd64\n");
     ran.says("/14-amd64-debug.img: FreeBSD");
