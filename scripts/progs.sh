@@ -41,13 +41,15 @@ else
 fi
 cc="$cc -std=c11 -D__BSD_VISIBLE=1 -lpthread"
 
-for name do
-	compile "$progs/$name.c" $cc
-done
-[ $# -eq 0 ] || exit 0
+if [ $# -gt 0 ]; then
+	for name do
+		compile "$progs/$name.c" $cc
+	done
+	exit
+fi
 for source in "$progs"/*.c; do
-	compile "$source" $cc
-done
+	basename "$source" .c
+done | xargs -n 1 -P "$(getconf _NPROCESSORS_ONLN)" sh scripts/progs.sh "$directory"
 [ "$MACHINE" = amd64 ] || exit 0
 for source in "$progs32"/*.c; do
 	compile "$source" $cc32 -std=c11 -ffreestanding -nostdlib -static

@@ -69,12 +69,13 @@ check_program() {
 	done
 }
 
-for policy in batch record; do
-	at_exit "sysctl -q kern.ktrace_rs.policy=batch"
-	sysctl -q kern.ktrace_rs.policy=$policy || fail "sysctl"
-	note "$policy"
-	check_program setid_layout
-done
+check_program setid_layout
+# With this policy no record waits until the program is executed.
+at_exit "sysctl -q kern.ktrace_rs.policy=batch"
+sysctl -q kern.ktrace_rs.policy=record || fail "sysctl"
+check_layout setid_layout $all
+check_layout setid_layout f
+sysctl -q kern.ktrace_rs.policy=batch || fail "sysctl"
 if [ ! -x layout32 ]; then
 	without "a 32-bit program: none was built"
 elif layout_of layout32 $all; status=$?; [ $status = 126 ]; then
