@@ -146,6 +146,16 @@ mod tests {
     }
 
     #[test]
+    fn a_test_with_two_lengths_has_two_limits() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/guest/tests");
+        for test in find(Path::new(dir), Choice::default()).unwrap() {
+            let script = fs::read_to_string(format!("{dir}/{}.sh", test.name)).unwrap();
+            let lengths = script.contains("$(scaled ");
+            assert_eq!(header(&script, FULL_LIMIT).is_some(), lengths, "{}", test.name);
+        }
+    }
+
+    #[test]
     fn the_longest_come_first() {
         let dir = tree(&[("a.sh", ""), ("b.sh", "# timeout: 300\n"), ("c.sh", "# timeout: 300\n")]);
         let mut found = find(dir.path(), Choice::default()).unwrap();

@@ -21,7 +21,7 @@ check_eq "$(grep -c 'getppid()' truss.out)" $calls "calls that truss saw"
 check_eq "$(seen truss.ktrace)" "$calls $calls" "calls and returns that were traced"
 
 note "truss -p of a traced process"
-spawn "$KT_BIN/tick"
+spawn_tick
 tick=$spawned
 ktrace -t cu -f tick.out -p "$tick"
 truss -o tick.truss -p "$tick" &

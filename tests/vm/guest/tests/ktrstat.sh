@@ -25,7 +25,7 @@ note "nobody is traced"
 check_has table '^ktrace_rs [0-9.]*: 0 processes, 0 files; '
 
 note "two processes"
-spawn "$KT_BIN/tick"
+spawn_tick
 tick=$spawned
 spawn sleep 1000
 ktrace -t cu -f 'a b.out' -p "$tick"

@@ -24,7 +24,7 @@ column() {
 }
 
 note "a process that makes records, and one that sleeps, with a file whose name has a blank"
-spawn "$KT_BIN/tick"
+spawn_tick
 tick=$spawned
 spawn sleep 1000
 sleeper=$spawned

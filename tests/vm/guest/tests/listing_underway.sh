@@ -4,11 +4,12 @@
 # The stock backend traces processes in between. Trace state attached to those is not the module's,
 # and the module does not touch it.
 # timeout: 240
+# full timeout: 1800
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
 
-spawn "$KT_BIN/tick"
+spawn_tick
 traced=$spawned
 at_exit ": >$PWD/stop"
 readers=

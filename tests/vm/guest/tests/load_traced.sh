@@ -7,9 +7,9 @@
 . "$KT/tests/common.subr"
 need_module
 
-spawn "$KT_BIN/tick"
+spawn_tick
 first=$spawned
-spawn "$KT_BIN/tick"
+spawn_tick
 second=$spawned
 ktrace -t u -f first.out -p "$first"
 ktrace -t u -f second.out -p "$second"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Shows how little memory traces need at rest, and that a user at the limit harms no other.
 # timeout: 600
+# full timeout: 3600
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/loss.subr"
@@ -13,7 +14,7 @@ idle_crowd() {
 	spawn sh -c 'for i in $(jot '"$processes"'); do sleep 10000 & done; wait'
 	crowd=$spawned
 	at_exit "pkill -P $crowd"
-	wait_for 60 all_there
+	wait_for $(scaled 60 300) all_there
 }
 all_there() {
 	[ "$(pgrep -P "$crowd" | wc -l)" -eq "$processes" ]
@@ -47,7 +48,7 @@ for pid in $(pgrep -P "$crowd"); do
 	ktrace -t cfnisptuwy -f "own.$pid" -p "$pid"
 done
 check_eq "$(ktrace_rs_stat files)" $((processes + 1)) "trace files"
-wait_for 60 at_rest
+wait_for $(scaled 60 300) at_rest
 each=$((($(bytes_in_use) - before) / processes))
 note "$each bytes for each process and its file"
 check_le $each $((12288 + 32768)) "bytes for an idle process and its file"

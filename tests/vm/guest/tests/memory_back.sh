@@ -44,7 +44,7 @@ trace_all() {
 
 pids=
 for i in 1 2; do
-	spawn "$KT_BIN/tick"
+	spawn_tick
 	pids="$pids $spawned"
 	spawn sleep 1000
 	pids="$pids $spawned"

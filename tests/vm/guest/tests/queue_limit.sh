@@ -35,7 +35,7 @@ check_eq "$(sysctl -n $limit)" "$small" "$limit"
 batch=$(sysctl -n kern.ktrace_rs.batch_bytes)
 sysctl -q kern.ktrace_rs.batch_bytes=8192
 
-spawn "$KT_BIN/tick"
+spawn_tick
 tick=$spawned
 ktrace -t cuw -f tick.out -p "$tick"
 # Losses of both types occur sooner or later, however fast the queue is drained meanwhile.

@@ -58,9 +58,9 @@ check_eq "$(ktrace_rs_stat records_per_commit)" $(($(ktrace_rs_stat records) / c
 check_eq "$(ktrace_rs_stat bytes_per_commit)" $(($(ktrace_rs_stat bytes) / commits)) "bytes of a commit"
 
 # Check procs and files while something is traced.
-spawn "$KT_BIN/tick"
+spawn_tick
 one=$spawned
-spawn "$KT_BIN/tick"
+spawn_tick
 ktrace -t u -f a.out -p "$one"
 ktrace -a -t u -f a.out -p "$spawned"
 check_eq "$(ktrace_rs_stat procs) $(ktrace_rs_stat files)" "2 1" "procs and files"

@@ -8,7 +8,7 @@
 module_load
 
 check_eq "$(sysctl -n kern.features.ktrace)" 1 "kern.features.ktrace"
-spawn "$KT_BIN/tick"
+spawn_tick
 tracep() {
 	"$KT_BIN/ktr_call" state "$1" | cut -d ' ' -f 1
 }

@@ -7,7 +7,7 @@
 need_module
 
 module_load
-spawn "$KT_BIN/tick"
+spawn_tick
 ktrace -t u -f out -p "$spawned"
 quiet
 check_fails 'Device busy' kldunload ktrace_rs

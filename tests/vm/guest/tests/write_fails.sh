@@ -25,7 +25,7 @@ failed_with() {
 	logged "ktrace write failed, errno $1, tracing stopped for pid $2\$"
 }
 
-spawn "$KT_BIN/tick"
+spawn_tick
 bystander=$spawned
 ktrace -t cuw -f bystander.out -p "$bystander"
 
