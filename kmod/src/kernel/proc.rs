@@ -560,6 +560,10 @@ pub(super) unsafe fn threads<'a>(p: Proc<'_>) -> impl Iterator<Item = Thread<'a>
 
 /// Returns the process that follows `p` in a walk over the family of `top`.
 ///
+/// A process that debugs its parent, or another ancestor, is the parent of that one meanwhile. `top`
+/// is then below itself, and is not visited again. (A process has one parent, so no other process
+/// can be met twice.)
+///
 /// # Safety
 ///
 /// `proctree_lock` is held, and `p` is `top` or below it.
@@ -567,19 +571,21 @@ unsafe fn after(mut p: *mut sys::proc_, top: *mut sys::proc_) -> Option<*mut sys
     // SAFETY: the caller keeps the tree from changing. p is top or below it, so the way up leads to
     // top.
     unsafe {
-        let child = (*p).p_children.lh_first;
-        if !child.is_null() {
-            return Some(child);
-        }
-        while p != top {
-            let sibling = (*p).p_sibling.le_next;
-            if !sibling.is_null() {
-                return Some(sibling);
+        let mut next = (*p).p_children.lh_first;
+        loop {
+            if next == top {
+                next = (*top).p_sibling.le_next;
             }
+            if !next.is_null() {
+                return Some(next);
+            }
+            if p == top {
+                return None;
+            }
+            next = (*p).p_sibling.le_next;
             p = (*p).p_pptr;
         }
     }
-    None
 }
 
 /// Walks a list of queue(3).

@@ -769,7 +769,13 @@ step(void)
 		if (stopped >= 0 || other == slot)
 			break;
 		shared->signo = chance(3) == 0 ? SIGKILL : SIGSTOP;
-		if (!tell(slot, shared->signo == SIGSTOP && chance(2) == 0 ? ATTACH : KILL))
+		/*
+		 * No worker debugs an older one, which may be an ancestor: the stock backend
+		 * would walk round in their family for ever.
+		 */
+		if (!tell(slot, shared->signo == SIGSTOP && chance(2) == 0 &&
+		    number_of(shared->workers[other]) > number_of(shared->workers[slot]) ?
+		    ATTACH : KILL))
 			break;
 		if (shared->signo == SIGKILL) {
 			bury(other);

@@ -15,6 +15,23 @@ ended() {
 	! kill -0 "$1" 2>/dev/null
 }
 
+if ! is_stock; then
+	note "the family of a process that its child debugs"
+	# Each of the two is the parent of the other one then. The stock backend walks round for ever.
+	mkfifo debugs
+	spawn sh -c '"$KT_BIN/debug" hold $$ <debugs >debugs.out & wait'
+	parent=$spawned
+	exec 8>debugs
+	wait_for 20 grep -q held debugs.out
+	ktrace -d -t c -f family.out -p "$parent" || fail "ktrace -d: status $?"
+	check_eq "$(ktrace_rs_stat procs)" 2 "traced processes"
+	ktrace -d -t c -f family.out -p "$(pgrep -P "$parent" debug)" || fail "ktrace -d: status $?"
+	check_eq "$(ktrace_rs_stat procs)" 2 "traced processes"
+	exec 8>&-
+	wait "$parent" || fail "parent: status $?"
+	check_ok has family.out '^SYSCALL .* comm=debug '
+fi
+
 note "truss of a traced process"
 ktrace -i -t cw -f truss.ktrace truss -f -o truss.out "$KT_BIN/crowd" call 1 $calls || fail "truss: status $?"
 check_eq "$(grep -c 'getppid()' truss.out)" $calls "calls that truss saw"
