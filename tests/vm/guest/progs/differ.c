@@ -631,6 +631,12 @@ change_trace(void)
 {
 	int slot;
 
+	/*
+	 * The trace of a stopped worker may end when another one writes to the full file, where
+	 * the stock backend ends it when the worker writes: see ktrace_rs(4).
+	 */
+	if (faults && stopped >= 0)
+		resume();
 	do
 		slot = chance(NSLOTS);
 	while (shared->workers[slot] == 0);
