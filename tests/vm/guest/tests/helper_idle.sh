@@ -40,8 +40,7 @@ for most in $(($(sysctl -n kern.maxprocperuid) - 200)) $(($(sysctl -n hw.physmem
 	[ "$processes" -le "$most" ] || processes=$most
 done
 note "$processes processes"
-mkfifo never
-spawn sh -c 'for i in $(jot '"$processes"'); do read line <never & done; wait'
+spawn "$KT_BIN/in_poll" "$processes"
 crowd=$spawned
 at_exit "pkill -P $crowd"
 spawn_tick
