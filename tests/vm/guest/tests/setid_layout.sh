@@ -50,11 +50,13 @@ check_layout() {
 	[ $((euid)) -eq 0 ] || skip "set-id programs are not allowed here"
 	[ -s out ] || return 0
 	raw out >raw.out
-	sed 1d layout | while read -r _what where; do
+	sed 1d layout >addresses
+	while read -r _what where; do
 		for unit in $((where / near - 1)) $((where / near)) $((where / near + 1)); do
 			printf '0x%x[0-9a-f]{4}[[:>:]]\n' $unit
 		done
-	done >nearby
+	done <addresses >nearby
+	check_eq "$(grep -E -c -f nearby addresses)" "$(wc -l <addresses | tr -d ' ')" "addresses that are found in themselves"
 	! grep -E -f nearby raw.out || fail "$1 with -t $2: these are near $(cat layout)"
 }
 
@@ -69,13 +71,12 @@ check_program() {
 	done
 }
 
-check_program setid_layout
-# With this policy no record waits until the program is executed.
-at_exit "sysctl -q kern.ktrace_rs.policy=batch"
-sysctl -q kern.ktrace_rs.policy=record || fail "sysctl"
-check_layout setid_layout $all
-check_layout setid_layout f
-sysctl -q kern.ktrace_rs.policy=batch || fail "sysctl"
+for policy in batch record; do
+	at_exit "sysctl -q kern.ktrace_rs.policy=batch"
+	sysctl -q kern.ktrace_rs.policy=$policy || fail "sysctl"
+	note "$policy"
+	check_program setid_layout
+done
 if [ ! -x layout32 ]; then
 	without "a 32-bit program: none was built"
 elif layout_of layout32 $all; status=$?; [ $status = 126 ]; then
