@@ -40,15 +40,9 @@ for most in $(($(sysctl -n kern.maxprocperuid) - 200)) $(($(sysctl -n hw.physmem
 	[ "$processes" -le "$most" ] || processes=$most
 done
 note "$processes processes"
-spawn "$KT_BIN/in_poll" "$processes"
-crowd=$spawned
-at_exit "pkill -P $crowd"
+idle_crowd "$processes"
 spawn_tick
 ktrace -t c -f active.out -p "$spawned"
-all_there() {
-	[ "$(pgrep -P "$crowd" | wc -l)" -eq "$processes" ]
-}
-wait_for $(scaled 120 600) all_there
 alone=$(cpu_time 10)
 
 ktrace -d -t c -f idle.out -p "$crowd"

@@ -9,16 +9,6 @@ need_module
 module_load
 processes=$(scaled 60 1000)
 
-# idle_crowd: starts this many processes that sleep, with the shell that is their parent in $crowd.
-idle_crowd() {
-	spawn sh -c 'for i in $(jot '"$processes"'); do sleep 10000 & done; wait'
-	crowd=$spawned
-	at_exit "pkill -P $crowd"
-	wait_for $(scaled 60 300) all_there
-}
-all_there() {
-	[ "$(pgrep -P "$crowd" | wc -l)" -eq "$processes" ]
-}
 # at_rest: returns whether no file has had a record for the time in which its buffers are freed.
 at_rest() {
 	_memory=$(ktrace_rs_stat memory)
@@ -30,7 +20,7 @@ note "idle processes that are traced to one file, every point"
 # What the user's traces share is there already.
 spawn sleep 10000
 ktrace -t cfnisptuwy -f first.out -p "$spawned"
-idle_crowd
+idle_crowd "$processes"
 wait_for 30 at_rest
 before=$(bytes_in_use)
 ktrace -d -t cfnisptuwy -f one.out -p "$crowd"
