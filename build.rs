@@ -20,7 +20,8 @@ fn main() {
     let date: u32 =
         env::var("OSRELDATE").ok().and_then(|date| date.parse().ok()).expect("OSRELDATE: not set");
     let release = date / 100_000;
-    assert!((14..=15).contains(&release), "FreeBSD {release}: kmod/src/release has 14 and 15");
+    let feature = env::var_os(format!("CARGO_FEATURE_FREEBSD_{release}"));
+    assert!(feature.is_some(), "FreeBSD {release}: no feature freebsd-{release}; there are 14 and 15");
     let machine = match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
         Ok("x86_64") => "amd64",
         Ok("aarch64") => "arm64",
