@@ -560,9 +560,9 @@ pub(super) unsafe fn threads<'a>(p: Proc<'_>) -> impl Iterator<Item = Thread<'a>
 
 /// Returns the process that follows `p` in a walk over the family of `top`.
 ///
-/// A process that debugs its parent, or another ancestor, is the parent of that one meanwhile. `top`
-/// is then below itself, and is not visited again. (A process has one parent, so no other process
-/// can be met twice.)
+/// While a process debugs one of its ancestors, ptrace(2) makes it the parent of that ancestor. A walk
+/// from one of them then comes to `top` again, and passes over it. It comes to no other process
+/// twice, because a process has one parent.
 ///
 /// # Safety
 ///

@@ -117,7 +117,6 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
         measured.iter().try_for_each(ImageRun::sum_up)?;
         benchmarks(options, measured, &report)?;
     }
-    drop(runs);
     let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(report.finish()?)
 }
@@ -194,7 +193,7 @@ struct ImageRun<'a, W> {
     stock_complaints: Mutex<Vec<String>>,
     passed: Mutex<Vec<String>>,
     system: Mutex<Option<System>>,
-    /// Whether a machine has taken a test.
+    /// Whether a machine has begun with the tests.
     begun: AtomicBool,
     boots: AtomicUsize,
 }
@@ -315,8 +314,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
             };
             self.verdict(&test.name, begun.elapsed(), &verdict)?;
             for line in left_out.lines() {
-                let name = self.options.shown(&test.name, self.image);
-                lock(self.report).say(&format!("    {name} without {line}"))?;
+                lock(self.report).say(&format!("    {} without {line}", self.shown(&test.name)))?;
             }
             last = Some(test.name);
         }
@@ -517,7 +515,12 @@ impl<W: Write + Send> ImageRun<'_, W> {
         if *verdict == Verdict::Ok {
             lock(&self.passed).push(name.into());
         }
-        Ok(lock(self.report).verdict(&self.options.shown(name, self.image), took, verdict)?)
+        Ok(lock(self.report).verdict(&self.shown(name), took, verdict)?)
+    }
+
+    /// Returns how the report names a test.
+    fn shown(&self, test: &str) -> String {
+        self.options.shown(test, self.image)
     }
 }
 
