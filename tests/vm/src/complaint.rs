@@ -25,17 +25,25 @@ impl Complaint {
     /// call from the module into a file system does not count. Locks taken there, and their order,
     /// are the kernel's.
     pub fn names_module(&self, ranges: &[Range]) -> bool {
-        static ADDRESS: LazyLock<Regex> =
-            LazyLock::new(|| Regex::new(r"\b0x([0-9a-f]{8,16})\b").expect("valid"));
         static NAME: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"ktrace_(rs|engine|format)|\bshims/").expect("valid"));
-        let in_module = |line: &str| {
-            ADDRESS.captures_iter(line).any(|found| {
-                u64::from_str_radix(&found[1], 16)
-                    .is_ok_and(|address| ranges.iter().any(|range| range.contains(address)))
-            })
-        };
-        NAME.is_match(&self.text) || self.own_lines().any(in_module)
+        let own = |line: &str| NAME.is_match(line) || has_address(line, ranges);
+        if self.under_commit_lock().is_some_and(|mut stack| !stack.any(own)) {
+            return false;
+        }
+        NAME.is_match(&self.text) || self.own_lines().any(own)
+    }
+
+    /// Returns the lines of the stack on which another lock was taken with the commit lock of a file
+    /// held, if the complaint is about the order of these two.
+    ///
+    /// The kernel's own backend holds `ktrace_sx` likewise: it takes it at trace points, which the
+    /// kernel calls with locks held, and keeps it during the calls of the file system. The order of
+    /// a lock that is taken there is the kernel's.
+    fn under_commit_lock(&self) -> Option<impl Iterator<Item = &str>> {
+        let mut lines = self.own_lines();
+        lines.find(|line| line.starts_with("lock order ktrace_rs commit -> "))?;
+        Some(lines.take_while(|line| line.starts_with('#')))
     }
 
     /// Returns the lines without the stack frames below a call into a file system.
@@ -47,6 +55,15 @@ impl Complaint {
             !in_file_system
         })
     }
+}
+
+/// Returns whether the line has a return address in one of `ranges`.
+fn has_address(line: &str, ranges: &[Range]) -> bool {
+    static ADDRESS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b0x([0-9a-f]{8,16})\b").expect("valid"));
+    ADDRESS.captures_iter(line).any(|found| {
+        u64::from_str_radix(&found[1], 16)
+            .is_ok_and(|address| ranges.iter().any(|range| range.contains(address)))
+    })
 }
 
 /// Sorter of complaints into those of the module and those of the stock kernel.
@@ -72,7 +89,7 @@ impl Judge {
             if !complaint.names_module(ranges) {
                 self.known.insert(complaint.subject.clone());
                 judgement.listed.push(complaint);
-            } else if self.known.contains(&complaint.subject) {
+            } else if self.known.contains(&complaint.subject.replace("ktrace_rs commit", "ktrace_sx")) {
                 judgement.listed.push(complaint);
             } else {
                 judgement.counted.push(complaint);
@@ -198,6 +215,40 @@ stack backtrace:
     fn a_lock_that_a_shim_takes_is_the_modules() {
         let text = STOCK.replace("/usr/src/sys/kern/vfs_mount.c:1234", "kmod/shims/sx.c:29");
         assert!(all(&text)[0].names_module(&[]));
+    }
+
+    const COMMIT: &str = "\
+lock order reversal:
+ 1st 0xff010000625f7700 ktrace_rs commit (ktrace_rs commit, sx) @ kmod/shims/sx.c:41
+ 2nd 0xff01000002a97d80 so_snd_sx (so_snd_sx, sx) @ /usr/src/sys/kern/uipc_socket.c:4851
+lock order so_snd_sx -> ktrace_rs commit established at:
+#0 0xffffffff805dba10 at _sx_xlock+0x60
+#1 0xffffffff82001234 at enter_namei+0x14
+#2 0xffffffff80688b5e at unp_connectat+0x2be
+lock order ktrace_rs commit -> so_snd_sx attempted at:
+#0 0xffffffff80677251 at soiolock+0x51
+#1 0xffffffff80943e6e at VOP_GETATTR_APV+0x4e
+#2 0xffffffff82001299 at commit+0x50
+";
+
+    #[test]
+    fn what_a_file_system_locks_under_the_commit_lock_is_not_the_modules() {
+        assert!(!all(COMMIT)[0].names_module(&[RANGE]));
+        let by_module = COMMIT.replace("80677251 at soiolock", "82001300 at flush");
+        assert!(all(&by_module)[0].names_module(&[RANGE]));
+        let other_lock = COMMIT.replace("lock order ktrace_rs commit", "lock order ktrace_rs queue");
+        assert!(all(&other_lock)[0].names_module(&[RANGE]));
+    }
+
+    #[test]
+    fn the_commit_lock_is_known_where_the_stock_backends_lock_is() {
+        let order = "lock order reversal:\n 1st so_snd_sx (so_snd_sx, sx) @ x.c:1\n \
+            2nd ktrace_rs commit (ktrace_rs commit, sx) @ kmod/shims/sx.c:41\n";
+        let mut judge = Judge::default();
+        assert_eq!(judge.judge(order, &[]).counted.len(), 1);
+        let stock =
+            order.replace("ktrace_rs commit", "ktrace_sx").replace("kmod/shims/sx.c", "kern_ktrace.c");
+        assert_eq!(judge.judge(&format!("{stock}{order}"), &[]).counted.len(), 0);
     }
 
     #[test]
