@@ -42,8 +42,8 @@ fn main() {
         build.flag(flag);
     }
     build.include(&out);
-    if env::var_os("CARGO_FEATURE_TEST_OTHER_NAME").is_some() {
-        build.define("KTRACE_RS_NAME", "ktrace_rs_test");
+    if env::var_os("CARGO_FEATURE_TEST_PARK").is_some() {
+        build.define("KTRACE_RS_NAME", "ktrace_rs_park");
     }
     for entry in Path::new("kmod/shims").read_dir().expect("kmod/shims is a folder of this crate") {
         let path = entry.expect("kmod/shims can be read").path();

@@ -1,19 +1,17 @@
 #!/bin/sh
 # Shows that functions which another module has patched are not patched again.
 #
-# The other module is the same one under another name. The load is refused with one line that names
+# The other module is a test build of the same one, under another name. The load is refused with one line that names
 # one of the functions, and nothing changes.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
 
-twin=$KT/ktrace_rs_twin.ko
-[ -f "$twin" ] || skip "no ktrace_rs_twin.ko given"
 module_load
 quiet
-! kldload "$twin" || fail "it loads"
+! kldload "$KT/ktrace_rs_park.ko" || fail "it loads"
 logged 'ktrace_rs: another tool .dtrace.. has patched .*, which begins with ' || fail "no message"
-! kldstat -q -n ktrace_rs_twin.ko || fail "it is loaded"
+! kldstat -q -n ktrace_rs_park.ko || fail "it is loaded"
 ktrace -t c -f out true || fail "the first does not work"
 check_ge "$(records out)" 4 "records"
 check_ge "$(ktrace_rs_stat records)" "$(records out)" "kern.ktrace_rs.stats.records"
