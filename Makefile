@@ -50,7 +50,7 @@ demo: all
 check: lint check-host check-standin check-install check-vm
 
 check-host: setup
-	cargo test -q
+	. scripts/env.sh && env $$LINTED cargo test -q
 	@sh scripts/arm64.sh check
 	@sh scripts/fuzz.sh
 	@sh scripts/miri.sh

@@ -12,7 +12,7 @@ fi
 MACHINE=arm64
 kernel_flags
 ld=$(tool ld.lld) || die "no ld.lld: run make setup"
-export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$ARM64_DIR
+export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$ARM64_DIR $LINTED
 export CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_LINKER="$ld"
 export RUSTFLAGS="-Crelocation-model=static -Zfixed-x18 -Zbranch-protection=bti -Cforce-frame-pointers=yes"
 package="-q -p ktrace-machine --target $MODULE_TARGET -Zbuild-std=core"

@@ -24,6 +24,9 @@ QEMU_DIR=target/qemu
 ARM64_DIR=target/emulated
 # Command that runs them.
 EMULATOR="qemu-aarch64 -cpu max"
+# With this in its environment, cargo lints what it builds. The programs of the tests are always built
+# so, because lints by a build of their own would compile all of them once more.
+LINTED=RUSTC_WORKSPACE_WRAPPER=clippy-driver
 # A nightly toolchain that has Miri.
 MIRI_TOOLCHAIN=nightly-2026-05-20
 

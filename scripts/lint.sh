@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 . scripts/env.sh
 
 cargo fmt --all --check
-cargo clippy -q --all-targets -- -D warnings
-sh scripts/standin.sh clippy -q -p ktrace-standin --all-targets -- -D warnings
+env $LINTED cargo build -q --all-targets
+sh scripts/standin.sh build -q -p ktrace-standin --all-targets
 format=$(tool clang-format) || die "no clang-format: run make setup"
 "$format" --dry-run -Werror kmod/shims/*.c kmod/shims/*.h kmod/src/release/*.h
 
@@ -20,25 +20,16 @@ for page in share/man/man*/*; do
 	mandoc -T utf8 "$page" | sed "s/.$backspace//g" | grep -q '^SEE ALSO$' || die "$page: not rendered to its end"
 done
 
-# clippy COMMAND...: lints the packages that the command builds, with warnings denied as Cargo.toml
-# says.
-#
-# This is for packages that are built together with the standard library. cargo clippy would check the
-# library first, where a build shares it with other builds.
-clippy() {
-	RUSTC_WORKSPACE_WRAPPER=clippy-driver "$@"
-}
-
 # Checks the sources with the headers of KERNEL and MACHINE, and the module built from them.
 lint_module() {
 	kernel_flags
-	clippy sh scripts/module.sh -o "$TARGET/lint.ko"
+	env $LINTED sh scripts/module.sh -o "$TARGET/lint.ko"
 	# A shared object has the bounds of its linker sets as undefined symbols.
 	undefined='^__(start|stop)_set_.*_set$'
 	[ "$MACHINE" = arm64 ] || undefined='^$'
 	cat tests/artifact/symbols.txt "kmod/src/machine/$MACHINE.symbols" "kmod/src/release/freebsd$KERNEL.symbols" |
 	    grep -v -E -e '^#' -e "$undefined" | LC_ALL=C sort >"$TARGET/symbols.txt"
-	cargo run -q -p ktrace-artifact -- check --allow "$TARGET/symbols.txt" "$TARGET/ktrace_rs.ko"
+	env $LINTED cargo run -q --bin ktrace-artifact -- check --allow "$TARGET/symbols.txt" "$TARGET/ktrace_rs.ko"
 }
 
 chosen=$(targets)
@@ -49,8 +40,8 @@ for target in $chosen; do
 		lint_module
 		# These programs also have arm64 code.
 		if [ "$MACHINE" = arm64 ]; then
-			clippy sh scripts/arm64.sh build
-			clippy sh scripts/standin.sh build -q -p ktrace-standin
+			sh scripts/arm64.sh build
+			sh scripts/standin.sh build -q -p ktrace-standin
 		fi
 	)
 done

@@ -23,10 +23,11 @@ export KTRACE_RS_MODULE="$TARGET/ktrace_rs.ko"
 export STOCK_SH="$PWD/scripts/stock.sh"
 # Those of .cargo/config.toml hold.
 unset RUSTFLAGS
+export $LINTED
 if [ "$MACHINE" = arm64 ]; then
 	# Runs in an emulated process. None of its code uses x18, not even its libc.
 	export RUSTFLAGS="-Cforce-frame-pointers=yes -Zfixed-x18 -Clink-self-contained=no"
-	export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$ARM64_DIR
+	export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$ARM64_DIR CARGO_PROFILE_DEV_PANIC=abort
 	export CARGO_BUILD_TARGET=aarch64-unknown-linux-musl CARGO_UNSTABLE_BUILD_STD=std,panic_abort
 	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER="$PWD/scripts/zigcc.sh"
 	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUNNER="$EMULATOR"

@@ -39,4 +39,4 @@ for target in $(targets); do
 		sh scripts/guest.sh $debug
 	)
 done
-exec cargo run -q -p ktrace-vm -- "$@" ${image:+--image "$image"} ${ONLY:+--only "$ONLY"}
+exec env $LINTED cargo run -q --bin ktrace-vm -- "$@" ${image:+--image "$image"} ${ONLY:+--only "$ONLY"}

@@ -129,6 +129,12 @@ pub fn main() -> ExitCode {
 }
 
 fn boot(cli: &Cli, scale: usize) -> Result<(World, tempfile::TempDir)> {
+    // The other host threads would wait for one that has unwound.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
     let directory = tempfile::tempdir().context("a directory for files")?;
     let module = ModuleFile::read(&cli.module)?;
     let stock = cli.stock.as_deref().map(std::fs::read).transpose().context("the stock backend")?;
