@@ -29,8 +29,8 @@ impl Point {
     }
 
     /// Passes the point before a mutex is taken. If another mutex is held, the work of other tasks
-    /// here could have happened before the held mutex was taken. The order in which tasks take the mutexes
-    /// of memory makes no difference to a record.
+    /// here could have happened before the held mutex was taken. The order in which tasks take the
+    /// mutexes of memory makes no difference to a record.
     pub(crate) fn pass_locking(&self, name: &CStr) {
         if ALL.get() || !context::in_mutex() && !context::is_of_memory(name) {
             self.pass();

@@ -193,7 +193,7 @@ struct ImageRun<'a, W> {
     stock_complaints: Mutex<Vec<String>>,
     passed: Mutex<Vec<String>>,
     system: Mutex<Option<System>>,
-    /// Whether a machine has begun with the tests.
+    /// Set when the first machine takes the image.
     begun: AtomicBool,
     boots: AtomicUsize,
 }

@@ -28,27 +28,26 @@ impl Complaint {
         static NAME: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"ktrace_(rs|engine|format)|\bshims/").expect("valid"));
         let own = |line: &str| NAME.is_match(line) || has_address(line, ranges);
-        if self.under_commit_lock().is_some_and(|mut stack| !stack.any(own)) {
-            return false;
-        }
-        NAME.is_match(&self.text) || self.own_lines().any(own)
+        !self.is_of_file_system(own) && (NAME.is_match(&self.text) || self.own_lines().any(own))
     }
 
-    /// Returns the lines of the stack on which another lock was taken with the commit lock of a file
-    /// held, if the complaint is about the order of these two.
+    /// Returns whether a file system took the other lock, with the commit lock of a trace file held:
+    /// its call is nearer to that lock than any frame for which `own` is true.
     ///
     /// The kernel's own backend holds `ktrace_sx` likewise: it takes it at trace points, which the
     /// kernel calls with locks held, and keeps it during the calls of the file system. The order of
     /// a lock that is taken there is the kernel's.
-    fn under_commit_lock(&self) -> Option<impl Iterator<Item = &str>> {
-        let mut lines = self.own_lines();
-        lines.find(|line| line.starts_with("lock order ktrace_rs commit -> "))?;
-        Some(lines.take_while(|line| line.starts_with('#')))
+    fn is_of_file_system(&self, own: impl Fn(&str) -> bool) -> bool {
+        let mut lines = self.text.lines();
+        lines.any(|line| line.starts_with("lock order ktrace_rs commit -> "))
+            && lines
+                .take_while(|line| line.starts_with('#'))
+                .find(|line| VOP.is_match(line) || own(line))
+                .is_some_and(|line| VOP.is_match(line))
     }
 
     /// Returns the lines without the stack frames below a call into a file system.
     fn own_lines(&self) -> impl Iterator<Item = &str> {
-        static VOP: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^#.* VOP_\w+_APV\b").expect("valid"));
         let mut in_file_system = false;
         self.text.lines().filter(move |line| {
             in_file_system = line.starts_with('#') && (in_file_system || VOP.is_match(line));
@@ -56,6 +55,9 @@ impl Complaint {
         })
     }
 }
+
+/// Stack frame of a call into a file system.
+static VOP: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^#.* VOP_\w+_APV\b").expect("valid"));
 
 /// Returns whether the line has a return address in one of `ranges`.
 fn has_address(line: &str, ranges: &[Range]) -> bool {
@@ -236,6 +238,8 @@ lock order ktrace_rs commit -> so_snd_sx attempted at:
         assert!(!all(COMMIT)[0].names_module(&[RANGE]));
         let by_module = COMMIT.replace("80677251 at soiolock", "82001300 at flush");
         assert!(all(&by_module)[0].names_module(&[RANGE]));
+        let unknown = COMMIT.replace("VOP_GETATTR_APV", "getattr");
+        assert!(all(&unknown)[0].names_module(&[]), "no call into a file system");
         let other_lock = COMMIT.replace("lock order ktrace_rs commit", "lock order ktrace_rs queue");
         assert!(all(&other_lock)[0].names_module(&[RANGE]));
     }

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Shows that functions which another module has patched are not patched again.
 #
-# The other module is a test build of the same one, under another name. The load is refused with one line that names
-# one of the functions, and nothing changes.
+# The other module is a test build of the same one, under another name. The load is refused with one
+# line that names one of the functions, and nothing changes.
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
