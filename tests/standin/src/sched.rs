@@ -391,8 +391,12 @@ fn signal(kt: &Kt, signal: i32) {
 /// Handles an interrupt.
 unsafe extern "C" fn on_signal(number: i32, _: *mut libc::siginfo_t, context: *mut c_void) {
     let Some(kt) = current_opt() else { return };
-    // SAFETY: errno is this thread's.
-    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: errno is this thread's; `context` is the handler's own argument, and is inverted once
+    // more below.
+    let errno = unsafe {
+        machine::invert_vectors(context);
+        *libc::__errno_location()
+    };
     if number == PREEMPT {
         kt.resched.store(true, Ordering::Relaxed);
     }
@@ -411,6 +415,7 @@ unsafe extern "C" fn on_signal(number: i32, _: *mut libc::siginfo_t, context: *m
     // SAFETY: errno is this thread's; `context` is the handler's own argument.
     unsafe {
         *libc::__errno_location() = errno;
+        machine::invert_vectors(context);
         machine::go_on_with_pcpu(context);
     }
 }

@@ -123,6 +123,39 @@ pub(crate) unsafe fn interrupted_at(context: *mut c_void) -> usize {
     unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_RIP as usize] as usize }
 }
 
+/// Inverts the vector registers that a signal has saved. They are on the interrupted thread's stack,
+/// where an old address in one of them would look like that of a call. An interrupt of the kernel
+/// saves none there.
+///
+/// # Safety
+///
+/// `context` is the third argument of a signal handler, which calls this again before it returns.
+pub(crate) unsafe fn invert_vectors(context: *mut c_void) {
+    // Offsets in Linux's struct _fpstate and struct _fpx_sw_bytes.
+    const REGISTERS: std::ops::Range<usize> = 32..416;
+    const MAGIC: usize = 464;
+    const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
+    const SIZE: usize = 480;
+    const EXTENDED: usize = 576;
+    // SAFETY: `context` points to the handler's ucontext_t (see # Safety), and the host has saved
+    // the registers as its header says. Nothing else has a reference to them.
+    unsafe {
+        let saved = (*context.cast::<libc::ucontext_t>()).uc_mcontext.fpregs.cast::<u8>();
+        if saved.is_null() {
+            return;
+        }
+        let invert = |range: std::ops::Range<usize>| {
+            std::slice::from_raw_parts_mut(saved.add(range.start), range.len())
+                .iter_mut()
+                .for_each(|byte| *byte = !*byte);
+        };
+        invert(REGISTERS);
+        if saved.add(MAGIC).cast::<u32>().read() == FP_XSTATE_MAGIC1 {
+            invert(EXTENDED..saved.add(SIZE).cast::<u32>().read() as usize);
+        }
+    }
+}
+
 /// Makes the interrupted code continue with the current `struct pcpu`. Nothing to do here: a signal
 /// does not save `%gs`.
 pub(crate) unsafe fn go_on_with_pcpu(_: *mut c_void) {}
@@ -187,4 +220,60 @@ unsafe extern "C" fn restore() {
         "pop rbp",
         "ret",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const MARK: usize = 0x1234_5678_9abc_def0;
+
+    /// How often the mark is on the stack: when the signal comes, inverted, and again as it was.
+    static SEEN: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+
+    unsafe extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, context: *mut c_void) {
+        // SAFETY: the function runs in a signal handler, whose frame has 832 bytes of saved
+        // registers, with AVX, and is on a large stack.
+        unsafe {
+            let saved = (*context.cast::<libc::ucontext_t>()).uc_mcontext.fpregs.cast::<[usize; 104]>();
+            for seen in &SEEN {
+                let count = saved.read_volatile().into_iter().filter(|word| *word == MARK).count();
+                seen.store(count, Ordering::Relaxed);
+                invert_vectors(context);
+            }
+            invert_vectors(context);
+        }
+    }
+
+    #[test]
+    fn vectors_that_a_signal_saves_do_not_look_like_addresses() {
+        assert!(is_x86_feature_detected!("avx"), "a host with AVX");
+        let after: usize;
+        // SAFETY: the handler has the type that SA_SIGINFO requires; the system call sends this
+        // thread a signal, and changes rax, rcx and r11.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_signal as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO;
+            assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+            std::arch::asm!(
+                "vmovq xmm5, {mark}",
+                "vinsertf128 ymm5, ymm5, xmm5, 1",
+                "syscall",
+                "vextractf128 xmm5, ymm5, 1",
+                "vmovq {mark}, xmm5",
+                mark = inout(reg) MARK => after,
+                inout("rax") libc::SYS_tkill as usize => _,
+                in("rdi") libc::gettid(),
+                in("rsi") libc::SIGUSR1,
+                out("rcx") _,
+                out("r11") _,
+                out("ymm5") _,
+            );
+        }
+        assert_eq!(SEEN.each_ref().map(|seen| seen.load(Ordering::Relaxed)), [2, 0, 2]);
+        assert_eq!(after, MARK);
+    }
 }

@@ -135,6 +135,34 @@ pub(crate) unsafe fn interrupted_at(context: *mut c_void) -> usize {
     unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.pc as usize }
 }
 
+/// Inverts the vector registers that a signal has saved. They are on the interrupted thread's stack,
+/// where an old address in one of them would look like that of a call. An interrupt of the kernel
+/// saves none there.
+///
+/// # Safety
+///
+/// `context` is the third argument of a signal handler, which calls this again before it returns.
+pub(crate) unsafe fn invert_vectors(context: *mut c_void) {
+    // Linux's mcontext_t ends with so many bytes of records, such as struct fpsimd_context. A record
+    // begins with its type, which is zero after the last, and its size in bytes. The registers are
+    // behind the first four words.
+    const RECORDS: usize = 4096;
+    const WORD: usize = size_of::<u32>();
+    // SAFETY: `context` points to the handler's ucontext_t (see # Safety). Nothing else has a
+    // reference to the saved registers.
+    let mut left = unsafe {
+        let end = (&raw mut (*context.cast::<libc::ucontext_t>()).uc_mcontext).add(1).cast::<u8>();
+        std::slice::from_raw_parts_mut(end.sub(RECORDS).cast::<u32>(), RECORDS / WORD)
+    };
+    while let [kind, size, ..] = *left
+        && kind != 0
+    {
+        let (record, rest) = left.split_at_mut(size as usize / WORD);
+        record.iter_mut().skip(4).for_each(|word| *word = !*word);
+        left = rest;
+    }
+}
+
 /// Makes the interrupted code continue with the current `struct pcpu`. The host has saved the
 /// earlier one.
 ///
