@@ -204,10 +204,10 @@ impl Loaded {
         Ok(())
     }
 
-    /// Unloads the module by force. Tries again while it is busy, because threads have not left it.
+    /// Unloads the module by force. Tries twice more if threads have not left it: the host may be slow.
     pub fn unload_at_last(self) {
         let mut module = self;
-        for _ in 0..20 {
+        for _ in 0..3 {
             match module.unload(true) {
                 Ok(()) => return,
                 Err((back, EBUSY)) => module = *back,
