@@ -2,22 +2,16 @@
 //! the instruction.
 
 use std::ffi::c_void;
-use std::ptr::null_mut;
 
-use crate::host::violation;
+use crate::host::{handle, violation};
 use crate::machine::interrupted_at;
 use crate::{heap, link, pageable, text};
 
 /// Installs the handler that reports faults.
 pub(crate) fn init() {
     for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE] {
-        // SAFETY: the handler has the type that SA_SIGINFO requires.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = on_fault as *const () as usize;
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
-            assert_eq!(libc::sigaction(signal, &raw const action, null_mut()), 0, "sigaction");
-        }
+        // SAFETY: the handler reports the fault, and does not return.
+        unsafe { handle(signal, on_fault, libc::SA_ONSTACK | libc::SA_NODEFER) };
     }
 }
 

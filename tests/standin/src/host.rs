@@ -2,6 +2,7 @@
 //! violations.
 
 use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_void;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
@@ -51,6 +52,24 @@ pub(crate) fn current() -> &'static Kt {
 /// Makes this host thread a thread of the stand-in.
 pub(crate) fn become_thread(kt: &'static Kt) {
     CURRENT.set(Some(kt));
+}
+
+/// The type of a signal's handler.
+pub(crate) type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void);
+
+/// Installs the handler of a signal of the host, with flags of sigaction(2).
+///
+/// # Safety
+///
+/// The handler may run wherever the signal comes.
+pub(crate) unsafe fn handle(signal: i32, handler: Handler, flags: i32) {
+    // SAFETY: the handler has the type that SA_SIGINFO requires, and may run (see # Safety).
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | flags;
+        assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0, "sigaction");
+    }
 }
 
 /// Disables interrupts: rendezvous and preemption wait. Calls nest.

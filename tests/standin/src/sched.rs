@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::c_void;
-use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,8 +17,8 @@ use std::time::Duration;
 use kernel_sys as sys;
 
 use crate::host::{
-    HostGuard, HostLock, config, current, current_opt, futex_wait, futex_wake, interrupts_off, interrupts_on,
-    violation,
+    self, HostGuard, HostLock, config, current, current_opt, futex_wait, futex_wake, interrupts_off,
+    interrupts_on, violation,
 };
 use crate::low::Region;
 use crate::machine;
@@ -83,14 +82,9 @@ pub(crate) fn start(first: &'static Kt) {
     };
     assert!(SCHED.set(HostLock::new(sched)).is_ok(), "the CPUs start once");
     for signal in [RENDEZVOUS, PREEMPT] {
-        // SAFETY: the handler has the type that SA_SIGINFO requires. It runs on the thread's own
+        // SAFETY: the handler does nothing where interrupts are off. It runs on the thread's own
         // stack, as an interrupt does.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = on_signal as *const () as usize;
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-            assert_eq!(libc::sigaction(signal, &raw const action, null_mut()), 0, "sigaction");
-        }
+        unsafe { host::handle(signal, on_signal, libc::SA_RESTART) };
     }
     first.host_tid.store(
         // SAFETY: gettid() has no preconditions.

@@ -230,7 +230,7 @@ mod tests {
 
     const MARK: usize = 0x1234_5678_9abc_def0;
 
-    /// How often the mark is on the stack: when the signal comes, inverted, and again as it was.
+    /// The number of marks among the saved registers: when the signal comes, inverted, and back.
     static SEEN: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 
     unsafe extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, context: *mut c_void) {
@@ -254,13 +254,10 @@ mod tests {
             return;
         }
         let after: usize;
-        // SAFETY: the handler has the type that SA_SIGINFO requires; the system call sends this
-        // thread a signal, and changes rax, rcx and r11.
+        // SAFETY: the handler only counts; the system call sends this thread the signal, and changes
+        // rax, rcx and r11.
         unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = on_signal as *const () as usize;
-            action.sa_flags = libc::SA_SIGINFO;
-            assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+            crate::host::handle(libc::SIGUSR1, on_signal, 0);
             std::arch::asm!(
                 "vmovq xmm5, {mark}",
                 "vinsertf128 ymm5, ymm5, xmm5, 1",
