@@ -500,6 +500,14 @@ pub(crate) unsafe extern "C" fn lim_cur(td: *mut sys::thread, _: c_int) -> sys::
     unsafe { Kt::of(td) }.proc().file_size.load(Ordering::Relaxed).cast_signed()
 }
 
+/// Whether there are as many processes as there can be.
+static NO_MORE: AtomicBool = AtomicBool::new(false);
+
+/// Lets kproc_create(9) fail, or succeed again.
+pub(crate) fn refuse_more(refuse: bool) {
+    NO_MORE.store(refuse, Ordering::Release);
+}
+
 /// Creates a kernel process. The one argument after the format is a name: the module uses no format
 /// but `%s`.
 pub(crate) unsafe extern "C" fn kproc_create(
@@ -517,6 +525,9 @@ pub(crate) unsafe extern "C" fn kproc_create(
     let (format, name) = unsafe { (CStr::from_ptr(format), text_of(name)) };
     if format != c"%s" {
         violation!(Call, "kproc_create() with another format");
+    }
+    if NO_MORE.load(Ordering::Acquire) {
+        return sys::EAGAIN.cast_signed();
     }
     let (kp, kt) = Kp::new(INIT.get().expect("booted"), &name, 0, None);
     kp.lock();

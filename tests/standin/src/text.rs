@@ -12,7 +12,7 @@ use kernel_sys as sys;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{Endianness, elf};
 
-use crate::host::violation;
+use crate::host::{HostLock, violation};
 use crate::kvar;
 use crate::low::{PAGE, Region};
 use crate::machine;
@@ -90,6 +90,9 @@ static COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kern_ktrace.s
 /// The function of a later kernel release. This kernel has it only on request.
 const LATER: &str = "ktrnew";
 static HAS_LATER: AtomicBool = AtomicBool::new(false);
+
+/// A symbol that the linker does not find, as in a kernel without it.
+static HIDDEN: HostLock<Option<&str>> = HostLock::new(None);
 
 /// Whether the linker reports only two bytes for a function.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
@@ -286,6 +289,11 @@ pub(crate) fn add_later(there: bool) {
     HAS_LATER.store(there, Ordering::Release);
 }
 
+/// Takes a symbol out of the kernel's symbol table, or puts the one that was taken out back.
+pub(crate) fn hide(name: Option<&'static str>) {
+    *HIDDEN.lock() = name;
+}
+
 /// Makes ktrsysctl() too short for a jump, or long enough again.
 pub(crate) fn shorten(short: bool) {
     IS_SHORT.store(short, Ordering::Release);
@@ -319,6 +327,9 @@ fn functions() -> impl Iterator<Item = &'static Function> {
 /// Returns the address of a symbol of the kernel's own file. As in the linker, static symbols are
 /// found, too.
 pub(crate) fn lookup(name: &str) -> Option<usize> {
+    if *HIDDEN.lock() == Some(name) {
+        return None;
+    }
     if name == "ast_entries" {
         return Some(handlers().address);
     }

@@ -69,6 +69,14 @@ fn a_record_that_is_not_written() {
 }
 
 #[test]
+fn records_that_are_lost_on_a_disk_that_fails_later() {
+    finds("record", &["full", "--omit", "vn_rdwr:1"]);
+    finds("record", &["filesize", "--omit", "vn_rdwr:1"]);
+    finds("record", &["failing", "--omit", "vn_rdwr:5"]);
+    finds("record", &["dead", "--omit", "vn_rdwr:2"]);
+}
+
+#[test]
 fn a_record_that_is_written_twice() {
     finds("record", &["policies", "--flaw", "record-twice"]);
 }

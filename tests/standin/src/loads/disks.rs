@@ -32,22 +32,20 @@ fn start(world: &World, path: &str) -> Result<Vec<Child>> {
 }
 
 /// Checks the file when all processes have exited. All records made until then must be in the file
-/// or counted. If `errno` is given, a log line must name it.
-fn finish(file: &Vnode, children: &[Child], what: &str, errno: Option<u32>) -> String {
+/// or counted, and log lines must name `errno`.
+fn finish(file: &Vnode, children: &[Child], what: &str, errno: u32) -> String {
     children.iter().for_each(|child| child.process.wait());
     expect_quiet();
     let threads: Vec<_> = children.iter().map(|child| child.thread).collect();
     let (found, lost) = expect_accounted(file, &threads, what, true);
     let lines = console::take();
-    if let Some(errno) = errno {
-        let wanted = format!("ktrace write failed, errno {errno}, tracing stopped for pid");
-        let said = lines.iter().filter(|line| line.starts_with(&wanted)).count();
-        if said == 0 || lost == 0 {
-            violation!(Record, "{what}: {lost} records lost, {said} lines that say so: {lines:?}");
-        }
-        if said > children.len() {
-            violation!(Record, "{what}: {said} lines for {} processes", children.len());
-        }
+    let wanted = format!("ktrace write failed, errno {errno}, tracing stopped for pid");
+    let said = lines.iter().filter(|line| line.starts_with(&wanted)).count();
+    if said == 0 || lost == 0 {
+        violation!(Record, "{what}: {lost} records lost, {said} lines that say so: {lines:?}");
+    }
+    if said > children.len() {
+        violation!(Record, "{what}: {said} lines for {} processes", children.len());
     }
     format!("{}, {lost} lost", summary(&found))
 }
@@ -79,7 +77,7 @@ pub fn full(world: &World) -> Result<String> {
         disk.partial.store(partial, Relaxed);
         let module = world.load()?;
         let children = start(world, &path)?;
-        lines.push(finish(file, &children, "full", Some(sys::ENOSPC)));
+        lines.push(finish(file, &children, "full", sys::ENOSPC));
         module.unload_at_last();
     }
     Ok(lines.join("\n\t"))
@@ -94,7 +92,7 @@ pub fn filesize(world: &World) -> Result<String> {
     tracer.process().file_size.store(LIMIT, Relaxed);
     let children = start(world, "/tmp/ktrace.out")?;
     tracer.process().file_size.store(i64::MAX as u64, Relaxed);
-    let text = finish(file, &children, "filesize", Some(sys::EFBIG));
+    let text = finish(file, &children, "filesize", sys::EFBIG);
     let len = file.content().len() as u64;
     if len > LIMIT || len + 2048 < LIMIT {
         violation!(Record, "the file has {len} bytes, with a limit of {LIMIT}");
@@ -112,9 +110,11 @@ pub fn failing(world: &World) -> Result<String> {
         let file = world.file(&path, disk);
         disk.failing.store(percent, Relaxed);
         let module = world.load()?;
+        // So many writes that some of them fail.
+        sysctl::set_text("kern.ktrace_rs.policy", "record")
+            .map_err(|errno| anyhow::anyhow!("sysctl: errno {errno}"))?;
         let children = start(world, &path)?;
-        let errno = (percent == 100).then_some(sys::EIO);
-        lines.push(finish(file, &children, "failing", errno));
+        lines.push(finish(file, &children, "failing", sys::EIO));
         module.unload_at_last();
     }
     Ok(lines.join("\n\t"))
@@ -301,7 +301,7 @@ pub fn dead(world: &World) -> Result<String> {
         me().sleep(500_000);
     }
     disk.unmount();
-    let text = finish(file, &children, "dead", Some(sys::EIO));
+    let text = finish(file, &children, "dead", sys::EIO);
     module.unload_at_last();
     Ok(text)
 }

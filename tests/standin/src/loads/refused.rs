@@ -11,8 +11,9 @@ use crate::link::ModuleFile;
 use crate::text::{self, Stock};
 use crate::user::{ALL, spawn};
 use crate::vnode::Disk;
-use crate::{console, event, sysctl};
+use crate::{console, event, proc, sysctl};
 
+const EAGAIN: i32 = sys::EAGAIN.cast_signed();
 const EBUSY: i32 = sys::EBUSY.cast_signed();
 const EEXIST: i32 = sys::EEXIST.cast_signed();
 const ENOEXEC: i32 = sys::ENOEXEC.cast_signed();
@@ -59,6 +60,16 @@ pub fn run(world: &World) -> Result<String> {
     text::add_later(true);
     refused(module, EOPNOTSUPP, "ktrnew is part of this kernel's ktrace, and unknown to this version")?;
     text::add_later(false);
+
+    text::hide(Some("ktrnamei"));
+    refused(module, EOPNOTSUPP, "this kernel has no ktrnamei: use one built with options KTRACE")?;
+    text::hide(Some("ktr_geniosize"));
+    refused(module, EOPNOTSUPP, "this kernel has no ktrace: use one built with options KTRACE")?;
+    text::hide(None);
+
+    proc::refuse_more(true);
+    refused(module, EAGAIN, &format!("no process for the helper (errno {EAGAIN}): load again"))?;
+    proc::refuse_more(false);
 
     let (ktrace, utrace) = (text::entry(Stock::sys_ktrace), text::entry(Stock::sys_utrace));
     let elsewhere = run as *const () as usize;
@@ -118,5 +129,5 @@ pub fn run(world: &World) -> Result<String> {
     if text::stock_calls() == before {
         violation!(Text, "the stock backend is not called when the module has left");
     }
-    Ok("12 refused, with a line each, and an unload; the stock backend is back".to_owned())
+    Ok("15 refused, with a line each, and an unload; the stock backend is back".to_owned())
 }
