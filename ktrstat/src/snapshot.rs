@@ -148,3 +148,34 @@ fn number(name: &str) -> Result<u64> {
         other => bail!("kern.ktrace_rs.{name} is no number but {other:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(time: Instant, records: u64, bytes: u64, commits: u64) -> Snapshot {
+        let totals = Totals { records, bytes, commits, dropped: 0 };
+        Snapshot { time, ..Snapshot::made_up(Some(totals), Vec::new(), Vec::new()) }
+    }
+
+    fn rates(now: &Snapshot, before: &Snapshot) -> String {
+        let Rates { records, bytes, commits } = now.rates_since(before).unwrap();
+        format!("{records:.1} {bytes:.1} {commits:.1}")
+    }
+
+    #[test]
+    fn rates_are_per_second() {
+        let begin = Instant::now();
+        let (before, now) = (at(begin, 100, 1000, 10), at(begin + Duration::from_secs(2), 300, 5000, 14));
+        assert_eq!(rates(&now, &before), "100.0 2000.0 2.0");
+    }
+
+    #[test]
+    fn rates_are_zero_if_the_module_was_loaded_again() {
+        let begin = Instant::now();
+        let (before, now) = (at(begin, 300, 5000, 14), at(begin + Duration::from_secs(2), 100, 1000, 10));
+        assert_eq!(rates(&now, &before), "0.0 0.0 0.0");
+    }
+}
