@@ -3,7 +3,6 @@
 # KERNEL=14, KERNEL=15             only the modules for this major release of FreeBSD
 # MACHINE=amd64, MACHINE=arm64     only the modules for this machine
 # KERNEL_HEADERS=DIR OSRELDATE=N   headers of another release
-# SYSROOT=DIR                      a FreeBSD's files, for static programs
 # IMAGE=PATH                       FreeBSD disk image for the VM tier
 # ONLY=GLOB                        run only these tests, or benches, of the VM tier
 # SECONDS=N                        how long stress-standin runs; a minute

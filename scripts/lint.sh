@@ -11,6 +11,16 @@ sh scripts/standin.sh build -q -p ktrace-standin --all-targets
 format=$(tool clang-format) || die "no clang-format: run make setup"
 "$format" --dry-run -Werror kmod/shims/*.c kmod/shims/*.h kmod/src/release/*.h
 
+# Both kinds of make run the same commands.
+gnu=make
+make --version 2>/dev/null | grep -q GNU || gnu=gmake
+if have "$gnu" && have bmake; then
+	for goal in $(sed -n 's/^\.PHONY: //p' Makefile); do
+		[ "$(env -u MAKEFLAGS "$gnu" -n --no-print-directory "$goal")" = "$(env -u MAKEFLAGS bmake -n "$goal")" ] ||
+		    die "make $goal: bmake runs other commands than $gnu"
+	done
+fi
+
 # Ignore references that depend on manual pages installed here.
 man=$(mandoc -T lint share/man/man*/* 2>&1 |
     grep -v -e 'referenced manual not found' -e 'outdated mandoc.db') || true

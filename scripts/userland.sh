@@ -1,8 +1,6 @@
 #!/bin/sh
 # userland.sh DIRECTORY: builds the programs that users run on FreeBSD, ktrstat and ktrcheck, for
 # MACHINE into DIRECTORY.
-#
-# SYSROOT=DIR   files of a FreeBSD system, whose libc is linked in as on FreeBSD itself
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -23,13 +21,6 @@ triple=$arch-unknown-freebsd
 linker=
 if [ "$(uname -s)" = FreeBSD ]; then
 	export RUSTFLAGS=-Ctarget-feature=+crt-static
-elif [ -n "${SYSROOT:-}" ]; then
-	[ -f "$SYSROOT/usr/lib/libc.a" ] || die "SYSROOT=$SYSROOT: it has no usr/lib/libc.a"
-	SYSROOT=$(cd "$SYSROOT" && pwd)
-	linker=$(tool clang) || die "no clang: run make setup"
-	ld=$(tool ld.lld) || die "no ld.lld: run make setup"
-	export RUSTFLAGS="-Ctarget-feature=+crt-static -Clink-arg=--target=$triple -Clink-arg=--sysroot=$SYSROOT
-	    -Clink-arg=--ld-path=$(command -v "$ld")"
 else
 	# zig has no static libc: the programs need libc.so.7 and libthr.so.3 of any FreeBSD from
 	# 14.2 on.
