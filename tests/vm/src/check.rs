@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use crate::bench::{self, Lines};
-use crate::complaint::{Complaint, Judge};
+use crate::complaint::{self, Complaint};
 use crate::crash;
 use crate::figures;
 use crate::guest::{Ended, Guest, Limits, Trouble};
@@ -102,7 +102,6 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
                 report: &report,
                 queue: Mutex::new(options.queue(&tests)),
                 tests,
-                judge: Mutex::default(),
                 stock_complaints: Mutex::default(),
                 passed: Mutex::default(),
                 system: Mutex::default(),
@@ -189,7 +188,6 @@ struct ImageRun<'a, W> {
     dir: PathBuf,
     report: &'a Mutex<Report<W>>,
     queue: Mutex<VecDeque<Test>>,
-    judge: Mutex<Judge>,
     stock_complaints: Mutex<Vec<String>>,
     passed: Mutex<Vec<String>>,
     system: Mutex<Option<System>>,
@@ -497,7 +495,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
 
     /// Sorts the kernel's complaints and returns those that count.
     fn judge_console(&self, during: &str, console: &str, guest: &Guest) -> Vec<Complaint> {
-        let judgement = lock(&self.judge).judge(console, guest.ranges());
+        let judgement = complaint::judge(console, guest.ranges());
         let listed = judgement.listed.into_iter();
         lock(&self.stock_complaints)
             .extend(listed.map(|complaint| format!("{} (during {during})", complaint.subject)));
