@@ -71,13 +71,17 @@ module_is_loaded() {
 	kldstat -q -m ktrace_rs || kldstat -q -n ktrace_rs.ko
 }
 
-# module_load: makes sure that the module is loaded.
+# module_load: makes sure that the module is loaded. It is unloaded when the test ends; the test fails
+# if that is refused.
+_unloads=
 module_load() {
 	[ "$KT_BACKEND" != stock ] || return 0
 	module_is_loaded && return 0
 	[ -n "$KT_MODULE" ] || skip "no module given"
-	kldload "$KT_MODULE" || fail "kldload $KT_MODULE: status $?"
+	kldload "$KT_MODULE" || fail "kldload $KT_MODULE: status $?: $(dmesg | grep '^ktrace_rs: ' | tail -1)"
 	module_announce
+	[ -n "$_unloads" ] || at_exit "! module_is_loaded || kldunload ktrace_rs"
+	_unloads=yes
 }
 
 # module_only REASON...: skips the rest of the test if the run does not use the module.

@@ -15,8 +15,8 @@
 #	broken:why                the files from the runner cannot be used; why has _ for blanks
 #	begin:NAME
 #	end:NAME:STATUS:LEFT      LEFT: -, or things that the test left behind, joined by commas:
-#	                          processes, mounts, traced, module, refused (an unload
-#	                          without force), stuck
+#	                          processes, mounts, traced, module, stuck (what cannot be
+#	                          cleaned up)
 #	bye                       the interactive shell has ended
 #
 # A kernel message may run into a marker, so each marker is written twice. A test's log goes to
@@ -125,12 +125,21 @@ body() {
 	[ -f "$script" ] || script=$KT/bench/$1.sh
 	sh "$script"
 	echo $? >"$STATE/status"
+	# A process that has been killed may need a while to exit.
+	for _tenth in $(jot 100); do
+		orphans
+		[ -s "$STATE/orphans" ] || return 0
+		sleep 0.1
+	done
+	trap '' TERM
+	kill "$PPID"
+}
+
+# orphans: writes a list of the processes that the test has left running.
+orphans() {
 	ps -ax -o pid= -o ppid= -o args= | while read -r pid parent args; do
 		[ "$parent" -ne "$PPID" ] || [ "$pid" -eq $$ ] || echo "$pid $parent $args"
 	done >"$STATE/orphans"
-	[ -s "$STATE/orphans" ] || return 0
-	trap '' TERM
-	kill "$PPID"
 }
 
 # watch_over SECONDS: when the time is up, logs the wait channels of all threads and ends the test.
@@ -188,7 +197,7 @@ tidy() {
 	esac
 	if kldstat -q -m ktrace_rs || kldstat -q -n ktrace_rs.ko; then
 		leave module
-		kldunload ktrace_rs || { leave refused; kldunload -f ktrace_rs; } || leave stuck
+		kldunload ktrace_rs || leave stuck
 	fi
 	rm -rf "$work" || leave stuck
 }

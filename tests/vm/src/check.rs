@@ -22,6 +22,7 @@ use crate::marker::{self, Marker, System};
 use crate::payload::Payload;
 use crate::plan::{self, Run};
 use crate::report::{Report, Verdict, tail};
+use crate::results::Results;
 use crate::suite::{self, Test};
 use crate::tables;
 
@@ -282,7 +283,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
                     Ok(ended) => {
                         let (verdict, usable) = self.judge(&test, downs, &ended, &current);
                         guest = usable.then_some(current);
-                        left_out = ended.results.left_out;
+                        left_out = ended.results.map(|results| results.left_out).unwrap_or_default();
                         break verdict;
                     }
                     Err(Trouble::Gone) if test.boots && downs < MOST_DOWNS => {
@@ -380,8 +381,11 @@ impl<W: Write + Send> ImageRun<'_, W> {
     /// `downs` is the number of systems that have gone down for the test.
     fn judge(&self, test: &Test, downs: u32, ended: &Ended, guest: &Guest) -> (Verdict, bool) {
         let Ended { end, results, console } = ended;
-        let left = |thing: &str| end.left.iter().any(|left| left == thing);
-        let mut why = Vec::new();
+        let (mut why, none) = (Vec::new(), Results::default());
+        let results = results.as_ref().unwrap_or_else(|error| {
+            why.push(format!("its results cannot be read: {error:#}"));
+            &none
+        });
         match end.status {
             0 if test.boots && downs == 0 => why.push("the system has not rebooted".into()),
             0 if test.panics && downs == 0 => why.push("the system has not panicked".into()),
@@ -389,15 +393,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
             124 => why.push("timed out".to_owned()),
             status => why.push(format!("status {status}")),
         }
-        if left("traced") {
-            why.push("left traced processes behind".into());
-        }
-        if left("refused") {
-            why.push("the module could not be unloaded without force".into());
-        }
-        if left("stuck") {
-            why.push("what it left behind could not be cleaned up".into());
-        }
+        why.extend(end.left.iter().map(|left| format!("left behind: {left}")));
         why.extend(self.complaints(&end.name, console, guest));
         let verdict = if !why.is_empty() {
             why.push(format!("log ({}):", self.dir.join(&end.name).join("log").display()));
@@ -416,7 +412,8 @@ impl<W: Write + Send> ImageRun<'_, W> {
         // A test that reboots changes the root file system, and restores it only if the test
         // succeeds.
         let root_is_changed = test.boots && verdict != Verdict::Ok;
-        (verdict, !left("stuck") && !root_is_changed)
+        let stuck = end.left.iter().any(|left| left == "stuck");
+        (verdict, !stuck && !root_is_changed)
     }
 
     /// Checks that a test has rebooted the system as it should, and that the console has no

@@ -41,8 +41,9 @@ pub fn run(
     let test = Test { name: NAME.into(), limit, ..Test::default() };
     match guest.run(&test, 0, &out) {
         Ok(ended) => {
-            io::stdout().write_all(ended.results.log.as_bytes())?;
-            eprint!("{}", ended.results.notes);
+            let results = ended.results?;
+            io::stdout().write_all(results.log.as_bytes())?;
+            eprint!("{}", results.notes);
             Ok(ended.end.status)
         }
         Err(trouble) => {

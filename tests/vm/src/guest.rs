@@ -76,8 +76,8 @@ impl std::error::Error for Trouble {}
 pub struct Ended {
     /// The guest's report on the test.
     pub end: End,
-    /// Results that the test left on the host.
-    pub results: Results,
+    /// Results that the test left on the host, or why they cannot be read.
+    pub results: anyhow::Result<Results>,
     /// Output of the console during the test.
     pub console: String,
 }
@@ -167,8 +167,7 @@ impl Guest {
             Err(Trouble::Hung(_)) => self.ask_again(&test.name, from, limit)?,
             other => other?,
         };
-        let results = results::take(&self.machine.results_disk(), &test.name, out)
-            .unwrap_or_else(|error| Results { notes: format!("{error:#}\n"), ..Results::default() });
+        let results = results::take(&self.machine.results_disk(), &test.name, out);
         let console = self.machine.console().since(from);
         self.seen = from + console.len();
         self.remember_module(&console);

@@ -49,8 +49,8 @@ pub struct End {
     pub name: String,
     /// Exit status of the test.
     pub status: u8,
-    /// Things that the test left behind: `processes`, `mounts`, `traced`, `module`, `refused`,
-    /// `stuck`.
+    /// Things that the test left behind: `processes`, `mounts`, `traced`, `module`; or
+    /// `stuck`, if they could not be cleaned up.
     pub left: Vec<String>,
 }
 

@@ -132,7 +132,7 @@ fn loads_leave_a_table() {
 
 #[test]
 fn failures_come_with_their_log() {
-    let place = Place::new(&["a-fail", "b-late", "c-traced", "d-stuck", "e-ok"]);
+    let place = Place::new(&["a-fail", "b-late", "c-traced", "d-stuck", "e-unread", "f-ok"]);
     let ran = place.check();
     assert_eq!(
         ran.verdicts(),
@@ -141,14 +141,21 @@ fn failures_come_with_their_log() {
             "FAIL b-late",
             "FAIL c-traced",
             "FAIL d-stuck",
-            "ok e-ok",
-            "1 passed, 4 failed, 0 skipped"
+            "FAIL e-unread",
+            "ok f-ok",
+            "1 passed, 5 failed, 0 skipped"
         ]
     );
     assert_eq!(ran.status, 1);
-    for what in
-        ["status 3", "    log of a-fail", "timed out", "left traced processes", "without force", "cleaned up"]
-    {
+    for what in [
+        "status 3",
+        "    log of a-fail",
+        "timed out",
+        "left behind: traced",
+        "left behind: module",
+        "left behind: stuck",
+        "results cannot be read",
+    ] {
         ran.says(what);
     }
     assert_eq!(ran.out.matches("== my.img").count(), 2, "a stuck guest is replaced");

@@ -103,7 +103,8 @@ run() {
 	*fail)		end 3 ;;
 	*late)		end 124 ;;
 	*traced)	end 0 traced ;;
-	*stuck)		end 0 module,refused,stuck ;;
+	*stuck)		end 0 module,stuck ;;
+	*unread)	last=end:$name:0:-; say "$last" ;;
 	*lost)		log lost; last=end:$name:0:-; printf '@@KT:end:%s:kernel message\n0:-@@\n' "$name" ;;
 	*panic)		echo "step one" >>"$live"; echo "panic: boom"; echo "cpuid = 0"; exit ;;
 	*ddb)		echo "panic: boom"; echo "KDB: enter: panic"; printf 'db> '; debugger ;;
