@@ -64,56 +64,41 @@ wait_for 10 idle
 in_use=$(bytes_in_use)
 
 note "what another process notices of that"
-mkfifo said
-exec 3<>said
-spawn ktrace -t +w -f pace.out "$KT_BIN/pace" made >&3
-pace=$spawned
+# They share no disk.
+for directory in hogs paces; do
+	mkdir $directory
+	mount -t tmpfs tmpfs $directory || fail "mount: status $?"
+	at_exit "umount $directory"
+done
+pace paces/out
 # Both are the same load for the machine, but only one is at its limit.
 spawn "$KT_BIN/big_read" $pages 0
 untraced=$spawned
 kill -STOP "$untraced"
-spawn "$KT_BIN/big_read" $pages 0 hog.out
+spawn "$KT_BIN/big_read" $pages 0 hogs/out
 hog=$spawned
+kill -STOP "$hog"
 watch_memory
 
-# ask: reads the output "steps time" of pace into $steps and $time.
-ask() {
-	kill -USR1 "$pace"
-	read -r steps time <&3
-}
-# go PID: lets PID run for a second beside pace; adds to $sum_steps and $sum_ms.
-go() {
+# beside PID MOST: prints what a step costs pace while a process runs.
+beside() {
 	kill -CONT "$1"
-	ask
-	from_steps=$steps from=$time
-	sleep 1
-	ask
+	pace_cost "$2" || exit
 	kill -STOP "$1"
-	sum_steps=$((sum_steps + steps - from_steps)) sum_ms=$((sum_ms + (time - from) / 1000000))
 }
-wait_for 10 is_traced "$pace"
 all=$(ktrace_rs_stat dropped)
-kill -STOP "$hog"
-beside_untraced=0 beside_untraced_ms=0 beside_hog=0 beside_hog_ms=0
-for round in 1 2 3; do
-	sum_steps=$beside_untraced sum_ms=$beside_untraced_ms
-	go "$untraced"
-	beside_untraced=$sum_steps beside_untraced_ms=$sum_ms
-	sum_steps=$beside_hog sum_ms=$beside_hog_ms
-	go "$hog"
-	beside_hog=$sum_steps beside_hog_ms=$sum_ms
+beside_untraced=1000000000 beside_hog=1000000000
+for round in $(jot 12); do
+	beside_untraced=$(beside "$untraced" "$beside_untraced") || fail "$beside_untraced"
+	beside_hog=$(beside "$hog" "$beside_hog") || fail "$beside_hog"
 done
 memory_watched
 check_ge "$(ktrace_rs_stat dropped)" $((all + 1)) "drops meanwhile"
-echo "calls: $((beside_untraced * 1000 / beside_untraced_ms)) a second beside the same load untraced," \
-    "$((beside_hog * 1000 / beside_hog_ms)) beside the process at its limit"
-check_ge $((4 * beside_hog * 1000 / beside_hog_ms)) $((beside_untraced * 1000 / beside_untraced_ms)) \
-    "four times the calls beside the process at its limit"
+echo "nanoseconds for a step: $beside_untraced beside the same load untraced, $beside_hog beside the process at its limit"
+check_le $((2 * beside_hog)) $((3 * beside_untraced)) "twice the time for a step beside the process at its limit"
 check_le "$(ktrace_rs_stat queued_max)" $limit "queued_max"
 check_le "$memory_most" $((in_use + $(memory_bound 2 2))) "bytes of memory"
-kill -USR2 "$pace"
-wait "$pace" || fail "pace: status $?"
-"$KT_BIN/ktr_audit" -m made pace.out || fail "what was lost of another process"
+pace_whole
 kill "$untraced" "$hog"
 kill -CONT "$untraced" "$hog"
 wait_for 10 idle

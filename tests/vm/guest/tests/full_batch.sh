@@ -2,7 +2,7 @@
 # Shows that a batch with too little room in the file is written up to the last record that fits.
 #
 # One system call leaves many queued records. A size limit, a full UFS or a full tmpfs leaves room
-# for a part of them. The records that fit are whole, the others are counted as dropped, and the
+# for a part of them. The records that fit are whole. All others are counted as dropped, by type. The
 # program and other traces continue.
 # timeout: 120
 . "$KT/lib.sh"
@@ -15,6 +15,9 @@ pages=1000
 # Length of a FAULT, the longest record here.
 longest=80
 
+# Nothing is written before the call returns.
+at_exit "sysctl -q kern.ktrace_rs.latency=50 kern.ktrace_rs.batch_bytes=65536"
+sysctl -q kern.ktrace_rs.latency=10000 kern.ktrace_rs.batch_bytes=1048576 || fail "sysctl"
 memory_mark
 bystander
 
@@ -30,11 +33,13 @@ room=$(((whole - pages * 148 / 2) / 4096 * 4096))
 # $pid.
 traced() {
 	quiet
-	dropped=$(ktrace_rs_stat dropped)
+	fault=$(ktrace_rs_stat type.fault.dropped) faultend=$(ktrace_rs_stat type.faultend.dropped)
 	(ulimit -f "${2-unlimited}"; exec ktrace -t cf -f "$1" "$KT_BIN/big_read" $pages) &
 	pid=$!
 	wait $pid || fail "the program: status $?"
-	check_ge $(($(ktrace_rs_stat dropped) - dropped)) 1 "records dropped"
+	fault=$(($(ktrace_rs_stat type.fault.dropped) - fault))
+	faultend=$(($(ktrace_rs_stat type.faultend.dropped) - faultend))
+	check_ge $((fault + faultend)) 1 "records dropped"
 	# The file has no other user any more.
 	wait_for 10 only_the_bystander
 }
@@ -49,13 +54,16 @@ partly() {
 	check_eq "$(dmesg | grep -c "tracing stopped for pid $pid\$")" 1 "log lines"
 	check_eq "$(records "$1" ' drop=1')" 0 "marked KTR_DROP"
 	awk -v code="code=$SYS_read" '
-	    $1 == "SYSCALL" { last = $9; n = 0; other = 0; next }
-	    { n++; other += $1 !~ /^FAULT(END)?$/ }
-	    END { print n; exit last != code || other }' raw.out >after.out ||
+	    $1 == "SYSCALL" { last = $9; faults = 0; ends = 0; other = 0; next }
+	    { faults += $1 == "FAULT"; ends += $1 == "FAULTEND"; other += $1 !~ /^FAULT(END)?$/ }
+	    END { print faults + 0, ends + 0; exit last != code || other }' raw.out >after.out ||
 	    fail "the read's records are not the last ones: $(cut -d ' ' -f 1,9 raw.out | tail -3)"
-	check_ge "$(cat after.out)" 100 "records of the read"
+	read -r _faults _ends <after.out
+	check_ge $((_faults + _ends)) 100 "records of the read"
+	check_eq $((_faults + fault)) $pages "FAULT found and dropped"
+	check_eq $((_ends + faultend)) $pages "FAULTEND found and dropped"
 	_size=$(stat -f %z "$1")
-	note "$_size bytes of $whole, $(cat after.out) records of the read"
+	note "$_size bytes of $whole, $_faults FAULT and $_ends FAULTEND of the read"
 	check_le $((($3 - _size % $3) % $3)) $((longest - 1)) "bytes of room that are not used"
 }
 

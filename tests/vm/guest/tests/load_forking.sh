@@ -18,6 +18,7 @@ loops=
 for cpu in $(jot "$(sysctl -n hw.ncpu)" 0); do
 	# Their priority is lower than that of the shell that loads.
 	spawn nice -n 15 cpuset -l "$cpu" sh -c 'while :; do /usr/bin/true; done'
+	wait_for 30 runs sh "$spawned"
 	loops="$loops $spawned"
 done
 begun=$(forks)
@@ -34,6 +35,7 @@ for round in $(jot "$rounds"); do
 	kldunload -f ktrace_rs || fail "unload $round"
 	for loop in $loops; do
 		check_ge "$(records "out.$loop" '^SYSCALL ')" 1 "system calls of $loop"
+		"$KT_BIN/ktrcheck" "out.$loop" >said || fail "$(cat said)"
 	done
 	rm -f out.*
 done

@@ -54,11 +54,7 @@ limit=$((512 * 1024))
 default=$(sysctl -n kern.ktrace_rs.user_memory_limit)
 at_exit "sysctl -q kern.ktrace_rs.user_memory_limit=$default"
 sysctl kern.ktrace_rs.user_memory_limit=$limit
-mkfifo said
-exec 3<>said
-spawn ktrace -t +w -f pace.out "$KT_BIN/pace" made >&3
-pace=$spawned
-wait_for 10 is_traced "$pace"
+pace pace.out
 processes=$(scaled 300 3000)
 mkdir nobodys
 chown nobody nobodys
@@ -75,9 +71,7 @@ note "$most bytes at the most, with a limit of $limit for each of two users"
 # Each process of nobody would have 8192 bytes for its queue. Root has a pool of 262144 bytes.
 check_ge "$most" $((limit * 9 / 10 + 262144)) "bytes of memory, of processes that want more"
 check_le "$most" $((2 * limit)) "bytes of memory"
-kill -USR2 "$pace"
-wait "$pace" || fail "pace: status $?"
-"$KT_BIN/ktr_audit" -m made pace.out || fail "what root has lost"
+pace_whole
 check_ge "$(records nobodys/crowd.out '^SYSRET ')" $((processes * 20 * 2)) "system calls of the user at the limit"
 wait_for 10 idle
 check_eq "$(ktrace_rs_stat memory)" 0 "bytes of memory, with nothing traced"

@@ -7,22 +7,9 @@
 # full timeout: 1800
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
+. "$KT/tests/disks.subr"
 need_module
-for program in rpcbind mountd nfsd; do
-	[ -x /usr/sbin/$program ] || skip "the image has no $program(8)"
-done
-
-mkdir server client
-at_exit "umount server"
-mount -t tmpfs tmpfs server || fail "mount: status $?"
-ifconfig lo0 inet 127.0.0.1/8 up || fail "ifconfig: status $?"
-echo "$PWD/server -maproot=root 127.0.0.1" >exports
-at_exit "while pkill -KILL 'rpcbind|mountd|nfsd'; do sleep 0.1; done"
-rpcbind -h 127.0.0.1 || fail "rpcbind: status $?"
-mountd -r exports || fail "mountd: status $?"
-nfsd -t -n 2 -h 127.0.0.1 || fail "nfsd: status $?"
-at_exit "pkill -CONT nfsd; umount $PWD/client"
-wait_for 30 mount_nfs -o nfsv3,tcp,intr,retrycnt=1 "127.0.0.1:$PWD/server" client
+nfs intr
 
 # pace_on FILE MADE: starts a process that makes records in FILE until it gets a SIGUSR2.
 pace_on() {

@@ -15,16 +15,15 @@ for i in 1 2 3 4 5; do
 	spawn ktrace -t cw -f "sleep$i.out" "$KT_BIN/in_poll"
 	eval "sleeper$i=$spawned"
 done
-spawn ktrace -t cuw -f tick.out "$KT_BIN/tick"
-tick=$spawned
+pace pace.out -s
 spawn ktrace -i -t c -f crowd.out "$KT_BIN/crowd" call 4 1000000
 crowd=$spawned
 for i in 1 2 3 4 5; do
 	eval "wait_for 20 polls \$sleeper$i"
 done
-wait_for 20 has tick.out '^USER .*'
 wait_for 20 test -s crowd.out
 quiet
+pace_asked
 kldunload -f ktrace_rs || fail "kldunload -f: status $?"
 ! module_is_loaded || fail "still loaded"
 ! logged "leaked memory" || fail "memory left"
@@ -36,19 +35,18 @@ for i in 1 2 3 4 5; do
 	check_eq "$(records "sleep$i.out" "^CSW pid=$pid .* drop=0 out=1 user=0 wmesg=select")" 1 "what $pid sleeps in"
 	check_eq "$(tail -1 raw.out | cut -d ' ' -f 1)" CSW "last record of $pid"
 done
-check_ok rests tick.out
-check_ge "$(records tick.out)" 3 "records of tick"
-check_eq "$(records tick.out ' drop=1')" 0 "drops"
-kill -0 "$tick" || fail "tick is gone"
+check_ok rests pace.out
+pace_has "$steps"
+kill -0 "$pace" || fail "pace is gone"
 raw -q crowd.out
 kill "$crowd"
 # Trace the same processes with the stock backend.
-ktrace -t u -f stock.out -p "$tick"
+ktrace -t u -f stock.out -p "$pace"
 check_ok grows stock.out
-untrace "$tick"
+untrace "$pace"
 # Load the module again.
 module_load
-ktrace -t u -f again.out -p "$tick"
+ktrace -t u -f again.out -p "$pace"
 check_ok grows again.out
-untrace "$tick"
+untrace "$pace"
 module_unload

@@ -35,12 +35,10 @@ limit=$((took + 100))
 cpus=$(sysctl -n hw.ncpu)
 if [ "$cpus" -ge 2 ]; then
 	module_load
-	spawn rtprio 5 cpuset -l $((cpus - 1)) sh -c 'while :; do :; done'
-	loop=$spawned
 	# If the unload does wait for the loop, the loop ends after a while.
-	{ sleep 60; kill "$loop"; } 2>/dev/null &
-	at_exit "kill $! 2>/dev/null"
-	sleep 1
+	spawn limits -t 60 rtprio 5 cpuset -l $((cpus - 1)) sh -c 'while :; do :; done'
+	loop=$spawned
+	wait_for 30 runs sh "$loop"
 	traced_once "$loop"
 	unload "beside a real-time loop"
 	check_le "$took" "$limit" "hundredths of a second"
