@@ -13,7 +13,7 @@
 module_only "policies"
 [ -n "$KT_MODULE" ] || skip "no module given"
 [ -c "$KT_KEPT_DISK" ] || fail "no disk that is kept"
-policies=$(scaled "batch" "record return batch")
+policies="record return batch"
 latency=50 milliseconds=$(scaled 1500 3000)
 
 # crash POLICY: makes records, and makes the system panic.
