@@ -3,7 +3,8 @@
  * sleep at once. FreeBSD 15.1 and later record most other sleeps only after
  * they have ended.
  *
- *	in_poll [N]	with N children that do so, too
+ *	in_poll [-t MS] [N]	with N children that do so, too
+ *	-t			calls poll(2) again after every MS milliseconds
  */
 
 #include <sys/syscall.h>
@@ -16,8 +17,13 @@
 int
 main(int argc, char *argv[])
 {
-	long children = argc > 1 ? atol(argv[1]) : 0;
+	long children, ms = -1;
+	int ch;
 
+	while ((ch = getopt(argc, argv, "t:")) != -1)
+		if (ch == 't')
+			ms = atol(optarg);
+	children = argc > optind ? atol(argv[optind]) : 0;
 	for (; children > 0; children--) {
 		pid_t pid = fork();
 
@@ -27,5 +33,5 @@ main(int argc, char *argv[])
 			break;
 	}
 	for (;;)
-		syscall(SYS_poll, NULL, 0, -1);
+		syscall(SYS_poll, NULL, 0, ms);
 }

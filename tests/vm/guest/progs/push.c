@@ -4,14 +4,19 @@
  * the records thus gets its turn, however fast the machine is.
  *
  *	push MEGABYTES
+ *
+ * Prints the number of times that the kernel says the process waited in that call. It may have waited
+ * for a lock, too, which makes no record.
  */
 
 #include <sys/param.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <err.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -20,6 +25,7 @@ main(int argc, char *argv[])
 {
 	size_t len = (size_t)(argc > 1 ? atol(argv[1]) : 1) << 20;
 	const int room = 4096;
+	struct rusage before, after;
 	char buf[4096], *p;
 	int fds[2], status;
 
@@ -41,8 +47,11 @@ main(int argc, char *argv[])
 			usleep(500);
 		_exit(0);
 	}
+	getrusage(RUSAGE_SELF, &before);
 	if (write(fds[1], p, len) != (ssize_t)len)
 		err(1, "write");
+	getrusage(RUSAGE_SELF, &after);
+	printf("%ld\n", after.ru_nvcsw - before.ru_nvcsw);
 	close(fds[1]);
 	wait(&status);
 	return (status != 0);

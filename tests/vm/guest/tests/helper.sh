@@ -4,6 +4,8 @@
 #
 # Records of a sleeping process are written while it sleeps. Context switches of one system call are
 # all written, although its queue has too little room. The helper starts and ends with the module.
+# timeout: 120
+# full timeout: 300
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
@@ -22,12 +24,22 @@ for policy in record return batch; do
 	sysctl -q kern.ktrace_rs.policy=$policy || fail "policy $policy"
 	spawn ktrace -t cw -f $policy.out "$KT_BIN/in_poll"
 	wait_for 20 polls "$spawned"
-	# The latency is 50 ms. The rest is for slow machines.
 	wait_for 3 has $policy.out "^CSW pid=$spawned .* out=1 user=0 wmesg=select"
 	check_eq "$(records $policy.out '^SYSRET .* code=209 ')" 0 "returns of poll"
 	check_eq "$(ktrace_rs_stat queued)" 0 "bytes queued"
 	check_ge "$(ktrace_rs_stat helped)" $((helped + 1)) "times that it helped"
 	helped=$(ktrace_rs_stat helped)
+	untrace "$spawned"
+
+	note "how late, under $policy"
+	spawn ktrace -t w -f late.out "$KT_BIN/in_poll" -t 200
+	wait_for 20 polls "$spawned"
+	"$KT_BIN/latency" late.out "$(scaled 5 30)" >late || { cp late.out "$KT_OUT"; fail "latency: status $?"; }
+	set -- $(cat late)
+	note "$*"
+	check_ge "$2" $(($(scaled 5 30) * 4)) "records"
+	# Twice the latency, and one tick of the clock that this is measured with.
+	check_le "$4" $((2 * 50 * 1000 + $6)) "microseconds until a record is in the file"
 	untrace "$spawned"
 done
 
@@ -43,8 +55,14 @@ done
 sysctl -q kern.ktrace_rs.latency=50 || fail "latency"
 
 note "busy in one system call"
-ktrace -t w -f busy.out "$KT_BIN/push" 8 || fail "push: status $?"
-check_ge "$(records busy.out '^CSW .* wmesg=sb')" 1000 "context switches"
+switches=$(ktrace -t w -f busy.out "$KT_BIN/push" 8) || fail "push: status $?"
+check_ge "$switches" 1000 "context switches"
+check_eq "$(records busy.out '^CSW .* out=1 user=0')" "$(grep -c '^CSW .* out=0 user=0' raw.out)" "switches out and in"
+waits=$(grep -c '^CSW .* out=1 user=0 wmesg=sb' raw.out)
+note "$waits waits for the socket in $switches context switches"
+check_le "$waits" "$switches" "waits for the socket"
+# The others waited for a lock.
+check_ge "$waits" $((switches - switches / 50)) "waits for the socket"
 check_eq "$(records busy.out ' drop=1')" 0 "drops"
 check_ge "$(ktrace_rs_stat helped)" $((helped + 1)) "times that it helped"
 

@@ -36,6 +36,7 @@ for round in $(jot "$rounds"); do
 	wait
 	for file in fork.out sleep.out call.out write.out stop.out; do
 		raw -l $file >raw.out
+		check_ge "$(wc -l <raw.out)" 1 "processes in $file"
 		! grep -v '^PROCDTOR ' raw.out || fail "$file: no PROCDTOR at the end"
 	done
 	is_stock || wait_for 5 idle

@@ -29,6 +29,8 @@ in_order() {
 	rm -f switches.out
 	ktrace -i -t+wf -f switches.out "$KT_BIN/crowd" pingpong 4 500 made || fail "crowd: status $?"
 	wait_for 5 idle
+	# Each thread's records are in order in any case.
+	"$ktrcheck" switches.out >said || fail "switches.out: $(cat said)"
 	[ "$(ktrace_rs_stat queued_max)" -eq 0 ]
 }
 wait_for 60 in_order

@@ -111,6 +111,14 @@ kill -CONT "$tick"
 ktrace -C
 wait_for 5 idle
 
+note "a name with bytes that are no letters is written as vis(3) does it"
+strange=$(printf 'tab\tback\\slash\nline \001 \377.out')
+spawn_tick
+ktrace -t u -f "$strange" -p "$spawned"
+check_eq "$(column procs PID "$spawned" FILE)" "$(printf '%s' "$PWD/$strange" | vis -ow)" "file with strange bytes"
+ktrace -C
+wait_for 5 idle
+
 note "two logins of a user share a file, two users do not"
 for i in 1 2; do
 	spawn sleep 1000

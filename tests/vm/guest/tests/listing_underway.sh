@@ -15,8 +15,10 @@ at_exit ": >$PWD/stop"
 readers=
 for reader in 1 2 3; do
 	while [ ! -e stop ]; do
-		sysctl -n kern.ktrace_rs.procs kern.ktrace_rs.files kern.ktrace_rs.stats.oldest
-	done >/dev/null 2>&1 &
+		sysctl -n kern.ktrace_rs.procs kern.ktrace_rs.files kern.ktrace_rs.stats.oldest >read.$reader 2>/dev/null
+		# Blank lines precede the lists, whose lines have 7 and 6 columns. The age has one.
+		awk 'NF != 0 && NF != 7 && NF != 6 && NF != 1 { print "not a line of a list: " $0; exit 1 }' read.$reader || exit
+	done >said.$reader &
 	readers="$readers $!"
 done
 
@@ -32,8 +34,8 @@ note "forced unloads, and stock traces right behind"
 # A new trace is refused for a while, or ended, meanwhile, and this loop tries again. It holds back
 # until the module is loaded.
 while [ ! -e stop ]; do
-	[ -e hold ] || ktrace -t c -f between.out -p "$traced"
-done >/dev/null 2>&1 &
+	[ -e hold ] || ktrace -t c -f between.out -p "$traced" || :
+done 2>refused &
 readers="$readers $!"
 # load: loads the module, unless a process is traced.
 load() {
@@ -48,8 +50,10 @@ for i in $(jot "$(scaled 10 200)"); do
 done
 : >stop
 for reader in $readers; do
-	wait "$reader" || :
+	wait "$reader" || fail "a reader: $(cat said.?)"
 done
+! grep -v ': Device busy$' refused || fail "ktrace(2) fails with another error than EBUSY"
+note "$(wc -l <refused) traces refused"
 ktrace -C
 kill "$traced"
 wait "$traced" || :

@@ -13,6 +13,7 @@ at_exit "module_unload; kldunload kinst 2>/dev/null"
 quiet
 ! kldload "$KT_MODULE" || fail "it loads beside kinst"
 logged 'ktrace_rs: kinst of dtrace is loaded, .* kldunload kinst, load this first, and kinst then' || fail "no message"
+logged 'MOD_LOAD .*ktrace_rs.* error 16$' || fail "not EBUSY"
 check_ok kldunload kinst
 module_load
 check_ok kldload kinst

@@ -10,6 +10,7 @@ other=$KT/ktrace_rs_other.ko
 quiet
 ! kldload "$other" || fail "it loads"
 logged 'ktrace_rs: built for FreeBSD [0-9]+.*, but this is FreeBSD [0-9]+' || fail "no message"
+logged 'MOD_LOAD .*ktrace_rs.* error 8$' || fail "not ENOEXEC"
 ! kldstat -q -n ktrace_rs_other.ko || fail "it is loaded"
 ! sysctl -n kern.ktrace_rs.version 2>/dev/null || fail "its sysctls are there"
 ktrace -t c -f out true || fail "the stock backend does not work"

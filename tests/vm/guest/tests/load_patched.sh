@@ -11,6 +11,7 @@ module_load
 quiet
 ! kldload "$KT/ktrace_rs_park.ko" || fail "it loads"
 logged 'ktrace_rs: another tool .dtrace.. has patched .*, which begins with ' || fail "no message"
+logged 'MOD_LOAD .*ktrace_rs.* error 16$' || fail "not EBUSY"
 ! kldstat -q -n ktrace_rs_park.ko || fail "it is loaded"
 ktrace -t c -f out true || fail "the first does not work"
 check_ge "$(records out)" 4 "records"

@@ -24,6 +24,14 @@ check_ok grows first.out
 check_ok grows second.out
 ! sysctl -n kern.ktrace_rs.version 2>/dev/null || fail "its sysctls are there"
 
+for i in $(jot 18); do
+	spawn_tick
+	ktrace -t u -f many.out -p "$spawned"
+done
+quiet
+check_fails 'Device busy|error occurred while loading' kldload "$KT_MODULE"
+logged 'ktrace_rs: cannot take over: pids ([0-9]+, ){15}[0-9]+ and 4 more are traced; ' || fail "not 16 of 20 are listed"
+
 # Traced processes may fork, execute and exit meanwhile.
 ktrace -i -t c -f churn.out sh -c 'while [ ! -e stop ]; do /usr/bin/true; done' &
 for round in $(jot 20); do

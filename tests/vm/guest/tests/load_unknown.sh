@@ -11,6 +11,7 @@ quiet
 check_fails 'error occurred while loading' kldload "$KT/ktrace_rs_missing.ko"
 check_eq "$(dmesg | grep -c '^ktrace_rs: ')" 1 "lines in dmesg"
 logged '^ktrace_rs: .*ktrsysctl' || fail "it does not name the function: $(dmesg)"
+logged 'MOD_LOAD .*ktrace_rs.* error 45$' || fail "not EOPNOTSUPP"
 ! kldstat -q -n ktrace_rs_missing.ko || fail "it is loaded"
 ! sysctl -n kern.ktrace_rs.version 2>/dev/null || fail "its sysctls are there"
 check_eq "$(in_use)" 0 "pieces of memory left"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Shows that each dtrace(1) probe fires as often, and with the same numbers, as the statistics say.
+# Shows that each dtrace(1) probe fires as often, and with the same numbers, as the statistics say, and
+# that both agree with the trace files and with the writes that the file system gets.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -21,9 +22,10 @@ done
 # written, so that programs wait.
 little_room
 cat >work.sh <<'EOF'
-for round in 1 2 3; do
-	ktrace -t f -f faults.out "$KT_BIN/big_read" 4096
-	ktrace -i -t c -f calls.out "$KT_BIN/crowd" call 2 2000
+for policy in record return batch; do
+	sysctl -q kern.ktrace_rs.policy=$policy
+	ktrace -t f -f faults.$policy.out "$KT_BIN/big_read" 4096
+	ktrace -i -t c -f calls.$policy.out "$KT_BIN/crowd" call 2 2000
 done
 EOF
 for name in records dropped bytes commits; do
@@ -33,6 +35,11 @@ cat >script.d <<'EOF'
 ktrace_rs:::made { @made = count(); }
 ktrace_rs:::queued { @queued = count(); @most = max(arg2); }
 ktrace_rs:::committed { @commits = count(); @bytes = sum(arg1); @records = sum(arg2); @ns = sum(arg3); }
+/* Writes of this thread to the file since its last commit. */
+BEGIN { self->vp = arg0; self->writes = 0; }
+vfs:vop:vop_write:entry { self->writes = self->vp == arg0 ? self->writes + 1 : 1; self->vp = arg0; }
+ktrace_rs:::committed /self->vp == arg0/ { @writes = sum(self->writes); }
+ktrace_rs:::committed { self->writes = 0; self->vp = 0; }
 ktrace_rs:::dropped { @dropped = count(); }
 ktrace_rs:::full-begin { @begun = count(); }
 ktrace_rs:::full-end { @ended = count(); }
@@ -41,6 +48,7 @@ END {
 	printa("queued %@d\n", @queued);
 	printa("most %@d\n", @most);
 	printa("commits %@d\n", @commits);
+	printa("writes %@d\n", @writes);
 	printa("bytes %@d\n", @bytes);
 	printa("records %@d\n", @records);
 	printa("ns %@d\n", @ns);
@@ -57,6 +65,13 @@ said() {
 for name in records dropped bytes commits; do
 	eval "check_eq \"\$(said $name)\" \$((\$(ktrace_rs_stat $name) - ${name}_before)) $name"
 done
+check_eq "$(said writes)" "$(said commits)" "writes that the file system got"
+found=0
+for file in faults.*.out calls.*.out; do
+	found=$((found + $(records "$file")))
+done
+check_eq "$found" "$(said records)" "records in the files"
+check_eq $(($(cat faults.*.out calls.*.out | wc -c))) "$(said bytes)" "bytes in the files"
 check_ge "$(said dropped)" 1 dropped
 check_eq "$(said made)" $(($(said records) + $(said dropped))) "made"
 check_ge "$(said queued)" 1 queued

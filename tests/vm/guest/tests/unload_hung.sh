@@ -1,9 +1,9 @@
 #!/bin/sh
 # Shows that an unload is refused while a trace file's disk does not answer.
 #
-# The file system is suspended. The refusal comes within some seconds and names the file, and
-# kldstat(8) answers meanwhile. Files on other disks are written. When the disk is back, everything
-# is written and the module unloads.
+# The file system is suspended. The refusal comes within some seconds and names the file. Meanwhile
+# kldstat(8) answers, and ktrace(2) fails with EBUSY. Files on other disks are written. When the disk
+# is back, everything is written and the module unloads.
 # timeout: 240
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
@@ -26,6 +26,7 @@ begun elsewhere.out "$elsewhere"
 kldunload -f ktrace_rs &
 unload=$!
 sleep 1
+check_eq "$("$KT_BIN/ktr_call" ktrace "$PWD/elsewhere.out" set 0x6 $$)" EBUSY "ktrace(2) during the unload"
 kldstat >/dev/null &
 look=$!
 has_ended() {
@@ -38,6 +39,8 @@ check_ok logged 'ktrace_rs: cannot unload: .*hung.out is not written yet'
 is_not_traced "$elsewhere" || fail "tracing goes on"
 resume
 wait_for 30 idle
+check_eq "$("$KT_BIN/ktr_call" ktrace "$PWD/elsewhere.out" set 0x6 $$)" ok "ktrace(2) after it"
+untrace $$
 kill -HUP "$steady" "$elsewhere"
 wait "$steady" || fail "steady: status $?"
 wait "$elsewhere" || fail "steady: status $?"
