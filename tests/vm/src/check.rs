@@ -19,8 +19,9 @@ use crate::guest::{Ended, Guest, Limits, Trouble};
 use crate::image::Image;
 use crate::machine::{Clock, Machine};
 use crate::marker::{self, Marker, System};
-use crate::payload::Payload;
-use crate::plan::{self, Run};
+use crate::may_skip::MaySkip;
+use crate::payload::{Backend, Payload};
+use crate::plan::Run;
 use crate::report::{Report, Verdict, tail};
 use crate::results::Results;
 use crate::suite::{self, Test};
@@ -33,6 +34,8 @@ pub struct Options {
     pub runs: Vec<Run>,
     /// Files for the guests.
     pub payload: Payload,
+    /// The skips that are no failures.
+    pub may_skip: MaySkip,
     /// Number of machines that may run at a time.
     pub jobs: usize,
     /// Time limits of the guests.
@@ -79,19 +82,9 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
-        let mut runnable = Vec::new();
-        for test in tests {
-            match plan::reason_against(test, image.arch) {
-                Some(why) => {
-                    let name = options.shown(&test.name, image);
-                    lock(&report).verdict(&name, Duration::ZERO, &Verdict::Skip(why.into()))?;
-                }
-                None => runnable.push(test.clone()),
-            }
-        }
-        let by_instructions = runnable.iter().filter(|test| test.instructions).cloned().collect();
+        let by_instructions = tests.iter().filter(|test| test.instructions).cloned().collect();
         for (clock, tests, dir) in [
-            (Clock::Time, runnable, dir.clone()),
+            (Clock::Time, tests.clone(), dir.clone()),
             (Clock::Instructions, by_instructions, dir.join("instructions")),
         ] {
             runs.push(ImageRun {
@@ -311,6 +304,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
                     }
                 }
             };
+            let verdict = self.forbid_skips(&test.name, verdict, &left_out);
             self.verdict(&test.name, begun.elapsed(), &verdict)?;
             for line in left_out.lines() {
                 lock(self.report).say(&format!("    {} without {line}", self.shown(&test.name)))?;
@@ -414,6 +408,29 @@ impl<W: Write + Send> ImageRun<'_, W> {
         let root_is_changed = test.boots && verdict != Verdict::Ok;
         let stuck = end.left.iter().any(|left| left == "stuck");
         (verdict, !stuck && !root_is_changed)
+    }
+
+    /// Fails a test that was skipped, or has left out a part, for a reason that is not on the list.
+    ///
+    /// Without the module, everything may be skipped.
+    fn forbid_skips(&self, name: &str, verdict: Verdict, left_out: &str) -> Verdict {
+        if self.options.payload.backend != Backend::Module {
+            return verdict;
+        }
+        let system = lock(&self.system).clone().unwrap_or_default();
+        let skipped = if let Verdict::Skip(reason) = &verdict { Some(reason.as_str()) } else { None };
+        let forbidden = skipped
+            .into_iter()
+            .chain(left_out.lines())
+            .filter(|reason| !self.options.may_skip.has(name, &system, reason));
+        let mut why: Vec<_> =
+            forbidden.map(|reason| format!("skipped, and may_skip.txt does not have it: {reason}")).collect();
+        match verdict {
+            Verdict::Fail(lines) => why.extend(lines),
+            other if why.is_empty() => return other,
+            _ => {}
+        }
+        Verdict::Fail(why)
     }
 
     /// Checks that a test has rebooted the system as it should, and that the console has no

@@ -13,6 +13,7 @@ use glob::Pattern;
 use crate::figures::Files;
 use crate::guest::Limits;
 use crate::image::{self, Arch, Image};
+use crate::may_skip::MaySkip;
 use crate::payload::{self, Backend, Payload};
 use crate::suite::{Choice, Test};
 use crate::{bench, check, exec, fetch, plan, shell, suite};
@@ -204,15 +205,12 @@ impl Common {
         Ok(usable)
     }
 
-    /// Returns the scripts in a directory of the guest trees, which all hold the same scripts.
-    fn scripts(&self, dir: &str, choice: Choice<'_>) -> Result<Vec<Test>> {
+    /// Returns the path of a file or directory of the guest trees, which is the same in all of them.
+    fn guest(&self, name: &str) -> Result<PathBuf> {
         let trees = [Arch::Amd64, Arch::Arm64].into_iter().flat_map(payload::targets);
-        let mut dirs = trees.map(|target| self.targets.join(target).join("guest").join(dir));
-        let found = dirs.find(|dir| dir.is_dir());
-        suite::find(
-            &found.with_context(|| format!("no {dir} in {}: make guest", self.targets.display()))?,
-            choice,
-        )
+        let mut paths = trees.map(|target| self.targets.join(target).join("guest").join(name));
+        let found = paths.find(|path| path.exists());
+        found.with_context(|| format!("no {name} in {}: make guest", self.targets.display()))
     }
 }
 
@@ -242,7 +240,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             }
             common.has_module(&images)?;
             let images = if named { common.usable(images)? } else { images };
-            let tests = common.scripts("tests", Choice { only: &only, skip: &skip, full: common.full })?;
+            let choice = Choice { only: &only, skip: &skip, full: common.full };
+            let tests = suite::find(&common.guest("tests")?, choice)?;
             let runs = if named {
                 plan::of_named(images, &tests, common.full, all)
             } else {
@@ -252,6 +251,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 &check::Options {
                     runs,
                     payload: common.payload(),
+                    may_skip: MaySkip::read(&common.guest("tests/may_skip.txt")?)?,
                     jobs,
                     limits: common.limits(),
                     loads: loads(&common)?,
@@ -270,11 +270,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
             }
             let images = vec![image];
             common.has_module(&images)?;
-            let tests = common.scripts("bench", Choice { only: &only, ..Choice::default() })?;
+            let choice = Choice { only: &only, ..Choice::default() };
+            let tests = suite::find(&common.guest("bench")?, choice)?;
             let passed = check::run(
                 &check::Options {
                     runs: plan::of_any(images, &tests),
                     payload: common.payload(),
+                    may_skip: MaySkip::default(),
                     jobs: 1,
                     limits: common.limits(),
                     loads: Vec::new(),
@@ -321,7 +323,7 @@ fn loads(common: &Common) -> Result<Vec<Test>> {
     if !common.full {
         return Ok(Vec::new());
     }
-    let tests = common.scripts("tests", Choice { full: true, ..Choice::default() })?;
+    let tests = suite::find(&common.guest("tests")?, Choice { full: true, ..Choice::default() })?;
     Ok(tests.into_iter().filter(|test| test.load.is_some()).collect())
 }
 

@@ -101,10 +101,9 @@ const HANDOVER: &str = "exec sh -c 'stty -echo; D=/var/tmp/kt; T=$(($(uname -K) 
 impl Guest {
     /// Waits until the machine has booted, logs in, and starts the script that serves requests.
     pub fn boot(machine: Machine, limits: Limits) -> Result<Self, BootFailure> {
-        let nothing =
-            System { release: String::new(), machine: String::new(), ident: String::new(), witness: false };
+        let system = System::default();
         let mut guest =
-            Self { machine, system: nothing, limits, booted: 0, seen: 0, live_seen: 0, ranges: Vec::new() };
+            Self { machine, system, limits, booted: 0, seen: 0, live_seen: 0, ranges: Vec::new() };
         match guest.log_in().and_then(|()| guest.hand_over()) {
             Ok(system) => {
                 // Debugging checks slow a kernel down, and so does emulation of more processors

@@ -24,6 +24,7 @@ pub mod guest;
 pub mod image;
 pub mod machine;
 pub mod marker;
+pub mod may_skip;
 pub mod payload;
 pub mod plan;
 pub mod plot;

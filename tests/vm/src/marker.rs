@@ -23,7 +23,7 @@ pub enum Marker {
 }
 
 /// The system that has been booted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct System {
     /// Release, as printed by `uname -r`.
     pub release: String,
@@ -39,6 +39,11 @@ impl System {
     /// Returns the machine architecture.
     pub fn arch(&self) -> Arch {
         if self.machine == "arm64" { Arch::Arm64 } else { Arch::Amd64 }
+    }
+
+    /// Returns the major release and the machine, as in `15-amd64`.
+    pub fn target(&self) -> String {
+        format!("{}-{}", self.release.split('.').next().unwrap_or_default(), self.machine)
     }
 }
 

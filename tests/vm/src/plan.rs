@@ -1,6 +1,6 @@
 //! The plan of a run: the guest tests for each image.
 
-use crate::image::{Arch, Image};
+use crate::image::Image;
 use crate::suite::Test;
 
 /// An image and the tests that run on it.
@@ -74,15 +74,10 @@ pub fn of_any(images: Vec<Image>, tests: &[Test]) -> Vec<Run> {
     images.into_iter().map(|image| Run { image, tests: tests.to_vec() }).collect()
 }
 
-/// Returns the reason why a test does not run on a machine, if there is one.
-pub fn reason_against(test: &Test, arch: Arch) -> Option<&str> {
-    test.not_on_arm64.as_deref().filter(|_| arch == Arch::Arm64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Format;
+    use crate::image::{Arch, Format};
 
     fn plan(names: &[&str], full: bool, all: bool) -> Vec<String> {
         let images = names.iter().map(|name| Image {

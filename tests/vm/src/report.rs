@@ -58,12 +58,13 @@ impl<W: Write> Report<W> {
         self.out.flush()
     }
 
-    /// Prints the totals and the elapsed time, and returns whether nothing has failed.
+    /// Prints the totals and the elapsed time, and returns whether something has passed and nothing
+    /// failed.
     pub fn finish(mut self) -> io::Result<bool> {
         let Self { passed, failed, skipped, .. } = self;
         let took = minutes(self.begun.elapsed());
         self.say(&format!("{passed} passed, {failed} failed, {skipped} skipped ({took})"))?;
-        Ok(failed == 0)
+        Ok(passed > 0 && failed == 0)
     }
 }
 
@@ -103,6 +104,19 @@ mod tests {
             "ok a (1.2 s)\nskip b: no module\nFAIL c (1.2 s)\n    status 1\n\
              1 passed, 1 failed, 1 skipped (0 s)\n"
         );
+    }
+
+    #[test]
+    fn a_run_of_which_nothing_has_passed_fails() {
+        let passed = |verdicts: &[Verdict]| {
+            let mut report = Report::new(Vec::new());
+            verdicts.iter().for_each(|verdict| report.verdict("a", Duration::ZERO, verdict).unwrap());
+            report.finish().unwrap()
+        };
+        let skip = Verdict::Skip("no program".into());
+        assert!(passed(&[Verdict::Ok, skip.clone()]));
+        assert!(!passed(&[skip]));
+        assert!(!passed(&[]));
     }
 
     #[test]
