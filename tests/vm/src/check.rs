@@ -22,7 +22,7 @@ use crate::marker::{self, Marker, System};
 use crate::may_skip::MaySkip;
 use crate::payload::{Backend, Payload};
 use crate::plan::Run;
-use crate::report::{Report, Verdict, tail};
+use crate::report::{Outcome, Report, Verdict, tail};
 use crate::results::Results;
 use crate::suite::{self, Test};
 use crate::tables;
@@ -59,19 +59,11 @@ impl Options {
         }
         tests.into()
     }
-
-    /// Returns how the report names a test.
-    fn shown(&self, test: &str, image: &Image) -> String {
-        match self.runs.len() {
-            1 => test.into(),
-            _ => format!("{test} on {}", image.stem()),
-        }
-    }
 }
 
-/// Runs everything, prints the report, and returns whether nothing has failed.
+/// Runs everything, prints the report, and returns whether something has passed and nothing failed.
 pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
-    let report = Mutex::new(Report::new(out));
+    let report = Mutex::new(Report::new(out, options.runs.len() > 1));
     let mut runs = Vec::new();
     for (index, Run { image, tests }) in options.runs.iter().enumerate() {
         let same = options.runs[..index].iter().filter(|other| other.image.stem() == image.stem());
@@ -108,10 +100,10 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
     // Those of one image by both clocks.
     for measured in runs.chunks(2) {
         measured.iter().try_for_each(ImageRun::sum_up)?;
-        benchmarks(options, measured, &report)?;
+        benchmarks(options, measured)?;
     }
     let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(report.finish()?)
+    report.finish(&options.out.join("junit.xml"))
 }
 
 /// Runs all tests, on this number of machines at a time.
@@ -147,28 +139,24 @@ fn next<'a, 'b, W>(runs: &'a [ImageRun<'b, W>]) -> Option<&'a ImageRun<'b, W>> {
 /// failed.
 ///
 /// Kernels with debugging checks are left out, because the tables do not describe them.
-fn benchmarks<W: Write>(
-    options: &Options,
-    runs: &[ImageRun<'_, W>],
-    report: &Mutex<Report<W>>,
-) -> Result<()> {
+fn benchmarks<W: Write + Send>(options: &Options, runs: &[ImageRun<'_, W>]) -> Result<()> {
     let Some(system) = runs.iter().find_map(|run| lock(&run.system).clone()) else { return Ok(()) };
     let mut lines = Lines::default();
     for run in runs {
         lines.take(run.clock, &run.tests, &run.dir)?;
     }
     let Some(measured) = lines.measured()?.filter(|_| !system.witness) else { return Ok(()) };
-    let mut report = lock(report);
-    report.say(tables::all(&measured).trim_end())?;
+    lock(runs[0].report).say(tables::all(&measured).trim_end())?;
     let missed = tables::missed(&measured.instructions);
     if !missed.is_empty() {
-        report.verdict("goals", Duration::ZERO, &Verdict::Fail(missed))?;
+        runs[0].verdict("goals", Duration::ZERO, Verdict::Fail(missed), "")?;
     }
     let Some(files) = &options.bench else { return Ok(()) };
     if runs.iter().all(|run| lock(&run.passed).len() == run.tests.len()) {
         return bench::write(files, &system, &lines, &measured);
     }
-    Ok(report.say(&format!("{} stays as it was: a bench has failed", files.dir.display()))?)
+    let why = format!("{} stays as it was: a bench has failed", files.dir.display());
+    Ok(lock(runs[0].report).say(&why)?)
 }
 
 /// The tests of one image. Hold only one of the locks at a time.
@@ -305,10 +293,7 @@ impl<W: Write + Send> ImageRun<'_, W> {
                 }
             };
             let verdict = self.forbid_skips(&test.name, verdict, &left_out);
-            self.verdict(&test.name, begun.elapsed(), &verdict)?;
-            for line in left_out.lines() {
-                lock(self.report).say(&format!("    {} without {line}", self.shown(&test.name)))?;
-            }
+            self.verdict(&test.name, begun.elapsed(), verdict, &left_out)?;
             last = Some(test.name);
         }
         match (guest, last) {
@@ -362,10 +347,10 @@ impl<W: Write + Send> ImageRun<'_, W> {
 
     /// Fails this test and all tests that are left, because no machine boots.
     fn give_up(&self, test: &Test, lines: Vec<String>) -> Result<()> {
-        self.verdict(&test.name, Duration::ZERO, &Verdict::Fail(lines))?;
+        self.verdict(&test.name, Duration::ZERO, Verdict::Fail(lines), "")?;
         for test in lock(&self.queue).drain(..) {
             let why = vec!["not run: the image does not boot".into()];
-            self.verdict(&test.name, Duration::ZERO, &Verdict::Fail(why))?;
+            self.verdict(&test.name, Duration::ZERO, Verdict::Fail(why), "")?;
         }
         Ok(())
     }
@@ -520,19 +505,15 @@ impl<W: Write + Send> ImageRun<'_, W> {
     fn finish(&self, mut guest: Guest, last: &str) -> Result<()> {
         let Err(trouble) = guest.finish(last) else { return Ok(()) };
         let verdict = self.in_trouble("end", Some(last), &trouble, &mut guest);
-        self.verdict("end", Duration::ZERO, &verdict)
+        self.verdict("end", Duration::ZERO, verdict, "")
     }
 
-    fn verdict(&self, name: &str, took: Duration, verdict: &Verdict) -> Result<()> {
-        if *verdict == Verdict::Ok {
-            lock(&self.passed).push(name.into());
+    fn verdict(&self, test: &str, took: Duration, verdict: Verdict, left_out: &str) -> Result<()> {
+        if verdict == Verdict::Ok {
+            lock(&self.passed).push(test.into());
         }
-        Ok(lock(self.report).verdict(&self.shown(name), took, verdict)?)
-    }
-
-    /// Returns how the report names a test.
-    fn shown(&self, test: &str) -> String {
-        self.options.shown(test, self.image)
+        let (image, left_out) = (self.image.stem(), left_out.lines().map(Into::into).collect());
+        Ok(lock(self.report).add(Outcome { image, test: test.into(), took, verdict, left_out })?)
     }
 }
 
