@@ -39,7 +39,8 @@ enum Command {
         /// A disk image, several times for several; default: those that exist of 15-amd64.img,
         /// 14-amd64.img, 15-arm64.img, and the same with -debug, in
         /// ${XDG_CACHE_HOME:-~/.cache}/ktrace_rs. Then the first of these releases that has an
-        /// image gets all tests, the others get the core.
+        /// image gets all tests, the others get the core. A plain image and the one with -debug
+        /// share them by what each kernel can find.
         #[arg(long = "image", value_name = "PATH")]
         images: Vec<PathBuf>,
         /// Run all tests on all images.

@@ -1,7 +1,7 @@
 //! The plan of a run: the guest tests for each image.
 
 use crate::image::Image;
-use crate::suite::Test;
+use crate::suite::{Kernel, Test};
 
 /// An image and the tests that run on it.
 #[derive(Debug, Clone)]
@@ -12,61 +12,42 @@ pub struct Run {
     pub tests: Vec<Test>,
 }
 
-/// Part of the tests that an image gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Whole,
-    Core,
-    /// The loads of the full-length tests. Their figures count only on a kernel without debugging
-    /// checks.
-    Loads,
-    /// The full-length tests except the loads.
-    NoLoads,
-}
-
-impl Part {
-    fn has(self, test: &Test) -> bool {
-        match self {
-            Self::Whole => true,
-            Self::Core => test.core,
-            Self::Loads => test.load.is_some(),
-            Self::NoLoads => test.load.is_none(),
-        }
-    }
-}
-
 /// Release and machine whose images get all tests. The first with an image is used.
 const WHOLE: [&str; 3] = ["15-amd64", "14-amd64", "15-arm64"];
 
-/// Gives each image of [`crate::image::NAMES`] its tests: all of them or the core.
+/// Gives each image of [`crate::image::NAMES`] its tests: those of one release and machine get all,
+/// the others the core.
 ///
-/// At full length, a plain image and its debug image share the work. Plain images come last, so
-/// that a run ends with their figures.
+/// The plain image and the debug image of a release and machine share these by what each kernel can
+/// find, unless `all` tests are to run on all images. Plain images come last, so that a run ends with
+/// the figures of the loads.
 pub fn of_named(images: Vec<Image>, tests: &[Test], full: bool, all: bool) -> Vec<Run> {
     let stems: Vec<_> = images.iter().map(Image::stem).collect();
     let has = |stem: String| stems.contains(&stem);
     let whole = WHOLE.into_iter().find(|name| has((*name).into()) || has(format!("{name}-debug")));
-    let part = |stem: &str| {
+    let gets = |stem: &str, test: &Test| {
         let family = stem.trim_end_matches("-debug");
         let paired = has(family.into()) && has(format!("{family}-debug"));
-        match (all || whole == Some(family), full && paired) {
-            (false, _) => Part::Core,
-            (true, false) => Part::Whole,
-            (true, true) if stem == family => Part::Loads,
-            (true, true) => Part::NoLoads,
-        }
+        let kernel = if stem == family { Kernel::Plain } else { Kernel::Debug };
+        let here = !paired || kernel_of(test, full).is_none_or(|wanted| wanted == kernel);
+        all || here && (test.core || whole == Some(family))
     };
-    let mut runs: Vec<_> = images
-        .iter()
-        .map(|image| {
-            let part = part(&image.stem());
-            let tests = tests.iter().filter(|test| part.has(test)).cloned().collect();
-            Run { image: image.clone(), tests }
-        })
-        .filter(|run| !run.tests.is_empty())
-        .collect();
-    runs.reverse();
-    runs
+    let run = |image: &Image| {
+        let tests = tests.iter().filter(|test| gets(&image.stem(), test)).cloned().collect();
+        Run { image: image.clone(), tests }
+    };
+    images.iter().rev().map(run).filter(|run| !run.tests.is_empty()).collect()
+}
+
+/// Returns the kernel that a test runs on, if it is not both.
+///
+/// At full length, only loads run on a plain kernel. Their figures do not count on another.
+fn kernel_of(test: &Test, full: bool) -> Option<Kernel> {
+    match (full, &test.load) {
+        (false, _) => test.kernel,
+        (true, Some(_)) => Some(Kernel::Plain),
+        (true, None) => Some(Kernel::Debug),
+    }
 }
 
 /// Gives all tests to each image.
@@ -85,13 +66,13 @@ mod tests {
             format: Format::Raw,
             arch: Arch::Amd64,
         });
-        let test = |name: &str, core, load: Option<&str>| Test {
-            name: name.into(),
-            core,
-            load: load.map(Into::into),
-            ..Test::default()
-        };
-        let tests = [test("core", true, None), test("load", true, Some("x")), test("other", false, None)];
+        let test = |name: &str, core, kernel| Test { name: name.into(), core, kernel, ..Test::default() };
+        let tests = [
+            test("core", true, None),
+            Test { load: Some("x".into()), ..test("load", true, None) },
+            test("debug", true, Some(Kernel::Debug)),
+            test("plain", false, Some(Kernel::Plain)),
+        ];
         let runs = of_named(images.collect(), &tests, full, all);
         let names = |run: &Run| run.tests.iter().map(|test| test.name.clone()).collect::<Vec<_>>().join(",");
         runs.iter().map(|run| format!("{}:{}", run.image.stem(), names(run))).collect()
@@ -102,23 +83,35 @@ mod tests {
         assert_eq!(
             plan(&["15-amd64", "14-amd64", "15-amd64-debug", "15-arm64-debug"], false, false),
             [
-                "15-arm64-debug:core,load",
-                "15-amd64-debug:core,load,other",
-                "14-amd64:core,load",
-                "15-amd64:core,load,other"
+                "15-arm64-debug:core,load,debug",
+                "15-amd64-debug:core,load,debug",
+                "14-amd64:core,load,debug",
+                "15-amd64:core,load,plain"
             ]
         );
-        assert_eq!(plan(&["14-amd64", "15-arm64"], false, false)[1], "14-amd64:core,load,other");
-        assert_eq!(plan(&["15-arm64"], false, false), ["15-arm64:core,load,other"]);
-        assert_eq!(plan(&["15-amd64", "14-amd64"], false, true)[0], "14-amd64:core,load,other");
+        assert_eq!(plan(&["14-amd64", "15-arm64"], false, false)[1], "14-amd64:core,load,debug,plain");
+        assert_eq!(plan(&["15-arm64"], false, false), ["15-arm64:core,load,debug,plain"]);
     }
 
     #[test]
-    fn at_full_length_a_pair_shares_the_tests() {
+    fn a_pair_shares_the_core_too() {
+        let names = ["15-amd64", "14-amd64", "14-amd64-debug"];
+        assert_eq!(plan(&names, false, false)[..2], ["14-amd64-debug:core,load,debug", "14-amd64:core,load"]);
+    }
+
+    #[test]
+    fn all_tests_run_on_all_images_on_request() {
+        for run in plan(&["15-amd64", "15-amd64-debug", "14-amd64"], false, true) {
+            assert!(run.ends_with(":core,load,debug,plain"), "{run}");
+        }
+    }
+
+    #[test]
+    fn at_full_length_only_loads_run_on_the_plain_kernel_of_a_pair() {
         assert_eq!(
             plan(&["15-amd64", "15-amd64-debug"], true, false),
-            ["15-amd64-debug:core,other", "15-amd64:load"]
+            ["15-amd64-debug:core,debug,plain", "15-amd64:load"]
         );
-        assert_eq!(plan(&["14-amd64-debug"], true, false), ["14-amd64-debug:core,load,other"]);
+        assert_eq!(plan(&["14-amd64-debug"], true, false), ["14-amd64-debug:core,load,debug,plain"]);
     }
 }

@@ -24,8 +24,19 @@ pub struct Test {
     pub boots: bool,
     /// Whether the test also runs with a clock that counts instructions.
     pub instructions: bool,
-    /// Whether the test is in the core that runs on every image.
+    /// Whether the test is in the core that runs on each release and machine.
     pub core: bool,
+    /// Kernel that shows what the test can find, if it is not both.
+    pub kernel: Option<Kernel>,
+}
+
+/// Kind of kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// A kernel as users run it.
+    Plain,
+    /// A kernel with INVARIANTS and WITNESS.
+    Debug,
 }
 
 /// Time limit of a test that sets none.
@@ -70,6 +81,7 @@ pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         if choice.has(&name, &text) {
             let limit = limit(&text, choice.full).with_context(|| path.display().to_string())?;
+            let kernel = kernel(&text).with_context(|| path.display().to_string())?;
             let says = |key| header(&text, key).as_deref() == Some("");
             tests.push(Test {
                 name,
@@ -79,6 +91,7 @@ pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
                 boots: says("boots"),
                 instructions: says("instructions"),
                 core: says("core"),
+                kernel,
             });
         }
     }
@@ -107,6 +120,16 @@ fn limit(script: &str, full: bool) -> Result<Duration> {
     let Some(value) = for_full.or_else(|| header(script, "timeout:")) else { return Ok(DEFAULT_LIMIT) };
     let seconds = value.parse().context("`# timeout:` wants a number of seconds")?;
     Ok(Duration::from_secs(seconds))
+}
+
+/// Returns the kernel from a script's header line `# kernel: plain` or `# kernel: debug`.
+fn kernel(script: &str) -> Result<Option<Kernel>> {
+    match header(script, "kernel:").as_deref() {
+        None => Ok(None),
+        Some("plain") => Ok(Some(Kernel::Plain)),
+        Some("debug") => Ok(Some(Kernel::Debug)),
+        Some(other) => bail!("`# kernel:` wants plain or debug, and not {other}"),
+    }
 }
 
 /// Returns the text after `key` in one of the comments at the top of a script.
@@ -192,9 +215,10 @@ mod tests {
 
     #[test]
     fn a_test_says_where_it_runs() {
-        let dir = tree(&[("a.sh", "# core\n"), ("b.sh", "# core issues\n")]);
+        let dir = tree(&[("a.sh", "# core\n# kernel: plain\n"), ("b.sh", "# kernel: debug\n"), ("c.sh", "")]);
         let found = find(dir.path(), Choice::default()).unwrap();
-        assert_eq!(found.iter().map(|test| test.core).collect::<Vec<_>>(), [true, false]);
+        let found: Vec<_> = found.iter().map(|test| (test.core, test.kernel)).collect();
+        assert_eq!(found, [(true, Some(Kernel::Plain)), (false, Some(Kernel::Debug)), (false, None)]);
     }
 
     #[test]
@@ -231,5 +255,6 @@ mod tests {
         assert!(find(Path::new("/nonexistent"), Choice::default()).is_err());
         assert!(find(tree(&[("a b.sh", "")]).path(), Choice::default()).is_err());
         assert!(find(tree(&[("a.sh", "# timeout: soon\n")]).path(), Choice::default()).is_err());
+        assert!(find(tree(&[("a.sh", "# kernel: any\n")]).path(), Choice::default()).is_err());
     }
 }
