@@ -6,6 +6,7 @@
 # IMAGE=PATH                       FreeBSD disk image for the VM tier
 # ONLY=GLOB                        run only these tests, or benches, of the VM tier
 # SECONDS=N                        how long stress-standin runs; a minute
+# PATIENCE=N                       multiplies the time limits of make check
 
 .POSIX:
 
@@ -25,7 +26,7 @@ guest: all
 
 # Formatting, lints, and the finished modules.
 lint: all
-	@sh scripts/lint.sh
+	@sh scripts/check.sh lint
 
 # All that is installed, for each target.
 build: all
@@ -46,28 +47,27 @@ package: build
 demo: all
 	@sh scripts/demo.sh $(IMAGE)
 
-check: lint check-host check-standin check-install check-vm
+# All tiers, each with a time limit, and a summary.
+check:
+	@sh scripts/check.sh setup build lint host standin install vm
 
 check-host: setup
-	. scripts/env.sh && env $$LINTED cargo test -q
-	@sh scripts/arm64.sh check
-	@sh scripts/fuzz.sh
-	@sh scripts/miri.sh
+	@sh scripts/check.sh host
 
 # The finished modules in a stand-in for the kernel: on Linux only, no image is needed.
 check-standin: all
-	@sh scripts/standin.sh check
+	@sh scripts/check.sh standin
 
 # Random loads and seeds of it for so many SECONDS.
 stress-standin: all
 	@sh scripts/standin.sh stress $(SECONDS)
 
-check-install: build
-	@sh scripts/each.sh sh tests/install.sh
+check-install: all
+	@sh scripts/check.sh install
 
 # On the images that are there: all tests on those of one release, the core on the others.
 check-vm: all
-	@sh scripts/vm.sh check $(IMAGE)
+	@sh scripts/check.sh vm
 
 # All tests on all images.
 check-vm-all: all

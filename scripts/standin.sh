@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.."
 
 if [ "$(uname -s)" != Linux ]; then
 	echo "standin: skipped: it runs on Linux only"
+	[ "$1" != check ] || exit 77
 	exit 0
 fi
 

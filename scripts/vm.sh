@@ -39,4 +39,5 @@ for target in $(targets); do
 		sh scripts/guest.sh $debug
 	)
 done
-exec env $LINTED cargo run -q --bin ktrace-vm -- "$@" ${image:+--image "$image"} ${ONLY:+--only "$ONLY"}
+set -- "$@" ${image:+--image "$image"} ${ONLY:+--only "$ONLY"} ${PATIENCE:+--patience "$PATIENCE"}
+exec env $LINTED cargo run -q --bin ktrace-vm -- "$@"

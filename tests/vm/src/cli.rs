@@ -237,7 +237,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             };
             if images.is_empty() {
                 println!("VM tests skipped: no image in {}; {HOW}", image::dir()?.display());
-                return Ok(ExitCode::SUCCESS);
+                return Ok(ExitCode::from(SKIPPED));
             }
             common.has_module(&images)?;
             let images = if named { common.usable(images)? } else { images };
@@ -327,6 +327,9 @@ fn loads(common: &Common) -> Result<Vec<Test>> {
     let tests = suite::find(&common.guest("tests")?, Choice { full: true, ..Choice::default() })?;
     Ok(tests.into_iter().filter(|test| test.load.is_some()).collect())
 }
+
+/// Exit status if there is no image to run tests on.
+const SKIPPED: u8 = 77;
 
 const HOW: &str = "get one with `make vm-image`, or name one with --image";
 
