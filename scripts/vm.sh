@@ -2,8 +2,8 @@
 # vm.sh check|check-all|stress|bench|shell|fetch [IMAGE]: builds the files for the guests, and runs
 # the VM runner with the Makefile's arguments.
 #
-# check-all runs all tests on all images. stress is check at full length, and writes the table of
-# figures to tests/RESULTS.md and README.md.
+# check-all runs all tests on all images. stress is check at full length. It writes the table of
+# figures to tests/RESULTS.md and README.md, as bench writes its own to tests/bench and README.md.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -17,10 +17,21 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs
 jobs=$(getconf _NPROCESSORS_ONLN)
 [ "$jobs" -le 4 ] || jobs=4
 
+# Files that measurements are written to, if they are all there.
+files=
 case $command in
-check) set -- check --jobs "$jobs" ;;
+check) set -- check --jobs "$jobs" ${PATIENCE:+--patience "$PATIENCE"} ;;
 check-all) set -- check --all --jobs "$jobs" ;;
-stress) set -- check --full --results tests/RESULTS.md --readme README.md ;;
+stress)
+	set -- check --full --out target/stress
+	rm -rf target/stress
+	[ -n "${ONLY:-}" ] || files="tests/RESULTS.md README.md"
+	;;
+bench)
+	set -- bench --out target/bench
+	rm -rf target/bench
+	[ -n "${ONLY:-}" ] || files="tests/bench README.md"
+	;;
 fetch) set -- fetch ${KERNEL:+--release "$KERNEL"} ;;
 *) set -- "$command" ;;
 esac
@@ -39,5 +50,11 @@ for target in $(targets); do
 		sh scripts/guest.sh $debug
 	)
 done
-set -- "$@" ${image:+--image "$image"} ${ONLY:+--only "$ONLY"} ${PATIENCE:+--patience "$PATIENCE"}
-exec env $LINTED cargo run -q --bin ktrace-vm -- "$@"
+set -- "$@" ${image:+--image "$image"} ${ONLY:+--only "$ONLY"}
+env $LINTED cargo run -q --bin ktrace-vm -- "$@"
+case $command in
+stress) set -- loads target/stress tests/vm/guest/tests $files ;;
+bench) set -- benches target/bench $files ;;
+*) exit 0 ;;
+esac
+exec env $LINTED cargo run -q --bin ktrace-bench -- "$@"

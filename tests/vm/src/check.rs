@@ -11,13 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-use crate::bench::{self, Lines};
 use crate::complaint::{self, Complaint};
 use crate::crash;
-use crate::figures;
 use crate::guest::{Ended, Guest, Limits, Trouble};
 use crate::image::Image;
-use crate::machine::{Clock, Machine};
+use crate::machine::{self, Clock, Machine};
 use crate::marker::{self, Marker, System};
 use crate::may_skip::MaySkip;
 use crate::payload::{Backend, Payload};
@@ -25,7 +23,6 @@ use crate::plan::Run;
 use crate::report::{Outcome, Report, Verdict, tail};
 use crate::results::Results;
 use crate::suite::{self, Test};
-use crate::tables;
 
 /// Options of a run.
 #[derive(Debug)]
@@ -42,12 +39,6 @@ pub struct Options {
     pub limits: Limits,
     /// Directory for logs and results, with a subdirectory for each image.
     pub out: PathBuf,
-    /// All loads that exist, whether or not they are among the tests.
-    pub loads: Vec<Test>,
-    /// Files for the table of figures, written if all loads have left some on the last image.
-    pub table: Option<figures::Files>,
-    /// Files for the samples, if the tests are all the benches.
-    pub bench: Option<bench::Files>,
 }
 
 impl Options {
@@ -82,14 +73,11 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
             runs.push(ImageRun {
                 options,
                 image,
-                table: options.table.as_ref().filter(|_| index + 1 == options.runs.len()),
                 clock,
                 dir,
                 report: &report,
                 queue: Mutex::new(options.queue(&tests)),
-                tests,
                 stock_complaints: Mutex::default(),
-                passed: Mutex::default(),
                 system: Mutex::default(),
                 begun: AtomicBool::new(false),
                 boots: AtomicUsize::new(0),
@@ -97,11 +85,7 @@ pub fn run(options: &Options, out: impl Write + Send) -> Result<bool> {
         }
     }
     work(options.jobs.max(1), &runs)?;
-    // Those of one image by both clocks.
-    for measured in runs.chunks(2) {
-        measured.iter().try_for_each(ImageRun::sum_up)?;
-        benchmarks(options, measured)?;
-    }
+    runs.iter().try_for_each(ImageRun::sum_up)?;
     let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.finish(&options.out.join("junit.xml"))
 }
@@ -135,43 +119,16 @@ fn next<'a, 'b, W>(runs: &'a [ImageRun<'b, W>]) -> Option<&'a ImageRun<'b, W>> {
     runs.iter().max_by_key(left).filter(|run| left(run) >= WORTH_A_MACHINE)
 }
 
-/// Prints the tables of the benches of an image, and writes them to the files if no bench has
-/// failed.
-///
-/// Kernels with debugging checks are left out, because the tables do not describe them.
-fn benchmarks<W: Write + Send>(options: &Options, runs: &[ImageRun<'_, W>]) -> Result<()> {
-    let Some(system) = runs.iter().find_map(|run| lock(&run.system).clone()) else { return Ok(()) };
-    let mut lines = Lines::default();
-    for run in runs {
-        lines.take(run.clock, &run.tests, &run.dir)?;
-    }
-    let Some(measured) = lines.measured()?.filter(|_| !system.witness) else { return Ok(()) };
-    lock(runs[0].report).say(tables::all(&measured).trim_end())?;
-    let missed = tables::missed(&measured.instructions);
-    if !missed.is_empty() {
-        runs[0].verdict("goals", Duration::ZERO, Verdict::Fail(missed), "")?;
-    }
-    let Some(files) = &options.bench else { return Ok(()) };
-    if runs.iter().all(|run| lock(&run.passed).len() == run.tests.len()) {
-        return bench::write(files, &system, &lines, &measured);
-    }
-    let why = format!("{} stays as it was: a bench has failed", files.dir.display());
-    Ok(lock(runs[0].report).say(&why)?)
-}
-
 /// The tests of one image. Hold only one of the locks at a time.
 struct ImageRun<'a, W> {
     options: &'a Options,
     image: &'a Image,
-    table: Option<&'a figures::Files>,
     /// Clock of the machines.
     clock: Clock,
-    tests: Vec<Test>,
     dir: PathBuf,
     report: &'a Mutex<Report<W>>,
     queue: Mutex<VecDeque<Test>>,
     stock_complaints: Mutex<Vec<String>>,
-    passed: Mutex<Vec<String>>,
     system: Mutex<Option<System>>,
     /// Set when the first machine takes the image.
     begun: AtomicBool,
@@ -205,37 +162,6 @@ impl<W: Write + Send> ImageRun<'_, W> {
                 self.image.path.display()
             ))?;
             complaints.iter().try_for_each(|line| report.say(&format!("    {line}")))?;
-        }
-        self.figures()
-    }
-
-    /// Prints the table of the loads' figures, and writes it to the files if it has all loads.
-    ///
-    /// Kernels with debugging checks are left out, because the table does not describe them.
-    fn figures(&self) -> Result<()> {
-        let system = lock(&self.system);
-        let Some(system) = system.as_ref().filter(|system| !system.witness) else { return Ok(()) };
-        let (mut all, mut missing) = (Vec::new(), Vec::new());
-        for load in &self.options.loads {
-            let passed = lock(&self.passed).contains(&load.name);
-            match figures::take(load, &self.dir)?.filter(|_| passed) {
-                Some(figures) => all.push(figures),
-                None => missing.push(load.name.as_str()),
-            }
-        }
-        if all.is_empty() {
-            return Ok(());
-        }
-        let mut report = lock(self.report);
-        report.say(figures::table(&all).trim_end())?;
-        match self.table {
-            Some(files) if missing.is_empty() => figures::write(files, system, &all)?,
-            Some(files) => report.say(&format!(
-                "{} stays as it was: no figures of {}",
-                files.results.display(),
-                missing.join(", ")
-            ))?,
-            None => {}
         }
         Ok(())
     }
@@ -323,14 +249,12 @@ impl<W: Write + Send> ImageRun<'_, W> {
             Ok(guest) => {
                 self.judge_console("boot", &guest.boot_messages(), &guest);
                 let system = guest.system();
-                let kind = if system.witness { " (WITNESS)" } else { "" };
+                let hardware = machine::hardware(self.image.arch, self.clock).join(" ");
+                fs::write(self.dir.join("system"), format!("{system}\n{hardware}\n"))?;
                 let clock = if self.clock == Clock::Instructions { ", by instructions" } else { "" };
                 lock(self.report).say(&format!(
-                    "== {}: FreeBSD {} {} {}{kind}, up after {:.0} s{clock}",
+                    "== {}: {system}, up after {:.0} s{clock}",
                     self.image.path.display(),
-                    system.release,
-                    system.machine,
-                    system.ident,
                     begun.elapsed().as_secs_f64()
                 ))?;
                 *lock(&self.system) = Some(system.clone());
@@ -509,9 +433,6 @@ impl<W: Write + Send> ImageRun<'_, W> {
     }
 
     fn verdict(&self, test: &str, took: Duration, verdict: Verdict, left_out: &str) -> Result<()> {
-        if verdict == Verdict::Ok {
-            lock(&self.passed).push(test.into());
-        }
         let (image, left_out) = (self.image.stem(), left_out.lines().map(Into::into).collect());
         Ok(lock(self.report).add(Outcome { image, test: test.into(), took, verdict, left_out })?)
     }

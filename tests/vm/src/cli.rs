@@ -10,13 +10,12 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use glob::Pattern;
 
-use crate::figures::Files;
 use crate::guest::Limits;
 use crate::image::{self, Arch, Image};
 use crate::may_skip::MaySkip;
 use crate::payload::{self, Backend, Payload};
-use crate::suite::{Choice, Test};
-use crate::{bench, check, exec, fetch, plan, shell, suite};
+use crate::suite::Choice;
+use crate::{check, exec, fetch, plan, shell, suite};
 
 /// Runs ktrace_rs in a FreeBSD virtual machine.
 ///
@@ -55,29 +54,17 @@ enum Command {
         /// Machines that run at a time.
         #[arg(long, value_name = "N", default_value_t = 1)]
         jobs: usize,
-        /// With --full: the file that the table of the loads' figures goes to.
-        #[arg(long, value_name = "FILE", requires = "readme")]
-        results: Option<PathBuf>,
-        /// With --full: a file that has the same table between two marks.
-        #[arg(long, value_name = "FILE", requires = "results")]
-        readme: Option<PathBuf>,
         #[command(flatten)]
         common: Common,
     },
-    /// Run the benches, and write what they have measured.
+    /// Run the benches, which leave samples.
     Bench {
         /// The disk image.
         #[arg(long, value_name = "PATH")]
         image: Option<PathBuf>,
-        /// Only benches whose name matches, several times for several; then nothing is written.
+        /// Only benches whose name matches, several times for several.
         #[arg(long, value_name = "GLOB")]
         only: Vec<Pattern>,
-        /// The directory that the tables, the samples and the plot go to.
-        #[arg(long, value_name = "DIR", default_value = "tests/bench")]
-        results: PathBuf,
-        /// A file that shows the plot between two marks.
-        #[arg(long, value_name = "FILE", default_value = "README.md")]
-        readme: PathBuf,
         #[command(flatten)]
         common: Common,
     },
@@ -228,7 +215,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Check { images, all, only, skip, jobs, results, readme, common } => {
+        Command::Check { images, all, only, skip, jobs, common } => {
             let named = images.is_empty();
             let images = if named {
                 image::found()?
@@ -255,16 +242,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
                     may_skip: MaySkip::read(&common.guest("tests/may_skip.txt")?)?,
                     jobs,
                     limits: common.limits(),
-                    loads: loads(&common)?,
-                    bench: None,
-                    table: results.zip(readme).map(|(results, readme)| Files { results, readme }),
                     out: common.out,
                 },
                 io::stdout(),
             )?;
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Bench { image, only, results, readme, common } => {
+        Command::Bench { image, only, common } => {
             let image = one_image(image.as_deref())?;
             if image.arch != Arch::Amd64 {
                 bail!("{}: benches are for amd64", image.path.display());
@@ -280,9 +264,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
                     may_skip: MaySkip::default(),
                     jobs: 1,
                     limits: common.limits(),
-                    loads: Vec::new(),
-                    table: None,
-                    bench: only.is_empty().then_some(bench::Files { dir: results, readme }),
                     out: common.out,
                 },
                 io::stdout(),
@@ -317,15 +298,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// Returns the tests that leave figures, if figures are requested.
-fn loads(common: &Common) -> Result<Vec<Test>> {
-    if !common.full {
-        return Ok(Vec::new());
-    }
-    let tests = suite::find(&common.guest("tests")?, Choice { full: true, ..Choice::default() })?;
-    Ok(tests.into_iter().filter(|test| test.load.is_some()).collect())
 }
 
 /// Exit status if there is no image to run tests on.

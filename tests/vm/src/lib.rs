@@ -3,15 +3,14 @@
 //! It boots the image, hands the module and the tests to the guest, runs the tests over the serial
 //! console, and collects their results.
 //!
-//! The modules, from the outside in: [`cli`] reads the command line. Its commands are [`check`]
-//! (with [`bench`] for the output of the benches), [`exec`], [`shell`] and [`fetch`]. A
-//! [`guest::Guest`] is a booted system that takes requests. It runs on a [`machine::Machine`], the
-//! QEMU process with its disks and its [`console::Console`]. `guest/run.sh` is the other end of the
-//! console, and its messages arrive as [`marker::Marker`]s.
+//! The modules, from the outside in: [`cli`] reads the command line. Its commands are
+//! [`check`], [`exec`], [`shell`] and [`fetch`]. A [`guest::Guest`] is a booted system that takes
+//! requests. It runs on a [`machine::Machine`], the QEMU process with its disks and its
+//! [`console::Console`]. `guest/run.sh` is the other end of the console, and its messages arrive as
+//! [`marker::Marker`]s. `tests/bench` makes tables of what tests have measured.
 
 #![forbid(unsafe_code)]
 
-pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod complaint;
@@ -19,7 +18,6 @@ pub mod console;
 pub mod crash;
 pub mod exec;
 pub mod fetch;
-pub mod figures;
 pub mod guest;
 pub mod image;
 pub mod machine;
@@ -27,11 +25,8 @@ pub mod marker;
 pub mod may_skip;
 pub mod payload;
 pub mod plan;
-pub mod plot;
 pub mod report;
 pub mod results;
-pub mod samples;
 pub mod shell;
 pub mod sparse;
 pub mod suite;
-pub mod tables;

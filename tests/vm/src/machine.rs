@@ -142,14 +142,11 @@ const SLOW_RATE: u64 = 256 << 10;
 pub enum Clock {
     /// Real time, with several processors that run in parallel.
     Time,
-    /// Instructions that the guest executes, [`INSTRUCTION_NS`] each, with one processor.
+    /// Instructions that the guest executes, eight nanoseconds each, with one processor.
     ///
     /// Other load on the host makes no difference.
     Instructions,
 }
-
-/// Nanoseconds per instruction under [`Clock::Instructions`].
-pub const INSTRUCTION_NS: u64 = 8;
 
 /// Returns QEMU's options for the machine.
 ///
@@ -162,7 +159,6 @@ pub const INSTRUCTION_NS: u64 = 8;
 pub fn hardware(arch: Arch, clock: Clock) -> Vec<&'static str> {
     let kvm = env::var_os("KTRACE_VM_ACCEL").is_some_and(|accel| accel == "kvm");
     let clock: &[_] = match clock {
-        // The shift of 3 is [`INSTRUCTION_NS`].
         Clock::Instructions => &["-accel", "tcg,thread=single", "-icount", "shift=3", "-smp", "1"],
         Clock::Time if kvm => &["-accel", "kvm", "-smp", processors(arch)],
         Clock::Time => &["-accel", "tcg,thread=multi", "-smp", processors(arch)],

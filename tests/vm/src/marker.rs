@@ -3,6 +3,8 @@
 //! Kernel messages share that stream and may land anywhere, even inside a marker. Only an unbroken
 //! marker is therefore accepted, and the guest writes each marker twice.
 
+use std::fmt;
+
 use crate::image::Arch;
 
 /// A message from the guest.
@@ -33,6 +35,13 @@ pub struct System {
     pub ident: String,
     /// Whether the kernel has WITNESS.
     pub witness: bool,
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.witness { " (WITNESS)" } else { "" };
+        write!(f, "FreeBSD {} {} {}{kind}", self.release, self.machine, self.ident)
+    }
 }
 
 impl System {

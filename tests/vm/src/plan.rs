@@ -43,10 +43,10 @@ pub fn of_named(images: Vec<Image>, tests: &[Test], full: bool, all: bool) -> Ve
 ///
 /// At full length, only loads run on a plain kernel. Their figures do not count on another.
 fn kernel_of(test: &Test, full: bool) -> Option<Kernel> {
-    match (full, &test.load) {
+    match (full, test.load) {
         (false, _) => test.kernel,
-        (true, Some(_)) => Some(Kernel::Plain),
-        (true, None) => Some(Kernel::Debug),
+        (true, true) => Some(Kernel::Plain),
+        (true, false) => Some(Kernel::Debug),
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
         let test = |name: &str, core, kernel| Test { name: name.into(), core, kernel, ..Test::default() };
         let tests = [
             test("core", true, None),
-            Test { load: Some("x".into()), ..test("load", true, None) },
+            Test { load: true, ..test("load", true, None) },
             test("debug", true, Some(Kernel::Debug)),
             test("plain", false, Some(Kernel::Plain)),
         ];

@@ -15,8 +15,8 @@ pub struct Test {
     pub name: String,
     /// Time limit of the test.
     pub limit: Duration,
-    /// Description of the load, if the test leaves figures of one.
-    pub load: Option<String>,
+    /// Whether the test is a load, which leaves figures at full length.
+    pub load: bool,
     /// Whether the test must make the system panic, once or more, and continues after the next
     /// boot.
     pub panics: bool,
@@ -86,7 +86,7 @@ pub fn find(dir: &Path, choice: Choice<'_>) -> Result<Vec<Test>> {
             tests.push(Test {
                 name,
                 limit,
-                load: header(&text, "load:"),
+                load: header(&text, "load:").is_some(),
                 panics: says("panics"),
                 boots: says("boots"),
                 instructions: says("instructions"),
@@ -202,8 +202,7 @@ mod tests {
     fn a_load_says_what_it_is() {
         let dir = tree(&[("a.sh", "#!/bin/sh\n# load: 10 processes\n"), ("b.sh", "echo\n# load: no\n")]);
         let found = find(dir.path(), Choice::default()).unwrap();
-        let found: Vec<_> = found.iter().map(|test| test.load.as_deref()).collect();
-        assert_eq!(found, [Some("10 processes"), None]);
+        assert_eq!(found.iter().map(|test| test.load).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

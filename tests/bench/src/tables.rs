@@ -1,10 +1,11 @@
 //! The tables of the benches' measurements, in Markdown.
 
-use crate::figures::grouped;
-use crate::image::Arch;
-use crate::machine::{self, Clock, INSTRUCTION_NS};
-use crate::marker::System;
+use crate::markdown::grouped;
+use crate::run::Run;
 use crate::samples::{Measured, NONE, STOCK, Samples};
+
+/// Nanoseconds of an instruction of the machine that counts them: QEMU's `shift=3`.
+pub const INSTRUCTION_NS: u64 = 8;
 
 /// Number of processors of the machine that measures time, and so the maximum number of processes
 /// that make records in parallel.
@@ -65,24 +66,22 @@ const UNTRACED: [&str; 3] = ["getppid", "open", "fork"];
 const FLAT: [&str; 2] = ["getppid-tmpfs", "size-ufs"];
 
 /// Formats all tables as one document.
-pub fn document(system: &System, measured: &Measured) -> String {
+pub fn document(run: &Run, counted: &Run, measured: &Measured) -> String {
     format!(
         "# Benchmarks\n\
          \n\
          Written by `make bench`, not by hand.\n\
          \n\
-         FreeBSD {} {} {}, QEMU with `{}`. Both backends in one run, in turns; medians of five.\n\
+         {}, QEMU with `{}`. Both backends in one run, in turns; medians of five.\n\
          All samples are in `results.csv`, and `plot.svg` shows them. What the host does besides is in all\n\
          times: samples of the same differ by {} of their median, and by {} where the clock goes by instructions.\n\
          \n\
          {}",
-        system.release,
-        system.machine,
-        system.ident,
-        machine::hardware(system.arch(), Clock::Time).join(" "),
+        run.system,
+        run.hardware,
         apart(&measured.time),
         apart(&measured.instructions),
-        all(measured),
+        all(counted, measured),
     )
 }
 
@@ -91,10 +90,10 @@ fn apart(samples: &Samples) -> String {
 }
 
 /// Formats all tables, each with its explanation.
-pub fn all(Measured { time, instructions }: &Measured) -> String {
+pub fn all(counted: &Run, Measured { time, instructions }: &Measured) -> String {
     [throughput(time), untraced(time), limit(time), processes(time), sizes(time), memory(time), latency(time)]
         .into_iter()
-        .chain([counted(instructions)])
+        .chain([count(&counted.hardware, instructions)])
         .collect::<Vec<_>>()
         .join("\n")
 }
@@ -293,7 +292,7 @@ fn most_over_least(samples: &Samples, load: &str, tracer: &str, cpus: u64) -> Op
 }
 
 /// Formats the counts of instructions, which other load on the host does not change.
-fn counted(samples: &Samples) -> String {
+fn count(hardware: &str, samples: &Samples) -> String {
     let tracers = samples.tracers();
     let instructions = |ns: f64| ns / INSTRUCTION_NS as f64;
     let mut rows = Vec::new();
@@ -330,11 +329,10 @@ fn counted(samples: &Samples) -> String {
         "Instructions",
         &format!(
             "Some of the above once more, with one processor, whose clock goes by the instructions that it\n\
-             executes, so that what the host does besides makes no difference (`{}`); medians of three. In\n\
+             executes, so that what the host does besides makes no difference (`{hardware}`); medians of three. In\n\
              brackets: for traced loads, how often for once with the stock backend; for untraced calls, times\n\
              that without the module. The goal of the latter is 1.00, within 0.02, and for most over least 1.20;\n\
-             `make bench` fails where the module misses one.",
-            machine::hardware(Arch::Amd64, Clock::Instructions).join(" ")
+             `make bench` fails where the module misses one."
         ),
         &head("instructions of", &tracers),
         &rows,
@@ -461,7 +459,7 @@ mod tests {
         assert!(text.contains("| system call | not loaded | record |"), "{text}");
         assert_eq!(rows(&text)[2], "| `fork` | 1,000 | 1,010 (1.01) |");
         assert!(missed(&samples).is_empty());
-        let text = counted(&samples);
+        let text = count("", &samples);
         assert_eq!(rows(&text)[LOADS.len() + 2], "| untraced `fork` | 125 | 126 (1.010) |");
     }
 
@@ -527,11 +525,10 @@ mod tests {
 
     #[test]
     fn every_table_is_in_the_document() {
-        let system = System {
-            release: "14.2".into(),
-            machine: "amd64".into(),
-            ident: "GENERIC".into(),
-            witness: false,
+        let run = Run {
+            system: "FreeBSD 14.2 amd64 GENERIC".into(),
+            hardware: "-accel tcg".into(),
+            ..Run::default()
         };
         let samples = |lines| Samples::parse(lines).unwrap();
         let measured = Measured {
@@ -542,7 +539,7 @@ mod tests {
                  getppid-tmpfs,1,module,batch,1,1,8000\n",
             ),
         };
-        let text = document(&system, &measured);
+        let text = document(&run, &run, &measured);
         assert!(text.contains("FreeBSD 14.2 amd64 GENERIC, QEMU with `-accel"), "{text}");
         assert!(text.contains("| stays in user mode | 1,500 |"), "{text}");
         assert!(text.contains("| a record, 1,024 bytes before | 125 |"), "{text}");

@@ -17,7 +17,7 @@ pub const NONE: &str = "none";
 pub struct Measured {
     /// Samples measured in real time.
     pub time: Samples,
-    /// Samples measured in instructions of [`INSTRUCTION_NS`](crate::machine::INSTRUCTION_NS) each.
+    /// Samples measured in instructions of [`INSTRUCTION_NS`](crate::tables::INSTRUCTION_NS) each.
     pub instructions: Samples,
 }
 
