@@ -7,8 +7,11 @@
 #	                          the test are then started again; see KT_DOWNS)
 #	# boots                   (optional: as panics, with a reboot that keeps the root file
 #	                          system. The test must restore that before it ends)
-#	# core                    (optional: the test runs on every image, not on one release only)
-#	# not on arm64: REASON    (optional)
+#	# core                    (optional: make check runs the test on each release and machine, not
+#	                          on one only)
+#	# kernel: debug           (optional, or plain: make check runs the test on one kernel of a
+#	                          release, where it finds more: debug for locks, life cycles and
+#	                          failing disks, plain for contents, tools, times and loss)
 #	. "$KT/lib.sh"
 #
 # A test runs as root in a fresh directory. It ends with status 0 (ok), 77 (skipped, for the reason

@@ -5,6 +5,7 @@
 # Records in the file and counted drops add up to all records made. Memory stays within the limit,
 # and another process loses nothing and is not slowed down.
 # timeout: 120
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/loss.subr"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the project's own ATF suite (tests/atf): ktrace(2), utrace(2), ktrace(1), and bad input.
 # timeout: 240
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 

@@ -4,6 +4,7 @@
 #
 # From 15.1 on, the kernel reports on wakeup that the process went to sleep, at a time that it has
 # not recorded. The record must have a time within the trace.
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -3,6 +3,7 @@
 #
 # For each type, a record is removed, doubled, moved, marked KTR_DROP, cut off, or made the last
 # one.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load

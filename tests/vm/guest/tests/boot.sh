@@ -8,6 +8,7 @@
 # boot.
 # timeout: 240
 # boots
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_only "boot"

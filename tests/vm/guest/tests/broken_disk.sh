@@ -6,6 +6,7 @@
 # part is whole.
 # timeout: 180
 # core
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

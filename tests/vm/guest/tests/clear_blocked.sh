@@ -3,6 +3,7 @@
 #
 # Earlier records stay, and the other facilities continue.
 # core
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load

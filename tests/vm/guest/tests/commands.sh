@@ -7,6 +7,7 @@
 # times, and the module's trace must then equal one of the stock backend's.
 # timeout: 200
 # full timeout: 400
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 

@@ -7,6 +7,7 @@
 # timeout: 120
 # full timeout: 120
 # panics
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

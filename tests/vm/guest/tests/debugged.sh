@@ -2,6 +2,7 @@
 # Shows that a debugger and the tracer on one process both see every system call undisturbed.
 #
 # A process held by a debugger or SIGSTOP does not prevent an unload of the module.
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load

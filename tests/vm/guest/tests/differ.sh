@@ -7,6 +7,7 @@
 # such a moment.
 # timeout: 900
 # full timeout: 14400
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 is_stock && second=stock || second=module

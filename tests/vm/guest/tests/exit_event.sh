@@ -5,6 +5,7 @@
 # write for the process meanwhile.
 # timeout: 90
 # core
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -2,6 +2,7 @@
 # Runs the ten cases of FreeBSD's own ktrace_test, unchanged.
 # timeout: 180
 # core
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 

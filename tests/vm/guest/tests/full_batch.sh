@@ -5,6 +5,7 @@
 # for a part of them. The records that fit are whole. All others are counted as dropped, by type. The
 # program and other traces continue.
 # timeout: 120
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

@@ -7,6 +7,7 @@
 # only the processes' own data: no kernel address, no data of others, and no padding.
 # timeout: 240
 # full timeout: 3600
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 is_stock || need_module

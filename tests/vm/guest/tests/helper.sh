@@ -6,6 +6,7 @@
 # all written, although its queue has too little room. The helper starts and ends with the module.
 # timeout: 120
 # full timeout: 300
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

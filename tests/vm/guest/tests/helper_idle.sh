@@ -6,6 +6,7 @@
 # has room for.
 # timeout: 240
 # full timeout: 1800
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

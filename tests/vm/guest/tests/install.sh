@@ -4,6 +4,7 @@
 # The module is found by its name, programs and suite run from their installed places, and an
 # uninstall leaves nothing.
 # timeout: 240
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -4,6 +4,7 @@
 # The processes fork, sleep, are stopped, or are in the middle of a write. The last record of each
 # is its PROCDTOR, and the module holds nothing afterwards.
 # full timeout: 1200
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load

@@ -3,6 +3,7 @@
 #
 # A trace that is cut off or lacks bytes is not whole. The program stays within the 100 megabytes
 # that ktrcheck(1) promises.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

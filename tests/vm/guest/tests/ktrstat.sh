@@ -3,6 +3,7 @@
 #
 # Its status reports drops. Without the module, or with bad arguments, it prints a message and
 # fails.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

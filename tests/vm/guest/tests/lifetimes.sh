@@ -7,6 +7,7 @@
 # timeout: 400
 # full timeout: 5400
 # core
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/churn.subr"

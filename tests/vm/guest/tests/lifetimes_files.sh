@@ -5,6 +5,7 @@
 # same files.
 # timeout: 300
 # full timeout: 5400
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/churn.subr"

@@ -4,6 +4,7 @@
 #
 # The numbers match the files and the records that the processes have made. Processes that the
 # caller may not see are not listed.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -4,6 +4,7 @@
 # A user's trace file has been removed. One large write(2) to it holds its vnode lock for half a
 # minute.
 # timeout: 240
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

@@ -5,6 +5,7 @@
 # and the module does not touch it.
 # timeout: 240
 # full timeout: 1800
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -5,6 +5,7 @@
 # Every other time, these processes are traced and the unload is forced. Each trace file is whole.
 # timeout: 240
 # full timeout: 1800
+# core
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -3,6 +3,7 @@
 # remedy.
 #
 # kinst could put a probe where the module puts a jump. Loaded after the module, it does no harm.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Shows that a module for another major release is refused with one line that says so, without any
 # change.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

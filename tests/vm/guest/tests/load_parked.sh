@@ -6,6 +6,7 @@
 # the module is loaded. Both switches wait until it is outside.
 # timeout: 240
 # core
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

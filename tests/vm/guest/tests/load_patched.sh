@@ -3,6 +3,7 @@
 #
 # The other module is a test build of the same one, under another name. The load is refused with one
 # line that names one of the functions, and nothing changes.
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -5,6 +5,7 @@
 # The thread waits for a suspended file system to write its record. The load fails with EBUSY after
 # some seconds and changes nothing. Once the thread has left, the module loads and works.
 # timeout: 120
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

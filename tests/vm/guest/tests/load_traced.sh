@@ -3,6 +3,7 @@
 #
 # The message has the process ids.
 # core
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Shows that a second load fails with EEXIST, and the loaded module continues to work.
 # core
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

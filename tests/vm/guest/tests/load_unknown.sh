@@ -3,6 +3,7 @@
 #
 # Nothing changes. A test build of the module does not know ktrsysctl().
 # core
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -6,6 +6,7 @@
 # load: 10,000 short processes, 10 calls each, `-i -t +w`
 # timeout: 180
 # full timeout: 1800
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/loss.subr"

@@ -6,6 +6,7 @@
 # load: 100,000 signals between two processes, `-i -t +w`
 # timeout: 120
 # full timeout: 1200
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/loss.subr"

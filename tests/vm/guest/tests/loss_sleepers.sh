@@ -5,6 +5,7 @@
 # timeout: 120
 # full timeout: 1200
 # core
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/loss.subr"

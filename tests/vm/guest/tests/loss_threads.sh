@@ -6,6 +6,7 @@
 # load: 200 threads of one process, each sleeps 1 ms 200 times, `-t +w`
 # timeout: 120
 # full timeout: 1200
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/loss.subr"

@@ -2,6 +2,7 @@
 # Shows that the manual page lists every sysctl of the module and no other.
 #
 # The system's own mandoc(1), if there is one, renders the page.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -2,6 +2,7 @@
 # Shows how little memory traces need at rest, and that a user at the limit harms no other.
 # timeout: 600
 # full timeout: 3600
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/loss.subr"

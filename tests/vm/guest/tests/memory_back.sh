@@ -5,6 +5,7 @@
 # Some of them make records, some sleep, and one forks. Tracing ends for all at once, for each by
 # itself, and for the file.
 # timeout: 180
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

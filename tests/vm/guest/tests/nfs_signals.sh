@@ -5,6 +5,7 @@
 # two processes that trace to one file get signals. Under the stock backend, this ends the trace.
 # timeout: 240
 # full timeout: 1800
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

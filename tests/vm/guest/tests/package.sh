@@ -4,6 +4,7 @@
 # pkg(8) adds it only on the right release. The module loads from its installed place, and nothing
 # is left after a delete.
 # timeout: 240
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -5,6 +5,7 @@
 # the file while its process runs, sleeps, stops or executes another program. Changes of policy
 # under load lose nothing.
 # timeout: 240
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -2,6 +2,7 @@
 # Shows that each dtrace(1) probe fires as often, and with the same numbers, as the statistics say, and
 # that both agree with the trace files and with the writes that the file system gets.
 # timeout: 240
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -4,6 +4,7 @@
 # A bad value is refused without any change. If the limit causes a loss, the next record is marked
 # KTR_DROP. Every record is either in the file or counted as dropped, by type. Another process loses
 # nothing.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

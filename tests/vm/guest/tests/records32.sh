@@ -2,7 +2,7 @@
 # Shows that the records of a 32-bit process are right.
 #
 # It covers arguments of 32 and 64 bits, values, errors, paths, data, a struct array and utrace.
-# not on arm64: the program is for amd64's 32-bit mode
+# kernel: plain
 . "$KT/lib.sh"
 module_load
 

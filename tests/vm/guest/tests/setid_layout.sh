@@ -5,6 +5,7 @@
 # 64-bit and a 32-bit program, with each facility alone, with page faults, and with all facilities.
 # timeout: 600
 # core
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load

@@ -6,6 +6,7 @@
 # is not slowed down.
 # timeout: 180
 # full timeout: 900
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

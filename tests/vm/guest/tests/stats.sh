@@ -1,5 +1,6 @@
 #!/bin/sh
 # Shows that sysctl kern.ktrace_rs has the right names, and that its counters match the file.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

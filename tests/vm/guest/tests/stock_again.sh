@@ -4,6 +4,7 @@
 # All requests are back in its pool, although more threads slept under the module than the pool has
 # requests.
 # core
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

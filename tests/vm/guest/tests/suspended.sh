@@ -5,6 +5,7 @@
 # programs wait, take their signals, and continue.
 # timeout: 240
 # full timeout: 900
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

@@ -3,6 +3,7 @@
 #
 # They are ps(1) and its kinfo_proc, procstat -f, procctl(PROC_TRACE_CTL), fstat and
 # kern.features.ktrace. kern.ktrace.genio_size is honoured.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load

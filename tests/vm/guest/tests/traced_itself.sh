@@ -3,6 +3,7 @@
 # module.
 #
 # It also traces itself tracing, and reads the file while that is being written.
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load

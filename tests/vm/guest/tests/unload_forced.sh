@@ -4,6 +4,7 @@
 # Some processes sleep in the kernel with queued records. All processes continue untraced, and the
 # stock backend works again.
 # core
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -5,6 +5,7 @@
 # kldstat(8) answers, and ktrace(2) fails with EBUSY. Files on other disks are written. When the disk
 # is back, everything is written and the module unloads.
 # timeout: 240
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

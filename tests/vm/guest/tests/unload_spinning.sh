@@ -4,6 +4,7 @@
 # These are a real-time loop, which leaves no time for others on its CPU, and 1,500 spinning
 # threads. All of them belong to processes that were traced once.
 # timeout: 300
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

@@ -5,6 +5,7 @@
 # forced unload waits for five seconds, and is refused then. After that everything continues, and
 # every record is in the file.
 # timeout: 120
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

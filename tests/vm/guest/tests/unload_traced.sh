@@ -2,6 +2,7 @@
 # Shows that an unload with traced processes fails with EBUSY, prints their pids, and tracing
 # continues.
 # core
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

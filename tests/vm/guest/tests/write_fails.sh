@@ -7,6 +7,7 @@
 # no failure.
 # timeout: 180
 # core
+# kernel: debug
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
