@@ -17,6 +17,11 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/ktrace_rs
 jobs=$(getconf _NPROCESSORS_ONLN)
 [ "$jobs" -le 4 ] || jobs=4
 
+# Figures are those of the emulator, so that they compare between hosts.
+case $command in
+stress | bench) export KTRACE_VM_ACCEL="${KTRACE_VM_ACCEL:-tcg}" ;;
+esac
+
 # Files that measurements are written to, if they are all there.
 files=
 case $command in

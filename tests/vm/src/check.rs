@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
+use crate::accel;
 use crate::complaint::{self, Complaint};
 use crate::crash;
 use crate::guest::{Ended, Guest, Limits, Trouble};
@@ -251,9 +252,13 @@ impl<W: Write + Send> ImageRun<'_, W> {
                 let system = guest.system();
                 let hardware = machine::hardware(self.image.arch, self.clock).join(" ");
                 fs::write(self.dir.join("system"), format!("{system}\n{hardware}\n"))?;
-                let clock = if self.clock == Clock::Instructions { ", by instructions" } else { "" };
+                let how = match self.clock {
+                    Clock::Instructions => ", by instructions",
+                    Clock::Time if accel::is_kvm(self.image.arch) => ", under KVM",
+                    Clock::Time => "",
+                };
                 lock(self.report).say(&format!(
-                    "== {}: {system}, up after {:.0} s{clock}",
+                    "== {}: {system}, up after {:.0} s{how}",
                     self.image.path.display(),
                     begun.elapsed().as_secs_f64()
                 ))?;

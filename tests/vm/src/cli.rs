@@ -21,9 +21,10 @@ use crate::{check, exec, fetch, plan, shell, suite};
 ///
 /// The image is any FreeBSD disk image (raw or qcow2) with a serial console and a root
 /// login without password, as FreeBSD publishes them for CI. It is never changed.
-/// Environment: KTRACE_VM_ACCEL=kvm leaves emulation for KVM; KTRACE_VM_QEMU_AMD64 and
-/// KTRACE_VM_QEMU_ARM64 name other programs than qemu-system-x86_64 and
-/// qemu-system-aarch64; KTRACE_VM_FIRMWARE names the EFI firmware of the latter.
+/// Environment: KTRACE_VM_ACCEL is kvm or tcg, for KVM or emulation; by default KVM runs
+/// amd64 machines where it works. KTRACE_VM_QEMU_AMD64 and KTRACE_VM_QEMU_ARM64 name other
+/// programs than qemu-system-x86_64 and qemu-system-aarch64; KTRACE_VM_FIRMWARE names the
+/// EFI firmware of the latter.
 #[derive(Debug, Parser)]
 #[command(name = "ktrace-vm", version)]
 struct Cli {

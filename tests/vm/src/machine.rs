@@ -1,6 +1,7 @@
 //! A virtual machine: one QEMU process, its disks and its console.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
+use crate::accel;
 use crate::console::Console;
 use crate::image::{Arch, Image};
 use crate::payload::Payload;
@@ -150,14 +152,14 @@ pub enum Clock {
 
 /// Returns QEMU's options for the machine.
 ///
-/// They are always the same, so that figures and races compare between hosts. Only
-/// `KTRACE_VM_ACCEL=kvm` replaces emulation, and only with [`Clock::Time`].
+/// They are always the same, so that figures and races compare between hosts, but for KVM. That
+/// replaces emulation only with [`Clock::Time`].
 ///
 /// Without "fast string" instructions, an amd64 kernel copies memory in a way that is fast under
 /// emulation. Without the algorithm of real processors, an arm64 kernel's signed pointers cost
 /// little.
 pub fn hardware(arch: Arch, clock: Clock) -> Vec<&'static str> {
-    let kvm = env::var_os("KTRACE_VM_ACCEL").is_some_and(|accel| accel == "kvm");
+    let kvm = clock == Clock::Time && accel::is_kvm(arch);
     let clock: &[_] = match clock {
         Clock::Instructions => &["-accel", "tcg,thread=single", "-icount", "shift=3", "-smp", "1"],
         Clock::Time if kvm => &["-accel", "kvm", "-smp", processors(arch)],
@@ -195,12 +197,17 @@ fn create_root(image: &Image, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn qemu(dir: &Path, arch: Arch, clock: Clock) -> Result<Command> {
+/// Returns the QEMU program for a machine.
+pub fn program(arch: Arch) -> OsString {
     let (variable, program) = match arch {
         Arch::Amd64 => ("KTRACE_VM_QEMU_AMD64", "qemu-system-x86_64"),
         Arch::Arm64 => ("KTRACE_VM_QEMU_ARM64", "qemu-system-aarch64"),
     };
-    let mut qemu = Command::new(env::var_os(variable).unwrap_or_else(|| program.into()));
+    env::var_os(variable).unwrap_or_else(|| program.into())
+}
+
+fn qemu(dir: &Path, arch: Arch, clock: Clock) -> Result<Command> {
+    let mut qemu = Command::new(program(arch));
     qemu.args(hardware(arch, clock))
         .args(["-display", "none", "-monitor", "none", "-no-reboot", "-net", "none"])
         .args(["-serial", "stdio"]);
@@ -217,15 +224,20 @@ fn qemu(dir: &Path, arch: Arch, clock: Clock) -> Result<Command> {
             .args(["-device", "pci-serial,chardev=live,prog_if=1"]),
     };
     qemu.arg("-drive")
-        .arg(drive(&dir.join(ROOT), "qcow2", "cache=unsafe"))
+        .arg(drive(&dir.join(ROOT), "virtio", "qcow2", "cache=unsafe"))
         .arg("-drive")
-        .arg(drive(&dir.join(PAYLOAD), "raw", "read-only=on"))
+        .arg(drive(&dir.join(PAYLOAD), "virtio", "raw", "read-only=on"))
         .arg("-drive")
-        .arg(drive(&dir.join(RESULTS), "raw", "cache=unsafe"))
+        .arg(drive(&dir.join(RESULTS), "virtio", "raw", "cache=unsafe"))
         .arg("-drive")
-        .arg(drive(&dir.join(SLOW), "raw", &format!("cache=unsafe,throttling.bps-total={SLOW_RATE}")))
+        .arg(drive(
+            &dir.join(SLOW),
+            "virtio",
+            "raw",
+            &format!("cache=unsafe,throttling.bps-total={SLOW_RATE}"),
+        ))
         .arg("-drive")
-        .arg(drive(&dir.join(KEPT), "raw", "cache=unsafe"));
+        .arg(drive(&dir.join(KEPT), "virtio", "raw", "cache=unsafe"));
     Ok(qemu)
 }
 
@@ -253,10 +265,10 @@ fn create(path: &Path) -> std::io::Result<File> {
     File::create(path)
 }
 
-/// Returns the option for a virtio disk. QEMU requires commas in a file name to be doubled.
-fn drive(path: &Path, format: &str, option: &str) -> String {
+/// Returns the option for a disk. QEMU requires commas in a file name to be doubled.
+pub fn drive(path: &Path, interface: &str, format: &str, option: &str) -> String {
     let path = path.to_string_lossy().replace(',', ",,");
-    format!("if=virtio,format={format},{option},file={path}")
+    format!("if={interface},format={format},{option},file={path}")
 }
 
 /// Starts a process that ends QEMU and removes its directory if this process dies without doing so.
@@ -315,6 +327,6 @@ mod tests {
 
     #[test]
     fn a_comma_in_the_name_of_a_disk_is_doubled() {
-        assert!(drive(Path::new("/tmp/a,b"), "raw", "cache=unsafe").ends_with("file=/tmp/a,,b"));
+        assert!(drive(Path::new("/tmp/a,b"), "virtio", "raw", "cache=unsafe").ends_with("file=/tmp/a,,b"));
     }
 }

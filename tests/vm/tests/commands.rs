@@ -45,6 +45,7 @@ impl Place {
             .args(args)
             .current_dir(self.dir.path())
             .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("KTRACE_VM_ACCEL", "tcg")
             .env("KTRACE_VM_QEMU_AMD64", &qemu)
             .env("KTRACE_VM_QEMU_ARM64", &qemu)
             .env("KTRACE_VM_FIRMWARE", "firmware");
