@@ -35,33 +35,22 @@
  * made. The status is 1 if there are violations.
  */
 
-#include <sys/param.h>
-#include <sys/ktrace.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
-#include <sys/uio.h>
+#include <sys/tree.h>
 
-#include <err.h>
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "audit.h"
-#include "kinds.h"
+#include "ktr.h"
 
 #define MAX_SHOWN 20
-#define MAX_PAYLOAD (32 * 1024 * 1024)
 
-/* Records of a type with something in common; see key_of(). */
+/* The number of records of a KIND, or of bytes. */
 struct count {
-	int type;
-	uint64_t key;
-	unsigned long records;
+	char kind[32];
+	unsigned long n;
+	struct count *next;
 };
 
 /* Kinds of steps, for the expected next struct step of each. */
@@ -69,27 +58,24 @@ enum { STEP_USER, STEP_READ, STEP_WRITE, STEP_KINDS };
 
 /* A thread, or with tid 0 all threads of a process. */
 struct party {
+	RB_ENTRY(party) entry;
 	pid_t pid;
 	long tid;
 	struct timespec last;
 	int call; /* the system call that it is in, or 0 */
-	bool began, switched_out, in_fault, fresh_fault, ended;
+	bool known, began, switched_out, in_fault, fresh_fault, ended;
 	uint64_t steps[STEP_KINDS], signals, pages;
-	unsigned long bytes;
 	struct count *counts;
-	size_t ncounts;
 };
 
-/*
- * Key of a KTR_SYSCALL and other records of a system call: its code plus one, because zero means
- * none.
- */
+#include "party.h"
+
+/* The value of `call` in a system call: its code plus one, because zero means none. */
 #define CALL_OF(code) ((int)(code) + 1)
 
-static struct party *parties; /* a hash table with open addressing */
-static size_t nparties, nslots;
-static uint64_t offset;
-static unsigned long records[NTYPES], drops[NTYPES], violations;
+/* Offset of the current record. */
+static size_t offset;
+static unsigned long records[NTYPES], drops[NTYPES], threads, violations;
 static bool only_count;
 
 static void __printflike(2, 3)
@@ -99,103 +85,37 @@ static void __printflike(2, 3)
 
 	if (only_count || ++violations > MAX_SHOWN)
 		return;
-	printf("violation at byte %ju, pid %d tid %ld: ", (uintmax_t)offset,
-	    p->pid, p->tid);
+	printf("violation at byte %zu, pid %d tid %ld: ", offset, p->pid, p->tid);
 	va_start(ap, fmt);
 	vprintf(fmt, ap);
 	va_end(ap);
 	putchar('\n');
 }
 
-static struct party *
-slot_of(struct party *table, size_t slots, pid_t pid, long tid)
-{
-	size_t i = ((uint64_t)pid * 1000003 + (uint64_t)tid) *
-		       UINT64_C(0x9e3779b97f4a7c15) >>
-		   32;
-
-	for (;; i++) {
-		struct party *p = &table[i % slots];
-
-		if (p->pid == 0 || (p->pid == pid && p->tid == tid))
-			return (p);
-	}
-}
-
-static void
-grow(void)
-{
-	size_t slots = nslots == 0 ? 1024 : 2 * nslots;
-	struct party *table;
-
-	if ((table = calloc(slots, sizeof(*table))) == NULL)
-		err(2, "calloc");
-	for (size_t i = 0; i < nslots; i++)
-		if (parties[i].pid != 0)
-			*slot_of(table, slots, parties[i].pid, parties[i].tid) =
-			    parties[i];
-	free(parties);
-	parties = table;
-	nslots = slots;
-}
-
-static struct party *
-party_of(pid_t pid, long tid)
-{
-	struct party *p;
-
-	p = slot_of(parties, nslots, pid, tid);
-	if (p->pid == 0) {
-		nparties++;
-		p->pid = pid;
-		p->tid = tid;
-	}
-	return (p);
-}
-
-static struct count *
-count_of(struct party *p, int type, uint64_t key)
+static unsigned long *
+count_of(struct party *p, const char *kind)
 {
 	struct count *c;
 
-	for (size_t i = 0; i < p->ncounts; i++)
-		if (p->counts[i].type == type && p->counts[i].key == key)
-			return (&p->counts[i]);
-	/* The size grows by powers of two. */
-	if ((p->ncounts & (p->ncounts - 1)) == 0) {
-		p->counts = realloc(
-		    p->counts, MAX(2 * p->ncounts, 1) * sizeof(*p->counts));
-		if (p->counts == NULL)
-			err(2, "realloc");
-	}
-	c = &p->counts[p->ncounts++];
-	*c = (struct count){.type = type, .key = key};
-	return (c);
-}
-
-/* Returns the number of a wait channel's name, truncated as in a record. */
-static uint64_t
-wmesg_key(const char *wmesg)
-{
-	char name[sizeof(((struct ktr_csw *)0)->wmesg)] = "";
-	uint64_t key;
-
-	strlcpy(name, wmesg, sizeof(name));
-	memcpy(&key, name, sizeof(key));
-	return (key);
+	for (c = p->counts; c != NULL; c = c->next)
+		if (strcmp(c->kind, kind) == 0)
+			return (&c->n);
+	if ((c = calloc(1, sizeof(*c))) == NULL)
+		err(2, "calloc");
+	strlcpy(c->kind, kind, sizeof(c->kind));
+	c->next = p->counts;
+	p->counts = c;
+	return (&c->n);
 }
 
 static bool
-is_step(const char *data, size_t len, struct step *s)
+is_step(const struct record *r, struct step *s)
 {
-	if (len < sizeof(*s))
+	if (r->nmore < sizeof(*s))
 		return (false);
-	memcpy(s, data, sizeof(*s));
+	memcpy(s, r->more, sizeof(*s));
 	return (memcmp(s->magic, STEP_MAGIC, sizeof(s->magic)) == 0);
 }
-
-#define KEY_NONE UINT64_MAX
-#define KEY_FRESH 1
 
 static void
 take_step(struct party *t, int kind, const struct step *s)
@@ -236,7 +156,7 @@ static void
 want_call(struct party *t, int type)
 {
 	if (t->call == 0)
-		violation(t, "%s outside of a system call", names[type]);
+		violation(t, "%s outside of a system call", types[type].name);
 }
 
 static void
@@ -256,59 +176,42 @@ take_fault(struct party *t, uintptr_t address)
 	t->pages = (address - FRESH_PAGES) / PAGE_SIZE + 1;
 }
 
-/*
- * Follows a record of a thread.
- *
- * Returns the key that the record shares with others of the type, for counting.
- */
-static uint64_t
-follow(struct party *t, int type, const char *data, size_t len)
+/* Follows a record of a thread. Returns what its KIND has in addition to its type. */
+static const char *
+follow(struct party *t, const struct record *r)
 {
-	struct ktr_syscall call;
-	struct ktr_sysret ret;
-	struct ktr_genio io;
-	struct ktr_fault fault;
-	struct ktr_psig sig;
-	struct ktr_csw csw;
+	static char detail[16];
 	struct step s;
-	int kind;
+	int code;
 
-#define TAKE(record)                                                           \
-	do {                                                                   \
-		if (len < sizeof(record))                                      \
-			errx(1, "record at byte %ju: too short",               \
-			    (uintmax_t)offset);                                \
-		memcpy(&(record), data, sizeof(record));                       \
-	} while (0)
-
-	switch (type) {
+	switch (r->type) {
 	case KTR_SYSCALL:
-		if (len < offsetof(struct ktr_syscall, ktr_args))
-			errx(1, "record at byte %ju: too short",
-			    (uintmax_t)offset);
-		memcpy(&call, data, offsetof(struct ktr_syscall, ktr_args));
-		begin_call(t, call.ktr_code);
-		return (call.ktr_code);
+		begin_call(t, r->as.call.ktr_code);
+		snprintf(detail, sizeof(detail), ":%d", r->as.call.ktr_code);
+		return (detail);
 	case KTR_SYSRET:
-		TAKE(ret);
+		code = r->as.ret.ktr_code;
 #ifdef __aarch64__
 		/* sigreturn(2) of arm64 leaves no system call number. */
-		if (ret.ktr_code == -1)
-			ret.ktr_code = SYS_sigreturn;
+		if (code == -1)
+			code = SYS_sigreturn;
 #endif
-		end_call(t, ret.ktr_code);
-		return (ret.ktr_code);
+		end_call(t, code);
+		snprintf(detail, sizeof(detail), ":%d", code);
+		return (detail);
 	case KTR_GENIO:
-		want_call(t, type);
-		TAKE(io);
-		if (!is_step(data + sizeof(io), len - sizeof(io), &s))
+		want_call(t, r->type);
+		if (!is_step(r, &s))
 			break;
-		kind = io.ktr_rw == UIO_READ ? STEP_READ : STEP_WRITE;
-		take_step(t, kind, &s);
-		return (kind);
+		if (r->as.io.ktr_rw == UIO_READ) {
+			take_step(t, STEP_READ, &s);
+			return (":step:read");
+		}
+		take_step(t, STEP_WRITE, &s);
+		return (":step:write");
 	case KTR_USER:
-		want_call(t, type);
-		if (is_step(data, len, &s))
+		want_call(t, r->type);
+		if (is_step(r, &s))
 			take_step(t, STEP_USER, &s);
 		break;
 	case KTR_NAMEI:
@@ -317,67 +220,58 @@ follow(struct party *t, int type, const char *data, size_t len)
 	case KTR_SYSCTL:
 	case KTR_ARGS:
 	case KTR_ENVS:
-		want_call(t, type);
+		want_call(t, r->type);
 		break;
 	case KTR_PSIG:
-		TAKE(sig);
 		t->signals++;
-		return (sig.signo);
+		snprintf(detail, sizeof(detail), ":%d", r->as.sig.signo);
+		return (detail);
 	case KTR_CSW:
-		TAKE(csw);
-		if ((csw.out != 0) == t->switched_out)
+		if ((r->as.csw.out != 0) == t->switched_out)
 			violation(t, "switch %s, and the one before was too",
-			    csw.out ? "out" : "in");
-		t->switched_out = csw.out != 0;
-		csw.wmesg[sizeof(csw.wmesg) - 1] = '\0';
-		return (wmesg_key(csw.wmesg));
+			    r->as.csw.out ? "out" : "in");
+		t->switched_out = r->as.csw.out != 0;
+		snprintf(detail, sizeof(detail), ":%.8s", r->as.csw.wmesg);
+		return (detail);
 	case KTR_FAULT:
-		TAKE(fault);
-		take_fault(t, fault.vaddr);
-		return (t->fresh_fault ? KEY_FRESH : KEY_NONE);
+		take_fault(t, r->as.fault.vaddr);
+		return (t->fresh_fault ? ":fresh" : "");
 	case KTR_FAULTEND:
 		if (!t->in_fault)
 			violation(t, "FAULTEND without FAULT");
 		t->in_fault = false;
-		return (t->fresh_fault ? KEY_FRESH : KEY_NONE);
+		return (t->fresh_fault ? ":fresh" : "");
 	}
-	return (KEY_NONE);
+	return ("");
 }
 
 static void
-take_record(const struct ktr_header *h, const char *data)
+take_record(const struct record *r)
 {
-	int type = (unsigned short)h->ktr_type & ~KTR_TYPE;
-	struct party *t, *p;
-	uint64_t key;
-	bool first;
+	struct party *p = party_of(r->h.ktr_pid, 0), *t = party_of(r->h.ktr_pid, r->h.ktr_tid);
+	const char *type = types[r->type].name;
+	char kind[32];
 
-	if (4 * (nparties + 2) > 3 * nslots)
-		grow();
-	first = slot_of(parties, nslots, h->ktr_pid, 0)->pid == 0;
-	p = party_of(h->ktr_pid, 0);
-	t = party_of(h->ktr_pid, h->ktr_tid);
-
-	records[type]++;
-	if ((h->ktr_type & KTR_DROP) != 0) {
-		drops[type]++;
-		violation(t, "%s with KTR_DROP", names[type]);
+	records[r->type]++;
+	threads += !t->known;
+	if (r->drop) {
+		drops[r->type]++;
+		violation(t, "%s with KTR_DROP", type);
 	}
-	if (timespeccmp(&h->ktr_time, &t->last, <))
-		violation(
-		    t, "%s is older than the record before it", names[type]);
-	t->last = h->ktr_time;
-	if (first && type != KTR_PROCCTOR)
-		violation(t, "the process's first record is %s", names[type]);
+	if (goes_back(t, r))
+		violation(t, "%s is older than the record before it", type);
+	if (!p->known && r->type != KTR_PROCCTOR)
+		violation(t, "the process's first record is %s", type);
 	if (p->ended)
-		violation(t, "%s after the end of the process", names[type]);
-	p->ended = type == KTR_PROCDTOR;
-	key = follow(t, type, data, h->ktr_len);
-	count_of(t, type, key)->records++;
-	count_of(p, type, key)->records++;
-	if (type == KTR_GENIO) {
-		t->bytes += h->ktr_len - sizeof(struct ktr_genio);
-		p->bytes += h->ktr_len - sizeof(struct ktr_genio);
+		violation(t, "%s after the end of the process", type);
+	p->known = t->known = true;
+	p->ended = r->type == KTR_PROCDTOR;
+	snprintf(kind, sizeof(kind), "%s%s", type, follow(t, r));
+	++*count_of(t, kind);
+	++*count_of(p, kind);
+	if (r->type == KTR_GENIO) {
+		*count_of(t, "bytes") += r->nmore;
+		*count_of(p, "bytes") += r->nmore;
 	}
 }
 
@@ -385,11 +279,9 @@ take_record(const struct ktr_header *h, const char *data)
 static void
 finish(void)
 {
-	for (size_t i = 0; i < nslots; i++) {
-		struct party *t = &parties[i];
+	struct party *t;
 
-		if (t->pid == 0)
-			continue;
+	RB_FOREACH(t, parties, &parties) {
 		if (t->switched_out)
 			violation(t, "it went out and never came in");
 		if (t->in_fault)
@@ -400,80 +292,26 @@ finish(void)
 	}
 }
 
-/* Parses a KIND of the program into the records that it covers. Returns false for "bytes". */
-static bool
-parse_kind(const char *kind, int *type, bool *any, uint64_t *key)
-{
-	const char *detail = kind + strcspn(kind, ":");
-	size_t len = detail - kind;
-
-	if (strcmp(kind, "bytes") == 0)
-		return (false);
-	for (*type = 1; *type < NTYPES; (*type)++)
-		if (strlen(names[*type]) == len &&
-		    memcmp(kind, names[*type], len) == 0)
-			break;
-	if (*type == NTYPES)
-		errx(2, "unknown kind %s", kind);
-	*any = *detail == '\0';
-	if (*any)
-		return (true);
-	detail++;
-	switch (*type) {
-	case KTR_CSW:
-		*key = wmesg_key(detail);
-		break;
-	case KTR_FAULT:
-	case KTR_FAULTEND:
-		*key = KEY_FRESH;
-		break;
-	case KTR_GENIO:
-		*key =
-		    strcmp(detail, "step:read") == 0 ? STEP_READ : STEP_WRITE;
-		break;
-	default:
-		*key = strtoull(detail, NULL, 10);
-	}
-	return (true);
-}
-
-static unsigned long
-found_in(const struct party *p, int type, bool any, uint64_t key)
-{
-	unsigned long n = 0;
-
-	for (size_t i = 0; i < p->ncounts; i++)
-		if (p->counts[i].type == type &&
-		    (any || p->counts[i].key == key))
-			n += p->counts[i].records;
-	return (n);
-}
-
 /* Compares the program's counts with those of the file. */
 static void
 compare(const char *file)
 {
 	unsigned long n, found, all_made = 0, all_found = 0;
 	struct party *p;
-	uint64_t key;
-	char kind[64];
+	char kind[32];
 	pid_t pid;
 	long tid;
 	FILE *f;
-	bool any = true, has_records;
-	int got, type;
+	int got;
 
 	if ((f = fopen(file, "r")) == NULL)
 		err(2, "%s", file);
-	while (
-	    (got = fscanf(f, "%d %ld %63s %lu\n", &pid, &tid, kind, &n)) == 4) {
-		p = slot_of(parties, nslots, pid, tid);
-		has_records = parse_kind(kind, &type, &any, &key);
-		found = has_records ? found_in(p, type, any, key) : p->bytes;
+	while ((got = fscanf(f, "%d %ld %31s %lu\n", &pid, &tid, kind, &n)) == 4) {
+		p = party_of(pid, tid);
+		found = *count_of(p, kind);
 		if (found != n)
-			violation(&(struct party){.pid = pid, .tid = tid},
-			    "%lu of %s, want %lu", found, kind, n);
-		if (has_records) {
+			violation(p, "%lu of %s, want %lu", found, kind, n);
+		if (strcmp(kind, "bytes") != 0) {
 			all_made += n;
 			all_found += MIN(found, n);
 		}
@@ -485,43 +323,6 @@ compare(const char *file)
 }
 
 static void
-read_file(const char *name)
-{
-	struct ktr_header h;
-	size_t size = 0;
-	char *data = NULL;
-	int type;
-	FILE *f;
-
-	if ((f = fopen(name, "r")) == NULL)
-		err(2, "%s", name);
-	setvbuf(f, NULL, _IOFBF, 1024 * 1024);
-	while (fread(&h, 1, sizeof(h), f) == sizeof(h)) {
-		type = (unsigned short)h.ktr_type & ~KTR_TYPE;
-		if ((h.ktr_type & KTR_VERSIONED) == 0 ||
-		    h.ktr_version != KTR_VERSION1 || !is_known(type) ||
-		    h.ktr_len < 0 ||
-		    h.ktr_len > MAX_PAYLOAD || h.ktr_pid <= 0 || h.ktr_tid <= 0)
-			errx(1, "record at byte %ju: not a record",
-			    (uintmax_t)offset);
-		if ((size_t)h.ktr_len > size) {
-			size = h.ktr_len;
-			if ((data = realloc(data, size)) == NULL)
-				err(2, "realloc");
-		}
-		if (fread(data, 1, h.ktr_len, f) != (size_t)h.ktr_len)
-			errx(1, "record at byte %ju: cut off",
-			    (uintmax_t)offset);
-		take_record(&h, data);
-		offset += sizeof(h) + h.ktr_len;
-	}
-	if (ferror(f) || ftello(f) != (off_t)offset)
-		errx(1, "record at byte %ju: cut off", (uintmax_t)offset);
-	free(data);
-	fclose(f);
-}
-
-static void
 usage(void)
 {
 	errx(2, "usage: ktr_audit [-c] [-m file] file");
@@ -530,8 +331,9 @@ usage(void)
 int
 main(int argc, char *argv[])
 {
-	unsigned long all = 0, dropped = 0, threads = 0;
+	unsigned long all = 0, dropped = 0;
 	const char *made = NULL;
+	struct record r = {0};
 	int ch;
 
 	while ((ch = getopt(argc, argv, "cm:")) != -1)
@@ -547,21 +349,22 @@ main(int argc, char *argv[])
 		}
 	if (argc != optind + 1)
 		usage();
-	grow();
-	read_file(argv[optind]);
+	read_trace(argv[optind]);
+	while (next_record(&r)) {
+		offset = r.offset;
+		take_record(&r);
+	}
+	offset = trace_size;
 	finish();
 	if (made != NULL)
 		compare(made);
 
-	for (int type = 1; type < NTYPES; type++) {
+	for (size_t type = 1; type < NTYPES; type++) {
 		if (records[type] != 0)
-			printf("%s %lu %lu\n", names[type], records[type],
-			    drops[type]);
+			printf("%s %lu %lu\n", types[type].name, records[type], drops[type]);
 		all += records[type];
 		dropped += drops[type];
 	}
-	for (size_t i = 0; i < nslots; i++)
-		threads += parties[i].tid != 0;
 	printf("records %lu drops %lu threads %lu violations %lu\n", all,
 	    dropped, threads, violations);
 	return (violations != 0);

@@ -10,8 +10,8 @@
  *	-k	nothing may look like a kernel address, except for those that
  *		fuzz passes to the kernel
  *	-l	prints only the last record of each process
- *	-m	prints the records thread by thread, and without what differs
- *		between two runs of the same calls; the map is that of differ
+ *	-m	prints no ids, and nothing else that differs between two runs of
+ *		the same calls; the map is that of differ
  *	-n	of SYSCALL and SYSRET, only those of this system call
  *	-p, -t	only records of this process, of this type (SYSCALL, ...)
  *	-q	prints nothing
@@ -25,124 +25,251 @@
  * file.
  */
 
-#include <sys/param.h>
-#include <sys/cpuset.h>
 #include <sys/event.h>
-#include <sys/ktrace.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
-#include <sys/uio.h>
+#include <sys/tree.h>
 
 #include <ctype.h>
-#include <err.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "fuzz.h"
-#include "kinds.h"
+#include "ktr.h"
 
-struct thread {
+#define PID_MAX 99999
+
+/* What of the file is printed, and how. */
+static enum { RECORDS, COUNTS, ENDS, MAPPED, NOTHING } output;
+static const char *only_type;
+static pid_t only_pid;
+static int only_code = -1;
+/* Further checks. */
+static const char *letters;
+static bool leaks, strict;
+
+static unsigned long backwards_in_thread;
+
+/* A process or thread. */
+struct party {
+	RB_ENTRY(party) entry;
+	pid_t pid;
 	long tid;
 	struct timespec last;
-	struct thread *next;
+	/* Its number in the map: of a process from 1 on, of each thread but its first one 1. */
+	int number;
+	/* Of a process, its records to be printed, and the offset of the last of them. */
+	unsigned long all, records[NTYPES], drops[NTYPES];
+	size_t end;
 };
 
-struct count {
-	pid_t pid;
-	unsigned long records[NTYPES], drops[NTYPES];
-	size_t last;
-	struct count *next, *later;
-};
+#include "party.h"
 
-/* Hash tables by the lowest bits of the ids. Processes are also listed in order of appearance. */
-#define NBUCKETS 4096
-static struct thread *threads[NBUCKETS];
-static struct count *counts[NBUCKETS], *first, **behind_last = &first;
-/* Offset of the current record, and its type. */
-static size_t offset;
-static const char *kind;
-static bool counting, ending, leaks, quiet, strict;
-static const char *letters;
+/* Checks of padding and strings. */
 
 static void
-bad(const char *what)
-{
-	errx(1, "record at byte %zu: %s: %s", offset, kind, what);
-}
-
-static void *
-entry(size_t size)
-{
-	void *p;
-
-	if ((p = calloc(1, size)) == NULL)
-		err(2, "calloc");
-	return (p);
-}
-
-static struct thread *
-thread_of(long tid)
-{
-	struct thread **bucket = &threads[tid % NBUCKETS], *t;
-
-	for (t = *bucket; t != NULL; t = t->next)
-		if (t->tid == tid)
-			return (t);
-	t = entry(sizeof(*t));
-	t->tid = tid;
-	t->next = *bucket;
-	return (*bucket = t);
-}
-
-static struct count *
-count_of(pid_t pid)
-{
-	struct count **bucket = &counts[pid % NBUCKETS], *c;
-
-	for (c = *bucket; c != NULL; c = c->next)
-		if (c->pid == pid)
-			return (c);
-	c = entry(sizeof(*c));
-	c->pid = pid;
-	c->next = *bucket;
-	*behind_last = c;
-	behind_last = &c->later;
-	return (*bucket = c);
-}
-
-static void
-check_zero(const void *p, size_t len, const char *what)
+check_zero(const struct record *r, const void *p, size_t len, const char *what)
 {
 	for (size_t i = 0; strict && i < len; i++)
 		if (((const char *)p)[i] != 0)
-			bad(what);
+			bad(r, what);
 }
 
-/* Checks the bytes after the string in a field of fixed size. */
+/* Checks a string in a field of fixed size, and the bytes after it. */
 static void
-check_string(const char *field, size_t size, const char *what)
+check_string(const struct record *r, const char *field, size_t size, const char *what)
 {
 	size_t len = strnlen(field, size);
 
 	if (len == size)
-		bad(what);
-	check_zero(field + len, size - len, what);
+		bad(r, what);
+	check_zero(r, field + len, size - len, what);
 }
 
 static void
-check_len(int len, size_t want)
+check_letters(const struct record *r)
 {
-	if ((size_t)len != want)
-		bad("payload of the wrong length");
+	for (size_t i = 0; letters != NULL && i < r->nmore; i++)
+		if (r->more[i] == '\0' || strchr(letters, r->more[i]) == NULL)
+			bad(r, "data that the process does not have");
 }
+
+static void
+check_padding(const struct record *r)
+{
+#define AFTER(structure, member) (offsetof(structure, member) + sizeof(((structure *)0)->member))
+	static const struct {
+		int type;
+		size_t from, to;
+	} padding[] = {
+	    {KTR_SYSCALL, AFTER(struct ktr_syscall, ktr_narg),
+		offsetof(struct ktr_syscall, ktr_args)},
+	    {KTR_PSIG, AFTER(struct ktr_psig, signo), offsetof(struct ktr_psig, action)},
+	    {KTR_PSIG, AFTER(struct ktr_psig, mask), sizeof(struct ktr_psig)},
+	    {KTR_CAPFAIL, AFTER(struct ktr_cap_fail, cap_code),
+		offsetof(struct ktr_cap_fail, cap_svflags)},
+	    {KTR_CAPFAIL, AFTER(struct ktr_cap_fail, cap_svflags),
+		offsetof(struct ktr_cap_fail, cap_data)},
+	    {KTR_FAULT, AFTER(struct ktr_fault, type), sizeof(struct ktr_fault)},
+	};
+	const size_t end = AFTER(struct ktr_header, ktr_cpu);
+
+	check_zero(r, (const char *)&r->h + end, sizeof(r->h) - end, "padding of ktr_header");
+	for (size_t i = 0; i < nitems(padding); i++)
+		if (padding[i].type == r->type)
+			check_zero(r, r->data + padding[i].from, padding[i].to - padding[i].from,
+			    "padding");
+}
+
+/* Checks of structures that have a name. */
+
+/* Returns the contents of a KTR_STRUCT or KTR_STRUCT_ARRAY, which follow its name. */
+static const char *
+contents(const struct record *r)
+{
+	const char *end = memchr(r->more, 0, r->nmore);
+
+	if (end == NULL)
+		bad(r, "name of structure");
+	return (end + 1);
+}
+
+/* Checks the size of a structure that may have this name. */
+static void
+check_size(const struct record *r, size_t size)
+{
+	static const struct {
+		int type;
+		const char *name;
+		size_t size;
+	} known[] = {
+	    {KTR_STRUCT, "stat", sizeof(struct stat)},
+	    {KTR_STRUCT, "itimerval", sizeof(struct itimerval)},
+	    {KTR_STRUCT, "caprights", sizeof(cap_rights_t)},
+	    {KTR_STRUCT_ARRAY, "kevent", sizeof(struct kevent)},
+	    {KTR_STRUCT_ARRAY, "freebsd11_kevent", 32},
+	    {KTR_STRUCT_ARRAY, "pollfd", sizeof(struct pollfd)},
+	};
+
+	for (size_t i = 0; i < nitems(known); i++)
+		if (r->type == known[i].type && strcmp(r->more, known[i].name) == 0 &&
+		    size != known[i].size)
+			bad(r, "size of structure");
+}
+
+static void
+check_struct(const struct record *r)
+{
+	const char *data = contents(r);
+	size_t size = r->more + r->nmore - data;
+
+	check_size(r, size);
+	if (strcmp(r->more, "sockaddr") == 0 && size != 0 && size != (unsigned char)data[0])
+		bad(r, "length of address");
+	if (strcmp(r->more, "cpuset_t") == 0 && size > sizeof(cpuset_t))
+		bad(r, "length of cpuset_t");
+}
+
+static void
+check_struct_array(const struct record *r)
+{
+	const char *data = contents(r);
+	size_t size = r->as.array.struct_size;
+
+	if (size == 0 || (r->more + r->nmore - data) % size != 0)
+		bad(r, "not a whole number of structures");
+	check_size(r, size);
+}
+
+/* Checks a violation of capability mode, of which only some of the data is used. */
+static void
+check_capfail(const struct record *r)
+{
+	const union ktr_cap_data *data = &r->as.cap.cap_data;
+	size_t used = 0;
+
+	switch (r->as.cap.cap_type) {
+	case CAPFAIL_NOTCAPABLE:
+	case CAPFAIL_INCREASE:
+		used = 2 * sizeof(cap_rights_t);
+		break;
+	case CAPFAIL_SYSCALL:
+	case CAPFAIL_SIGNAL:
+	case CAPFAIL_PROTO:
+		used = sizeof(int);
+		break;
+	case CAPFAIL_SOCKADDR:
+		used = MIN(data->cap_sockaddr.sa_len, sizeof(struct sockaddr));
+		break;
+	case CAPFAIL_NAMEI:
+		used = strnlen(data->cap_path, MAXPATHLEN);
+		if (used == MAXPATHLEN)
+			bad(r, "cap_path");
+		break;
+	case CAPFAIL_CPUSET:
+		break;
+	default:
+		bad(r, "cap_type");
+	}
+	check_zero(r, (const char *)data + used, sizeof(*data) - used, "rest of cap_data");
+}
+
+static void
+check_payload(const struct record *r)
+{
+	switch (r->type) {
+	case KTR_SYSCALL:
+		if (r->as.call.ktr_narg < 0 || r->as.call.ktr_narg > 8 ||
+		    r->nmore != r->as.call.ktr_narg * sizeof(register_t))
+			bad(r, "ktr_narg");
+		break;
+	case KTR_SYSRET:
+		if (strict && r->as.ret.ktr_eosys != 0)
+			bad(r, "ktr_eosys");
+		if (r->as.ret.ktr_error != 0 && r->as.ret.ktr_retval != 0)
+			bad(r, "ktr_retval of a call that failed");
+		break;
+	case KTR_NAMEI:
+		if (r->nmore >= MAXPATHLEN || memchr(r->more, 0, r->nmore) != NULL)
+			bad(r, "path");
+		break;
+	case KTR_GENIO:
+		if (r->as.io.ktr_rw == UIO_WRITE)
+			check_letters(r);
+		break;
+	case KTR_CSW:
+		check_string(r, r->as.csw.wmesg, sizeof(r->as.csw.wmesg), "wmesg");
+		break;
+	case KTR_USER:
+		if (r->nmore > KTR_USER_MAXLEN)
+			bad(r, "payload too long");
+		check_letters(r);
+		break;
+	case KTR_STRUCT:
+		check_struct(r);
+		break;
+	case KTR_SYSCTL:
+		if (r->nmore == 0 || memchr(r->more, 0, r->nmore) != r->more + r->nmore - 1)
+			bad(r, "name of sysctl");
+		break;
+	case KTR_CAPFAIL:
+		check_capfail(r);
+		break;
+	case KTR_STRUCT_ARRAY:
+		check_struct_array(r);
+		break;
+	case KTR_ARGS:
+	case KTR_ENVS:
+		if (r->nmore > 0 && r->more[r->nmore - 1] != '\0')
+			bad(r, "strings");
+		break;
+	case KTR_EXTERR:
+		check_zero(r, r->as.exterr.rsrv1, sizeof(r->as.exterr.rsrv1), "reserved words");
+		check_string(r, r->as.exterr.msg, sizeof(r->as.exterr.msg), "msg");
+		break;
+	}
+}
+
+/* Checks for kernel addresses. */
 
 static bool
 is_of_fuzz(uint64_t word)
@@ -178,15 +305,15 @@ is_of_kernel(uint64_t word)
  * process can look like one of the kernel.
  */
 static void
-check_leaks(const char *p, size_t len, size_t step)
+check_leaks(const struct record *r, const void *p, size_t len, size_t step)
 {
 	uint64_t word;
 
 	for (size_t i = 0; leaks && i + sizeof(word) <= len; i += step) {
-		memcpy(&word, p + i, sizeof(word));
+		memcpy(&word, (const char *)p + i, sizeof(word));
 		if (is_of_kernel(word) && !is_of_fuzz(word))
 			errx(1, "record at byte %zu: %s: an address of the kernel, %#jx",
-			    offset, kind, (uintmax_t)word);
+			    r->offset, types[r->type].name, (uintmax_t)word);
 	}
 }
 
@@ -195,111 +322,91 @@ check_leaks(const char *p, size_t len, size_t step)
  * the process together can look like an address.
  */
 static void
-check_array_leaks(const char *p, size_t len)
+check_array_leaks(const struct record *r)
 {
 	const size_t from = offsetof(struct kevent, filter), to = offsetof(struct kevent, data);
-	const char *name, *data, *end = p + len;
-	size_t size;
+	const char *data = contents(r), *end = r->more + r->nmore;
+	size_t size = r->as.array.struct_size;
 
-	if (len <= sizeof(size) ||
-	    (data = memchr(p + sizeof(size), 0, len - sizeof(size))) == NULL)
-		return;
-	data++;
-	memcpy(&size, p, sizeof(size));
-	name = p + sizeof(size);
-	if (strcmp(name, "pollfd") == 0) {
+	if (strcmp(r->more, "pollfd") == 0) {
 		/* No field is as long as an address. */
-		check_leaks(data, end - data, sizeof(struct pollfd));
+		check_leaks(r, data, end - data, sizeof(struct pollfd));
 		return;
 	}
-	if (size < to ||
-	    (strcmp(name, "kevent") != 0 && strcmp(name, "freebsd11_kevent") != 0)) {
-		check_leaks(data, end - data, 1);
+	if (strcmp(r->more, "kevent") != 0 && strcmp(r->more, "freebsd11_kevent") != 0) {
+		check_leaks(r, data, end - data, 1);
 		return;
 	}
-	for (; (size_t)(end - data) >= size; data += size) {
-		check_leaks(data, from, 1);
-		check_leaks(data + to, size - to, 1);
+	for (; data < end; data += size) {
+		check_leaks(r, data, from, 1);
+		check_leaks(r, data + to, size - to, 1);
 	}
 }
 
 static void
-check_letters(const char *p, size_t len)
+check_payload_leaks(const struct record *r)
 {
-	for (size_t i = 0; letters != NULL && i < len; i++)
-		if (p[i] == '\0' || strchr(letters, p[i]) == NULL)
-			bad("data that the process does not have");
+	switch (r->type) {
+	case KTR_SYSRET:
+	case KTR_EXTERR:
+		/* A call's return value, which its process knows, and the report of its error. */
+		break;
+	case KTR_SYSCALL:
+	case KTR_PSIG:
+	case KTR_CAPFAIL:
+	case KTR_FAULT:
+		check_leaks(r, r->data, r->h.ktr_len, sizeof(register_t));
+		break;
+	case KTR_STRUCT:
+		/* The end of the name and the process's own data can look like an address. */
+		check_leaks(r, contents(r), r->more + r->nmore - contents(r), 1);
+		break;
+	case KTR_STRUCT_ARRAY:
+		check_array_leaks(r);
+		break;
+	default:
+		check_leaks(r, r->data, r->h.ktr_len, 1);
+	}
+}
+
+/* Checks of times. */
+
+/*
+ * Returns whether the record may be older than the previous one in its file.
+ *
+ * From FreeBSD 15.1 on, a thread records that it went to sleep after it has woken up, with the
+ * earlier time.
+ */
+static bool
+is_told_late(const struct record *r)
+{
+	return (r->type == KTR_CSW && r->as.csw.out != 0 && r->as.csw.user == 0 &&
+	    getosreldate() >= 1501000);
 }
 
 static void
-check_struct(const char *p, int len)
+check_time(const struct record *r)
 {
-	static const struct {
-		const char *name;
-		size_t size;
-	} known[] = {
-	    {"stat", sizeof(struct stat)},
-	    {"itimerval", sizeof(struct itimerval)},
-	    {"caprights", sizeof(cap_rights_t)},
-	};
-	const char *data = memchr(p, 0, len);
-	size_t size;
+	const struct timespec *time = &r->h.ktr_time;
 
-	if (data == NULL)
-		bad("name of structure");
-	size = p + len - ++data;
-	for (size_t i = 0; i < nitems(known); i++)
-		if (strcmp(p, known[i].name) == 0 && size != known[i].size)
-			bad("length of structure");
-	if (strcmp(p, "sockaddr") == 0 && size != 0 &&
-	    size != (unsigned char)data[0])
-		bad("length of address");
-	if (strcmp(p, "cpuset_t") == 0 && size > sizeof(cpuset_t))
-		bad("length of cpuset_t");
+	/*
+	 * If tracing began during the sleep, the stock backend of 15.1 writes stale stack contents
+	 * as the time.
+	 */
+	if (strict || !is_told_late(r)) {
+		if (time->tv_sec <= 0 || time->tv_nsec < 0 || time->tv_nsec >= 1000000000)
+			bad(r, "time");
+		/* By words: the bytes across the two words of a time can look like an address. */
+		check_leaks(r, &r->h, sizeof(r->h), sizeof(register_t));
+	}
+	if (goes_back(party_of(r->h.ktr_pid, r->h.ktr_tid), r)) {
+		backwards_in_thread++;
+		if (strict)
+			bad(r, "older than the previous one of its thread");
+	}
 }
 
-static void
-check_struct_array(const char *name, size_t size)
-{
-	static const struct {
-		const char *name;
-		size_t size;
-	} known[] = {
-	    {"kevent", sizeof(struct kevent)},
-	    {"freebsd11_kevent", 32},
-	    {"pollfd", sizeof(struct pollfd)},
-	};
-
-	for (size_t i = 0; i < nitems(known); i++)
-		if (strcmp(name, known[i].name) == 0 && size != known[i].size)
-			bad("size of structure");
-}
-
-#define PID_MAX 99999
-/* For -m: the numbers of processes, from 1 on, and the threads other than the first ones. */
-static int numbers[PID_MAX + 1];
-static struct {
-	pid_t pid;
-	long tid;
-} *second;
-static size_t nseconds;
-static bool mapping;
-
-/* The records to print then, and their processes and threads. */
-static struct sorted {
-	int process, thread;
-	size_t offset;
-} *sorted;
-static size_t nsorted;
-
-static void *
-grow(void *p, size_t n, size_t size)
-{
-	/* Double at each power of two. */
-	if ((n & (n - 1)) == 0 && (p = realloc(p, 2 * MAX(n, 1) * size)) == NULL)
-		err(2, "realloc");
-	return (p);
-}
+/* For -m. */
 
 static void
 read_map(const char *name)
@@ -311,28 +418,33 @@ read_map(const char *name)
 
 	if (f == NULL)
 		err(2, "%s", name);
-	while (fscanf(f, "%d %ld", &pid, &tid) == 2) {
-		if (pid <= 0 || pid > PID_MAX)
-			errx(2, "%s: pid %d", name, pid);
-		if (tid == 0) {
-			numbers[pid] = ++number;
-			continue;
-		}
-		second = grow(second, nseconds, sizeof(*second));
-		second[nseconds].pid = pid;
-		second[nseconds++].tid = tid;
-	}
+	while (fscanf(f, "%d %ld", &pid, &tid) == 2)
+		party_of(pid, tid)->number = tid == 0 ? ++number : 1;
 	fclose(f);
-	mapping = true;
 }
 
+/*
+ * Returns whether both backends write this record of the same calls. Of context switches and page
+ * faults, the scheduler and the earlier use of memory decide; likewise, whether pthread_join(3) has
+ * to wait. When ktrace(2), or a set-user-ID program, ends a trace, the stock backend discards the
+ * queued violation of that call itself.
+ */
 static bool
-is_second(pid_t pid, long tid)
+is_steady(const struct record *r)
 {
-	for (size_t i = 0; i < nseconds; i++)
-		if (second[i].pid == pid && second[i].tid == tid)
-			return (true);
-	return (false);
+	switch (r->type) {
+	case KTR_CSW:
+	case KTR_FAULT:
+	case KTR_FAULTEND:
+		return (false);
+	case KTR_CAPFAIL:
+		return (r->as.cap.cap_code != SYS_ktrace && r->as.cap.cap_code != SYS_execve);
+	case KTR_SYSCALL:
+	case KTR_SYSRET:
+		return (r->as.code != SYS__umtx_op);
+	default:
+		return (true);
+	}
 }
 
 /*
@@ -343,74 +455,25 @@ mapped_arg(int code, int i, long value)
 {
 	static const struct {
 		int code, arg;
-	} pids[] = {{SYS_fork, -1}, {SYS_vfork, -1}, {SYS_rfork, -1},
-	    {SYS_getpid, -1}, {SYS_getppid, -1}, {SYS_wait4, -1},
-	    {SYS_wait4, 0}, {SYS_kill, 0}, {SYS_ptrace, 1}, {SYS_ktrace, 3},
-	    {SYS_setpgid, 1}, {SYS_procctl, 1}};
+	} pids[] = {{SYS_fork, -1}, {SYS_vfork, -1}, {SYS_rfork, -1}, {SYS_getpid, -1},
+	    {SYS_getppid, -1}, {SYS_wait4, -1}, {SYS_wait4, 0}, {SYS_kill, 0}, {SYS_ptrace, 1},
+	    {SYS_ktrace, 3}, {SYS_setpgid, 1}, {SYS_procctl, 1}};
+	int number;
 
-	if (!mapping)
+	if (output != MAPPED)
 		return (value);
 	/* The id of the thread that a program starts with. */
 	if (code == SYS_rtprio_thread && i == 1)
 		return (0);
 	for (size_t k = 0; k < nitems(pids); k++)
-		if (pids[k].code == code && pids[k].arg == i && labs((int)value) <= PID_MAX)
-			return ((int)value < 0 ? -numbers[-(int)value] : numbers[value]);
+		if (pids[k].code == code && pids[k].arg == i && labs((int)value) <= PID_MAX) {
+			number = party_of(labs((int)value), 0)->number;
+			return ((int)value < 0 ? -number : number);
+		}
 	return (value);
 }
 
-/*
- * Returns whether both backends write this record of the same calls. Of context switches and page
- * faults, the scheduler and the earlier use of memory decide; likewise, whether pthread_join(3) has
- * to wait. When ktrace(2), or a set-user-ID program, ends a trace, the stock backend discards the
- * queued violation of that call itself.
- */
-static bool
-is_steady(int type, const char *payload)
-{
-	struct ktr_cap_fail c;
-	short code;
-
-	switch (type) {
-	case KTR_CSW:
-	case KTR_FAULT:
-	case KTR_FAULTEND:
-		return (false);
-	case KTR_CAPFAIL:
-		memcpy(&c, payload, sizeof(c));
-		return (c.cap_code != SYS_ktrace && c.cap_code != SYS_execve);
-	case KTR_SYSCALL:
-	case KTR_SYSRET:
-		/* Both payloads begin with the code. */
-		memcpy(&code, payload, sizeof(code));
-		return (code != SYS__umtx_op);
-	default:
-		return (true);
-	}
-}
-
-static void
-sort_in(const struct ktr_header *h)
-{
-	sorted = grow(sorted, nsorted, sizeof(*sorted));
-	if (h->ktr_pid > PID_MAX || numbers[h->ktr_pid] == 0)
-		bad("process that is not in the map");
-	sorted[nsorted].process = numbers[h->ktr_pid];
-	sorted[nsorted].thread = is_second(h->ktr_pid, h->ktr_tid);
-	sorted[nsorted++].offset = offset;
-}
-
-static int
-by_thread(const void *a, const void *b)
-{
-	const struct sorted *x = a, *y = b;
-
-	if (x->process != y->process)
-		return (x->process < y->process ? -1 : 1);
-	if (x->thread != y->thread)
-		return (x->thread < y->thread ? -1 : 1);
-	return (x->offset < y->offset ? -1 : x->offset > y->offset);
-}
+/* Prints records. */
 
 static uintmax_t
 hash(const char *p, size_t len)
@@ -421,6 +484,21 @@ hash(const char *p, size_t len)
 	while (len-- > 0)
 		h = (h ^ (unsigned char)*p++) * 0x100000001b3;
 	return (h);
+}
+
+static void
+print_bytes(const char *label, const char *p, size_t len)
+{
+	printf(" %s=", label);
+	if (output == MAPPED && len > 80) {
+		printf("%#jx:", hash(p, len));
+		len = 8;
+	}
+	for (size_t i = 0; i < len; i++)
+		if (isgraph((unsigned char)p[i]) && p[i] != '\\')
+			putchar(p[i]);
+		else
+			printf("\\%03o", (unsigned char)p[i]);
 }
 
 /* Prints what does not depend on the time and place of the file's creation. */
@@ -436,319 +514,138 @@ print_stat(const char *p)
 }
 
 static void
-print_bytes(const char *label, const char *p, size_t len)
+print_call(const struct record *r)
 {
-	printf(" %s=", label);
-	if (mapping && len > 80) {
-		printf("%#jx:", hash(p, len));
-		len = 8;
-	}
-	for (size_t i = 0; i < len; i++)
-		if (isgraph((unsigned char)p[i]) && p[i] != '\\')
-			putchar(p[i]);
-		else
-			printf("\\%03o", (unsigned char)p[i]);
-}
-
-static void
-check_payload(int type, const char *p, int len)
-{
-	bool words = type == KTR_SYSCALL || type == KTR_PSIG ||
-	    type == KTR_FAULT || type == KTR_CAPFAIL;
-	const char *data;
-
-	/*
-	 * Not for a call's return value, which its process knows, nor for the report of its error.
-	 */
-	if (type == KTR_STRUCT_ARRAY)
-		check_array_leaks(p, len);
-	else if (type == KTR_STRUCT && (data = memchr(p, 0, len)) != NULL)
-		/* The end of the name and the process's own data can look like an address. */
-		check_leaks(data + 1, p + len - (data + 1), 1);
-	else if (type != KTR_SYSRET && type != KTR_EXTERR)
-		check_leaks(p, len, words ? sizeof(register_t) : 1);
-	switch (type) {
-	case KTR_SYSCALL: {
-		struct ktr_syscall s;
-
-		if ((size_t)len < offsetof(struct ktr_syscall, ktr_args))
-			bad("payload too short");
-		memcpy(&s, p, offsetof(struct ktr_syscall, ktr_args));
-		check_len(len, offsetof(struct ktr_syscall, ktr_args) +
-				   s.ktr_narg * sizeof(register_t));
-		check_zero(p + 4, 4, "padding of ktr_syscall");
-		if (s.ktr_narg < 0 || s.ktr_narg > 8)
-			bad("ktr_narg");
-		break;
-	}
-	case KTR_SYSRET: {
-		struct ktr_sysret r;
-
-		check_len(len, sizeof(r));
-		memcpy(&r, p, sizeof(r));
-		if (strict && r.ktr_eosys != 0)
-			bad("ktr_eosys");
-		if (r.ktr_error != 0 && r.ktr_retval != 0)
-			bad("ktr_retval of a call that failed");
-		break;
-	}
-	case KTR_NAMEI:
-		if (len >= MAXPATHLEN || memchr(p, 0, len) != NULL)
-			bad("path");
-		break;
-	case KTR_GENIO:
-		if ((size_t)len < sizeof(struct ktr_genio))
-			bad("payload too short");
-		if (p[offsetof(struct ktr_genio, ktr_rw)] == UIO_WRITE)
-			check_letters(p + sizeof(struct ktr_genio),
-			    len - sizeof(struct ktr_genio));
-		break;
-	case KTR_PSIG:
-		check_len(len, sizeof(struct ktr_psig));
-		check_zero(p + offsetof(struct ktr_psig, signo) + sizeof(int),
-		    offsetof(struct ktr_psig, action) - sizeof(int),
-		    "padding of ktr_psig");
-		check_zero(
-		    p + offsetof(struct ktr_psig, mask) + sizeof(sigset_t),
-		    len - offsetof(struct ktr_psig, mask) - sizeof(sigset_t),
-		    "padding of ktr_psig");
-		break;
-	case KTR_CSW:
-		check_len(len, sizeof(struct ktr_csw));
-		check_string(p + offsetof(struct ktr_csw, wmesg),
-		    sizeof(((struct ktr_csw *)0)->wmesg), "wmesg");
-		break;
-	case KTR_USER:
-		if (len > KTR_USER_MAXLEN)
-			bad("payload too long");
-		check_letters(p, len);
-		break;
-	case KTR_STRUCT:
-		check_struct(p, len);
-		break;
-	case KTR_SYSCTL:
-		if (len == 0 || memchr(p, 0, len) != p + len - 1)
-			bad("name of sysctl");
-		break;
-	case KTR_PROCCTOR:
-		check_len(len, sizeof(struct ktr_proc_ctor));
-		break;
-	case KTR_PROCDTOR:
-		check_len(len, 0);
-		break;
-	case KTR_CAPFAIL: {
-		struct ktr_cap_fail c;
-		size_t used = 0;
-
-		check_len(len, sizeof(c));
-		memcpy(&c, p, sizeof(c));
-		check_zero(
-		    p + offsetof(struct ktr_cap_fail, cap_code) + sizeof(short),
-		    offsetof(struct ktr_cap_fail, cap_svflags) -
-			offsetof(struct ktr_cap_fail, cap_code) - sizeof(short),
-		    "padding of ktr_cap_fail");
-		check_zero(p + offsetof(struct ktr_cap_fail, cap_svflags) +
-			       sizeof(u_int),
-		    offsetof(struct ktr_cap_fail, cap_data) -
-			offsetof(struct ktr_cap_fail, cap_svflags) -
-			sizeof(u_int),
-		    "padding of ktr_cap_fail");
-		switch (c.cap_type) {
-		case CAPFAIL_NOTCAPABLE:
-		case CAPFAIL_INCREASE:
-			used = 2 * sizeof(cap_rights_t);
-			break;
-		case CAPFAIL_SYSCALL:
-		case CAPFAIL_SIGNAL:
-		case CAPFAIL_PROTO:
-			used = sizeof(int);
-			break;
-		case CAPFAIL_SOCKADDR:
-			used = MIN(c.cap_data.cap_sockaddr.sa_len,
-			    sizeof(struct sockaddr));
-			break;
-		case CAPFAIL_NAMEI:
-			used = strnlen(c.cap_data.cap_path, MAXPATHLEN);
-			if (used == MAXPATHLEN)
-				bad("cap_path");
-			break;
-		case CAPFAIL_CPUSET:
-			break;
-		default:
-			bad("cap_type");
-		}
-		check_zero((char *)&c.cap_data + used,
-		    sizeof(c.cap_data) - used, "rest of cap_data");
-		break;
-	}
-	case KTR_FAULT:
-		check_len(len, sizeof(struct ktr_fault));
-		check_zero(p + offsetof(struct ktr_fault, type) + sizeof(int),
-		    sizeof(struct ktr_fault) -
-			offsetof(struct ktr_fault, type) - sizeof(int),
-		    "padding of ktr_fault");
-		break;
-	case KTR_FAULTEND:
-		check_len(len, sizeof(struct ktr_faultend));
-		break;
-	case KTR_STRUCT_ARRAY: {
-		const char *end;
-		size_t size;
-
-		if ((size_t)len <= sizeof(size))
-			bad("payload too short");
-		memcpy(&size, p, sizeof(size));
-		if ((end = memchr(p + sizeof(size), 0, len - sizeof(size))) ==
-		    NULL)
-			bad("name of structure");
-		if (size == 0 || (p + len - (end + 1)) % size != 0)
-			bad("not a whole number of structures");
-		check_struct_array(p + sizeof(size), size);
-		break;
-	}
-	case KTR_ARGS:
-	case KTR_ENVS:
-		if (len > 0 && p[len - 1] != '\0')
-			bad("strings");
-		break;
-	case KTR_EXTERR: {
-		struct exterr e;
-
-		check_len(len, sizeof(e));
-		memcpy(&e, p, sizeof(e));
-		check_zero(e.rsrv1, sizeof(e.rsrv1), "reserved words");
-		check_string(e.msg, sizeof(e.msg), "msg");
-		break;
-	}
-	}
-}
-
-static void
-print_payload(int type, const char *p, int len)
-{
-	struct ktr_proc_ctor ctor;
-	struct ktr_cap_fail cap;
-	struct ktr_faultend end;
-	struct ktr_syscall call;
-	struct ktr_sysret ret;
-	struct ktr_genio io;
-	struct ktr_fault fault;
-	struct ktr_psig sig;
-	struct ktr_csw csw;
-	struct exterr exterr;
+	const struct ktr_syscall *call = &r->as.call;
 	register_t arg;
-	size_t size;
 
-	switch (type) {
+	printf(" code=%d narg=%d args=", call->ktr_code, call->ktr_narg);
+	for (int i = 0; i < call->ktr_narg; i++) {
+		memcpy(&arg, r->more + i * sizeof(arg), sizeof(arg));
+		printf("%s%#lx", i == 0 ? "" : ",", mapped_arg(call->ktr_code, i, arg));
+	}
+}
+
+static void
+print_payload(const struct record *r)
+{
+	const union payload *as = &r->as;
+
+	switch (r->type) {
 	case KTR_SYSCALL:
-		memcpy(&call, p, offsetof(struct ktr_syscall, ktr_args));
-		printf(" code=%d narg=%d args=", call.ktr_code, call.ktr_narg);
-		for (int i = 0; i < call.ktr_narg; i++) {
-			memcpy(&arg,
-			    p + offsetof(struct ktr_syscall, ktr_args) +
-				i * sizeof(arg),
-			    sizeof(arg));
-			printf("%s%#lx", i == 0 ? "" : ",",
-			    mapped_arg(call.ktr_code, i, arg));
-		}
+		print_call(r);
 		break;
 	case KTR_SYSRET:
-		memcpy(&ret, p, sizeof(ret));
-		printf(" code=%d error=%d retval=%#lx", ret.ktr_code,
-		    ret.ktr_error, mapped_arg(ret.ktr_code, -1, ret.ktr_retval));
+		printf(" code=%d error=%d retval=%#lx", as->code, as->ret.ktr_error,
+		    mapped_arg(as->code, -1, as->ret.ktr_retval));
 		break;
 	case KTR_GENIO:
-		memcpy(&io, p, sizeof(io));
-		printf(" fd=%d rw=%d", io.ktr_fd, io.ktr_rw);
-		print_bytes("data", p + sizeof(io), len - sizeof(io));
+		printf(" fd=%d rw=%d", as->io.ktr_fd, as->io.ktr_rw);
+		print_bytes("data", r->more, r->nmore);
 		break;
 	case KTR_PSIG:
-		memcpy(&sig, p, sizeof(sig));
-		printf(" signo=%d action=%#lx code=%d mask=%#x,%#x,%#x,%#x",
-		    sig.signo, (long)sig.action, sig.code, sig.mask.__bits[0],
-		    sig.mask.__bits[1], sig.mask.__bits[2], sig.mask.__bits[3]);
+		printf(" signo=%d action=%#lx code=%d mask=%#x,%#x,%#x,%#x", as->sig.signo,
+		    (long)as->sig.action, as->sig.code, as->sig.mask.__bits[0],
+		    as->sig.mask.__bits[1], as->sig.mask.__bits[2], as->sig.mask.__bits[3]);
 		break;
 	case KTR_CSW:
-		memcpy(&csw, p, sizeof(csw));
-		printf(
-		    " out=%d user=%d wmesg=%s", csw.out, csw.user, csw.wmesg);
+		printf(" out=%d user=%d wmesg=%s", as->csw.out, as->csw.user, as->csw.wmesg);
 		break;
 	case KTR_PROCCTOR:
-		memcpy(&ctor, p, sizeof(ctor));
-		printf(" sv_flags=%#x", ctor.sv_flags);
+		printf(" sv_flags=%#x", as->ctor.sv_flags);
+		break;
+	case KTR_PROCDTOR:
 		break;
 	case KTR_CAPFAIL:
-		memcpy(&cap, p, sizeof(cap));
-		printf(" cap_type=%d cap_code=%d cap_svflags=%#x", cap.cap_type,
-		    cap.cap_code, cap.cap_svflags);
+		printf(" cap_type=%d cap_code=%d cap_svflags=%#x", as->cap.cap_type,
+		    as->cap.cap_code, as->cap.cap_svflags);
 		break;
 	case KTR_FAULT:
-		memcpy(&fault, p, sizeof(fault));
-		printf(" vaddr=%#lx access=%d", (long)fault.vaddr, fault.type);
+		printf(" vaddr=%#lx access=%d", (long)as->fault.vaddr, as->fault.type);
 		break;
 	case KTR_FAULTEND:
-		memcpy(&end, p, sizeof(end));
-		printf(" result=%d", end.result);
+		printf(" result=%d", as->end.result);
 		break;
 	case KTR_STRUCT_ARRAY:
-		memcpy(&size, p, sizeof(size));
-		printf(" struct_size=%zu", size);
-		print_bytes("data", p + sizeof(size), len - sizeof(size));
+		printf(" struct_size=%zu", as->array.struct_size);
+		print_bytes("data", r->more, r->nmore);
 		break;
 	case KTR_EXTERR:
-		memcpy(&exterr, p, sizeof(exterr));
-		printf(" error=%u cat=%u line=%u", exterr.error, exterr.cat,
-		    exterr.src_line);
-		print_bytes("msg", exterr.msg, strlen(exterr.msg));
+		printf(" error=%u cat=%u line=%u", as->exterr.error, as->exterr.cat,
+		    as->exterr.src_line);
+		print_bytes("msg", as->exterr.msg, strlen(as->exterr.msg));
 		break;
-	case KTR_NAMEI:
-	case KTR_USER:
 	case KTR_STRUCT:
-		if (mapping && strcmp(p, "stat") == 0) {
-			print_stat(p + sizeof("stat"));
+		if (output == MAPPED && strcmp(r->more, "stat") == 0) {
+			print_stat(contents(r));
 			break;
 		}
 		/* FALLTHROUGH */
-	case KTR_SYSCTL:
-	case KTR_ARGS:
-	case KTR_ENVS:
-		print_bytes("data", p, len);
-		break;
+	default:
+		print_bytes("data", r->more, r->nmore);
 	}
 }
 
 static void
-print_record(const char *record)
+print_record(const struct record *r)
 {
-	struct ktr_header h;
-	int type;
+	const struct ktr_header *h = &r->h;
+	int number = party_of(h->ktr_pid, 0)->number;
 
-	memcpy(&h, record, sizeof(h));
-	type = (unsigned short)h.ktr_type & ~KTR_TYPE;
-	printf("%s pid=%d tid=%ld cpu=%d comm=%s time=%jd.%09ld len=%d drop=%d",
-	    names[type], h.ktr_pid, h.ktr_tid, h.ktr_cpu, h.ktr_comm,
-	    (intmax_t)h.ktr_time.tv_sec, h.ktr_time.tv_nsec, h.ktr_len,
-	    (h.ktr_type & KTR_DROP) != 0);
-	print_payload(type, record + sizeof(h), h.ktr_len);
+	if (output == MAPPED && number == 0)
+		bad(r, "process that is not in the map");
+	if (output == MAPPED)
+		printf("P%d.%d %s %s len=%d drop=%d", number,
+		    party_of(h->ktr_pid, h->ktr_tid)->number, h->ktr_comm, types[r->type].name,
+		    h->ktr_len, r->drop);
+	else
+		printf("%s pid=%d tid=%ld cpu=%d comm=%s time=%jd.%09ld len=%d drop=%d",
+		    types[r->type].name, h->ktr_pid, h->ktr_tid, h->ktr_cpu, h->ktr_comm,
+		    (intmax_t)h->ktr_time.tv_sec, h->ktr_time.tv_nsec, h->ktr_len, r->drop);
+	print_payload(r);
 	putchar('\n');
 }
 
+/* Prints the numbers of records, or the last record, of each process. */
 static void
-print_sorted(const char *data)
+print_processes(void)
 {
-	struct ktr_header h;
-	int type;
+	struct record r;
+	struct party *p;
 
-	qsort(sorted, nsorted, sizeof(*sorted), by_thread);
-	for (size_t i = 0; i < nsorted; i++) {
-		memcpy(&h, data + sorted[i].offset, sizeof(h));
-		type = (unsigned short)h.ktr_type & ~KTR_TYPE;
-		printf("P%d.%d %s %s len=%d drop=%d", sorted[i].process,
-		    sorted[i].thread, h.ktr_comm, names[type], h.ktr_len,
-		    (h.ktr_type & KTR_DROP) != 0);
-		print_payload(type, data + sorted[i].offset + sizeof(h), h.ktr_len);
-		putchar('\n');
+	RB_FOREACH(p, parties, &parties) {
+		for (size_t type = 1; output == COUNTS && type < NTYPES; type++)
+			if (p->records[type] != 0)
+				printf("%d %s %lu %lu\n", p->pid, types[type].name,
+				    p->records[type], p->drops[type]);
+		if (output == ENDS && p->all != 0 && record_at(p->end, &r))
+			print_record(&r);
 	}
+}
+
+/* Returns whether the record is among those to be printed. */
+static bool
+is_wanted(const struct record *r)
+{
+	if (only_pid != 0 && r->h.ktr_pid != only_pid)
+		return (false);
+	if (only_type != NULL && strcmp(only_type, types[r->type].name) != 0)
+		return (false);
+	return (only_code < 0 || (r->type != KTR_SYSCALL && r->type != KTR_SYSRET) ||
+	    r->as.code == only_code);
+}
+
+static void
+take(const struct record *r)
+{
+	struct party *p = party_of(r->h.ktr_pid, 0);
+
+	p->all++;
+	p->records[r->type]++;
+	p->drops[r->type] += r->drop;
+	p->end = r->offset;
+	if (output == RECORDS || (output == MAPPED && is_steady(r)))
+		print_record(r);
 }
 
 static void
@@ -761,24 +658,15 @@ usage(void)
 int
 main(int argc, char *argv[])
 {
-	unsigned long total = 0, dropped = 0, backwards = 0,
-		      thread_backwards = 0;
+	unsigned long total = 0, dropped = 0, backwards = 0;
 	struct timespec last = {0, 0};
-	const char *only_type = NULL;
-	struct ktr_header h;
-	struct thread *t;
-	struct count *c;
-	struct stat sb;
-	pid_t only_pid = 0;
-	short code, only_code = -1;
-	char *data;
-	bool drop, late;
-	int ch, fd, type;
+	struct record r = {0};
+	int ch;
 
 	while ((ch = getopt(argc, argv, "cd:klm:n:p:qt:z")) != -1)
 		switch (ch) {
 		case 'c':
-			counting = true;
+			output = COUNTS;
 			break;
 		case 'd':
 			letters = optarg;
@@ -787,9 +675,10 @@ main(int argc, char *argv[])
 			leaks = true;
 			break;
 		case 'l':
-			ending = true;
+			output = ENDS;
 			break;
 		case 'm':
+			output = MAPPED;
 			read_map(optarg);
 			break;
 		case 'n':
@@ -799,7 +688,7 @@ main(int argc, char *argv[])
 			only_pid = atoi(optarg);
 			break;
 		case 'q':
-			quiet = true;
+			output = NOTHING;
 			break;
 		case 't':
 			only_type = optarg;
@@ -812,101 +701,24 @@ main(int argc, char *argv[])
 		}
 	if (argc != optind + 1)
 		usage();
-	if ((fd = open(argv[optind], O_RDONLY)) < 0 || fstat(fd, &sb) != 0)
-		err(2, "%s", argv[optind]);
-	if ((data = malloc(sb.st_size + 1)) == NULL)
-		err(2, "malloc");
-	if (read(fd, data, sb.st_size) != sb.st_size)
-		err(2, "read %s", argv[optind]);
-
-	for (offset = 0; offset < (size_t)sb.st_size;
-	    offset += sizeof(h) + h.ktr_len) {
-		kind = "of no type";
-		if (sb.st_size - offset < sizeof(h))
-			bad("header cut off");
-		memcpy(&h, data + offset, sizeof(h));
-		if ((h.ktr_type & KTR_VERSIONED) == 0 ||
-		    h.ktr_version != KTR_VERSION1)
-			bad("not KTR_VERSION1");
-		drop = (h.ktr_type & KTR_DROP) != 0;
-		type = (unsigned short)h.ktr_type & ~KTR_TYPE;
-		if (!is_known(type))
-			bad("unknown type");
-		kind = names[type];
-		if (h.ktr_len < 0 ||
-		    (size_t)h.ktr_len > sb.st_size - offset - sizeof(h))
-			bad("payload cut off");
-		if (h.ktr_pid <= 0 || h.ktr_tid <= 0 || h.ktr_cpu < 0 ||
-		    h.ktr_cpu >= CPU_SETSIZE)
-			bad("pid, tid or CPU");
-		if (strnlen(h.ktr_comm, sizeof(h.ktr_comm)) ==
-		    sizeof(h.ktr_comm))
-			bad("ktr_comm");
-		check_zero((char *)&h + offsetof(struct ktr_header, ktr_cpu) +
-			       sizeof(int),
-		    sizeof(h) - offsetof(struct ktr_header, ktr_cpu) -
-			sizeof(int),
-		    "padding of ktr_header");
-		check_payload(type, data + offset + sizeof(h), h.ktr_len);
-		late = is_told_late(type, data + offset + sizeof(h));
-		/*
-		 * If tracing began during the sleep, the stock backend of 15.1 writes stale stack
-		 * contents as the time.
-		 */
-		if (strict || !late) {
-			if (h.ktr_time.tv_sec <= 0 || h.ktr_time.tv_nsec < 0 ||
-			    h.ktr_time.tv_nsec >= 1000000000)
-				bad("time");
-			/*
-			 * Check by words: the bytes across the two words of a time can look like an
-			 * address.
-			 */
-			check_leaks((char *)&h, sizeof(h), sizeof(register_t));
-		}
-
+	read_trace(argv[optind]);
+	while (next_record(&r)) {
+		check_padding(&r);
+		check_payload(&r);
+		check_payload_leaks(&r);
+		check_time(&r);
 		total++;
-		dropped += drop;
-		if (!late) {
-			backwards += timespeccmp(&h.ktr_time, &last, <);
-			last = h.ktr_time;
+		dropped += r.drop;
+		if (!is_told_late(&r)) {
+			backwards += timespeccmp(&r.h.ktr_time, &last, <);
+			last = r.h.ktr_time;
 		}
-		t = thread_of(h.ktr_tid);
-		if (timespeccmp(&h.ktr_time, &t->last, <)) {
-			thread_backwards++;
-			if (strict)
-				bad("older than the one before in its thread");
-		}
-		t->last = h.ktr_time;
-		if ((only_pid != 0 && h.ktr_pid != only_pid) ||
-		    (only_type != NULL && strcmp(only_type, names[type]) != 0))
-			continue;
-		if (only_code >= 0 &&
-		    (type == KTR_SYSCALL || type == KTR_SYSRET)) {
-			/* Both payloads begin with the code. */
-			memcpy(&code, data + offset + sizeof(h), sizeof(code));
-			if (code != only_code)
-				continue;
-		}
-		c = count_of(h.ktr_pid);
-		c->records[type]++;
-		c->drops[type] += drop;
-		c->last = offset;
-		if (mapping && is_steady(type, data + offset + sizeof(h)))
-			sort_in(&h);
-		else if (!mapping && !quiet && !counting && !ending)
-			print_record(data + offset);
+		if (is_wanted(&r))
+			take(&r);
 	}
-	for (c = first; ending && c != NULL; c = c->later)
-		print_record(data + c->last);
-	for (c = first; counting && c != NULL; c = c->later)
-		for (type = 1; type < NTYPES; type++)
-			if (c->records[type] != 0)
-				printf("%d %s %lu %lu\n", c->pid, names[type],
-				    c->records[type], c->drops[type]);
-	print_sorted(data);
+	print_processes();
 	fflush(stdout);
-	fprintf(stderr,
-	    "records %lu drops %lu backwards %lu backwards-in-thread %lu\n",
-	    total, dropped, backwards, thread_backwards);
+	fprintf(stderr, "records %lu drops %lu backwards %lu backwards-in-thread %lu\n", total,
+	    dropped, backwards, backwards_in_thread);
 	return (0);
 }

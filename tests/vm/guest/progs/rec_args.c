@@ -5,7 +5,7 @@
 
 #include <sys/wait.h>
 
-#include "kinds.h"
+#include "ktr.h"
 #include "rec.h"
 
 int

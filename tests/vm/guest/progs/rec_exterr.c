@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "kinds.h"
+#include "ktr.h"
 #include "rec.h"
 
 /* exterrctl(2), which the headers of FreeBSD 14 do not have. */

@@ -45,7 +45,9 @@ run() {
 	made=0
 	for _kept in work/kept.*; do
 		echo "$_kept" >>"$_file"
-		raw -m work/map "$_kept" >>"$_file"
+		raw -m work/map "$_kept" >mapped
+		# By thread: the order of their writes differs.
+		sort -s -k 1,1 mapped >>"$_file"
 		made=$((made + $(sed -n 's/^records \([0-9]*\) .*/\1/p' raw.err)))
 	done
 	umount work/full work/gone 2>/dev/null
