@@ -1,5 +1,5 @@
 /*
- * Copies a trace file and adds one fault, to test that ktr_audit finds it.
+ * Copies a trace file and adds one fault, to test that ktr_audit and ktr_raw find it.
  *
  *	ktr_damage FAULT TYPE N in out
  *
@@ -8,6 +8,7 @@
  *	remove	is missing
  *	double	appears twice
  *	swap	has changed places with the next record of its thread
+ *	back	is older than any other
  *	drop	is marked KTR_DROP
  *	cut	is the last one, and half of its header is missing
  *	end	and all records after it are missing
@@ -76,8 +77,11 @@ main(int argc, char *argv[])
 		copy(r.next, other.offset);
 		copy(r.offset, r.next);
 		rest = other.next;
-	} else if (strcmp(fault, "drop") == 0) {
-		r.h.ktr_type |= KTR_DROP;
+	} else if (strcmp(fault, "back") == 0 || strcmp(fault, "drop") == 0) {
+		if (fault[0] == 'b')
+			r.h.ktr_time.tv_sec = 1;
+		else
+			r.h.ktr_type |= KTR_DROP;
 		memcpy(trace + r.offset, &r.h, sizeof(r.h));
 		rest = r.offset;
 	} else if (strcmp(fault, "cut") == 0) {

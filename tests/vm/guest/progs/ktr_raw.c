@@ -1,7 +1,7 @@
 /*
  * Prints the records of a trace file, strictly: every field of the header and of the payload, one
  * record to a line. Anything that is not a whole, well formed KTR_VERSION1 record ends it with
- * status 1 and a message.
+ * status 1 and a message, and so does a record that is older than the previous one of its thread.
  *
  *	ktr_raw [-cklqz] [-d letters] [-m map] [-n number] [-p pid] [-t type] file
  *	-c	prints "pid TYPE count drops" for each process and type instead
@@ -15,14 +15,22 @@
  *	-n	of SYSCALL and SYSRET, only those of this system call
  *	-p, -t	only records of this process, of this type (SYSCALL, ...)
  *	-q	prints nothing
- *	-z	bytes without information (padding, the rest after a string)
- *		must be zero, and no record may be older than the previous
- *		one of its thread
+ *	-z	for files of the module: bytes without information (padding,
+ *		the rest after a string) must be zero, and the order of times
+ *		has no exceptions
  *
- * The last line, on standard error, is "records N drops N backwards N backwards-in-thread N". It
- * has the number of all records, of those marked KTR_DROP, and of those older than the previous one
- * in the file and in the thread. Records that the kernel backdates do not count as backwards in the
- * file.
+ * Without -z, two kinds of records are left out of the order of times. The stock backend may give
+ * them a time before that of the thread's previous record:
+ *
+ *	PROCCTOR	The thread that begins the trace takes the time, while the
+ *			traced thread may already be making records.
+ *	CSW, out	From FreeBSD 15.1 on, the kernel makes this record when the
+ *			sleep is over. If the trace began during the sleep, the time
+ *			is from before the trace, or stale stack contents.
+ *
+ * The last line, on standard error, is "records N drops N backwards N". It has the number of all
+ * records, of those marked KTR_DROP, and of those older than the previous one in the file. Records
+ * of a sleep that the kernel backdates do not count as backwards.
  */
 
 #include <sys/event.h>
@@ -46,8 +54,6 @@ static int only_code = -1;
 /* Further checks. */
 static const char *letters;
 static bool leaks, strict;
-
-static unsigned long backwards_in_thread;
 
 /* A process or thread. */
 struct party {
@@ -389,21 +395,16 @@ check_time(const struct record *r)
 {
 	const struct timespec *time = &r->h.ktr_time;
 
-	/*
-	 * If tracing began during the sleep, the stock backend of 15.1 writes stale stack contents
-	 * as the time.
-	 */
-	if (strict || !is_told_late(r)) {
-		if (time->tv_sec <= 0 || time->tv_nsec < 0 || time->tv_nsec >= 1000000000)
-			bad(r, "time");
-		/* By words: the bytes across the two words of a time can look like an address. */
-		check_leaks(r, &r->h, sizeof(r->h), sizeof(register_t));
-	}
-	if (goes_back(party_of(r->h.ktr_pid, r->h.ktr_tid), r)) {
-		backwards_in_thread++;
-		if (strict)
-			bad(r, "older than the previous one of its thread");
-	}
+	if (!strict && is_told_late(r))
+		return;
+	if (time->tv_sec <= 0 || time->tv_nsec < 0 || time->tv_nsec >= 1000000000)
+		bad(r, "time");
+	/* By words: the bytes across the two words of a time can look like an address. */
+	check_leaks(r, &r->h, sizeof(r->h), sizeof(register_t));
+	if (!strict && r->type == KTR_PROCCTOR)
+		return;
+	if (goes_back(party_of(r->h.ktr_pid, r->h.ktr_tid), r))
+		bad(r, "older than the previous one of its thread");
 }
 
 /* For -m. */
@@ -718,7 +719,6 @@ main(int argc, char *argv[])
 	}
 	print_processes();
 	fflush(stdout);
-	fprintf(stderr, "records %lu drops %lu backwards %lu backwards-in-thread %lu\n", total,
-	    dropped, backwards, backwards_in_thread);
+	fprintf(stderr, "records %lu drops %lu backwards %lu\n", total, dropped, backwards);
 	return (0);
 }

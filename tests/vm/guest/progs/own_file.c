@@ -2,6 +2,9 @@
  * Writes N whole KTR_USER records of its own to FILE, while it is traced to that file.
  *
  *	own_file FILE N
+ *
+ * These records have a thread id of their own. Their times are taken before earlier records of the
+ * process are in the file, and so are in order only among themselves.
  */
 
 #include <sys/param.h>
@@ -10,7 +13,6 @@
 
 #include <err.h>
 #include <fcntl.h>
-#include <pthread_np.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +41,7 @@ main(int argc, char *argv[])
 		record.header.ktr_type = KTR_USER | KTR_VERSIONED;
 		record.header.ktr_version = KTR_VERSION1;
 		record.header.ktr_pid = getpid();
-		record.header.ktr_tid = pthread_getthreadid_np();
+		record.header.ktr_tid = 1;
 		strlcpy(record.header.ktr_comm, "own", sizeof(record.header.ktr_comm));
 		clock_gettime(CLOCK_REALTIME, &record.header.ktr_time);
 		if (write(fd, &record, sizeof(struct ktr_header) + sizeof(record.data)) < 0)

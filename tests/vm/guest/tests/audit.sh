@@ -1,12 +1,15 @@
 #!/bin/sh
-# Shows that ktr_audit finds every fault that a trace file can have. The loss_*.sh tests rely on it.
+# Shows that ktr_audit finds every fault that a trace file can have, and ktr_raw a time that goes back
+# in a thread. The other tests rely on them.
 #
-# For each type, a record is removed, doubled, moved, marked KTR_DROP, cut off, or made the last
-# one.
+# For each type, a record is removed, doubled, moved, made older, marked KTR_DROP, cut off, or made the
+# last one.
 # kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 module_load
+strict=-z
+! is_stock || strict=
 
 # in_vain TYPE PATTERN FAULT...: puts each fault into the first record of the type that matches, and
 # fails unless ktr_audit finds all of them.
@@ -20,8 +23,15 @@ in_vain() {
 		line=$(printf '%s\n' "$said" | grep -E -m 1 'violation at|record at byte [0-9]*: .*: cut off') ||
 		    fail "$type $fault: $said"
 		echo "$type $fault: $line"
+		[ $fault != back ] || goes_back "$line"
 		found=$((found + 1))
 	done
+}
+
+# goes_back VIOLATION: fails unless it is the time that ktr_audit has found, and ktr_raw finds it, too.
+goes_back() {
+	_byte=$(expr "$1" : 'violation at byte \([0-9]*\), .* is older than') || fail "$1"
+	check_fails "byte $_byte: $type: older than the previous one of its thread" "$KT_BIN/ktr_raw" -q $strict damaged
 }
 
 # trace LOAD COUNT: traces the load to out.
@@ -40,13 +50,19 @@ for type in SYSCALL SYSRET USER CSW PSIG PROCCTOR; do
 done
 # No other record of its thread follows.
 in_vain PROCDTOR " pid=$child " remove double drop cut end
+# PROCCTOR is the first record of its thread. ktr_raw lets the stock backend's CSW be older.
+set -- SYSCALL SYSRET USER PSIG PROCDTOR
+is_stock || set -- "$@" CSW
+for type; do
+	in_vain $type " pid=$child " back
+done
 trace pingpong 5
-in_vain GENIO data=ktrstep remove double swap drop cut end
+in_vain GENIO data=ktrstep remove double swap back drop cut end
 trace faults 5
 for type in FAULT FAULTEND; do
-	in_vain $type '' remove double swap drop cut end
+	in_vain $type '' remove double swap back drop cut end
 done
-check_eq $found $((9 * 6 + 5)) "faults found"
+check_eq $found $((6 * 6 + 5 + $# + 3 * 7)) "faults found"
 # The counts that the program reports are compared in both directions.
 awk '$3 == "USER" { $4++ } { print }' made >more
 check_status 1 "$KT_BIN/ktr_audit" -m more out

@@ -4,6 +4,7 @@
 # It covers arguments of 32 and 64 bits, values, errors, paths, data, a struct array and utrace.
 # kernel: plain
 . "$KT/lib.sh"
+. "$KT/tests/common.subr"
 module_load
 
 [ -x "$KT_BIN/rec32" ] || skip "no 32-bit program was built"
@@ -11,7 +12,7 @@ status=0
 ktrace -t cnitu+ "$KT_BIN/rec32" || status=$?
 [ "$status" != 126 ] || skip "the kernel runs no 32-bit programs"
 check_eq "$status" 7 "status of rec32"
-check_ok "$KT_BIN/ktr_raw" -q ktrace.out
+raw -q ktrace.out
 kdump -A -f ktrace.out >all
 parent=$$
 

@@ -9,23 +9,14 @@
 module_load
 SYS_write=4 SYS_ktrace=45 SYS_kldunload=305
 
-# own PATTERN: prints the number of records of own.out that match.
-#
-# The process makes its records' timestamps before it writes them, after records that are not in the
-# file yet. They need not be in order.
-own() {
-	"$KT_BIN/ktr_raw" own.out >raw.out 2>raw.err || fail "$(cat raw.err)" >&2
-	grep -Ec -e "$1" raw.out || :
-}
-
 note "writes to its own trace file"
 times=200
 : >own.out
 "$KT_BIN/own_file" own.out $times || fail "own_file: status $?"
-check_eq "$(own '^USER .*data=own')" $times "its own records"
-check_eq "$(own "^SYSCALL .* code=$SYS_write ")" $times "calls of write"
-check_eq "$(own "^SYSRET .* code=$SYS_write error=0")" $times "returns of write"
-check_eq "$(own '^GENIO ')" $times "what it wrote"
+check_eq "$(records own.out '^USER .*data=own')" $times "its own records"
+check_eq "$(records own.out "^SYSCALL .* code=$SYS_write ")" $times "calls of write"
+check_eq "$(records own.out "^SYSRET .* code=$SYS_write error=0")" $times "returns of write"
+check_eq "$(records own.out '^GENIO ')" $times "what it wrote"
 check_eq "$(tail -1 raw.out | cut -d ' ' -f 1)" PROCDTOR "last record"
 check_eq "$(grep -c ' drop=1' raw.out)" 0 "drops"
 
