@@ -72,20 +72,26 @@ rec_want_from(pid_t pid, int tid, const char *comm, const char *type,
 #define rec_want(type, ...)                                                    \
 	rec_want_from(rec_pid, rec_tid, getprogname(), type, __VA_ARGS__)
 
+/* Writes a file for the script. */
+static inline void __printflike(2, 3)
+rec_file(const char *name, const char *fmt, ...)
+{
+	va_list ap;
+	FILE *f;
+
+	if ((f = fopen(name, "w")) == NULL)
+		err(2, "%s", name);
+	va_start(ap, fmt);
+	vfprintf(f, fmt, ap);
+	va_end(ap);
+	fclose(f);
+}
+
 /*
  * Limits the comparison to lines that match (grep -E). Needed where other threads or the system may
  * add records of the type.
  */
-static inline void
-rec_only(const char *pattern)
-{
-	FILE *f;
-
-	if ((f = fopen("only", "w")) == NULL)
-		err(2, "only");
-	fprintf(f, "%s\n", pattern);
-	fclose(f);
-}
+#define rec_only(...) rec_file("only", __VA_ARGS__)
 
 /* Stays on CPU 0 from now on, so that ktr_cpu is known. */
 static inline void
@@ -118,26 +124,16 @@ rec_start(int facs)
 		err(2, "ktrace set");
 }
 
-/*
- * Writes files for the script: ./expect, and ./times with the earliest and the latest time of a
- * record.
- */
+/* Writes ./expect, and ./times with the earliest and the latest time of a record. */
 static inline void
 rec_write(void)
 {
 	struct timespec until;
-	FILE *f;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	if ((f = fopen("expect", "w")) == NULL)
-		err(2, "expect");
-	fputs(rec_lines, f);
-	fclose(f);
-	if ((f = fopen("times", "w")) == NULL)
-		err(2, "times");
-	fprintf(f, "%jd.%09ld %jd.%09ld\n", (intmax_t)rec_since.tv_sec,
-	    rec_since.tv_nsec, (intmax_t)until.tv_sec, until.tv_nsec);
-	fclose(f);
+	rec_file("expect", "%s", rec_lines);
+	rec_file("times", "%jd.%09ld %jd.%09ld\n", (intmax_t)rec_since.tv_sec, rec_since.tv_nsec,
+	    (intmax_t)until.tv_sec, until.tv_nsec);
 }
 
 static inline void

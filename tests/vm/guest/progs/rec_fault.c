@@ -19,14 +19,9 @@ main(void)
 	if (page == MAP_FAILED || none == MAP_FAILED)
 		err(2, "mmap");
 	trap_init();
-	{
-		char pattern[128];
-
-		/* Other pages, of the stack or a library, may add faults. */
-		snprintf(pattern, sizeof(pattern), "PFLT.*(%#lx|%#lx|%#lx) ",
-		    (long)page + 8, (long)page + PAGE_SIZE + 16, (long)none);
-		rec_only(pattern);
-	}
+	/* Other pages, of the stack or a library, may add faults. */
+	rec_only("PFLT.*(%#lx|%#lx|%#lx) ", (long)page + 8, (long)page + PAGE_SIZE + 16,
+	    (long)none);
 	rec_start(KTRFAC_FAULT);
 
 	page[8] = 1;
