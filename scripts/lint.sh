@@ -9,7 +9,7 @@ cargo fmt --all --check
 env $LINTED cargo build -q --all-targets
 sh scripts/standin.sh build -q -p ktrace-standin --all-targets
 format=$(tool clang-format) || die "no clang-format: run make setup"
-"$format" --dry-run -Werror kmod/shims/*.c kmod/shims/*.h kmod/src/release/*.h
+"$format" --dry-run -Werror kmod/shims/*.[ch] kmod/src/release/*.h tests/vm/guest/progs*/*.[ch]
 
 # Both kinds of make run the same commands.
 gnu=make

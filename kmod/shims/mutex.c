@@ -24,8 +24,7 @@ ktrace_rs_mtx_init(struct mtx *mtx, const char *name)
 }
 
 void
-ktrace_rs_mtx_sleep(
-    const void *channel, struct mtx *mtx, const char *wmesg, sbintime_t timeout)
+ktrace_rs_mtx_sleep(const void *channel, struct mtx *mtx, const char *wmesg, sbintime_t timeout)
 {
 	msleep_sbt(channel, mtx, 0, wmesg, timeout, 0, 0);
 }

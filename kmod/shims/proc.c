@@ -19,8 +19,7 @@ ktrace_rs_has_stop_signal(struct thread *td)
 
 	pending = td->td_siglist;
 	SIGSETOR(pending, td->td_proc->p_siglist);
-	return (SIGISMEMBER(pending, SIGSTOP) ||
-		SIGISMEMBER(pending, SIGTSTP) ||
+	return (SIGISMEMBER(pending, SIGSTOP) || SIGISMEMBER(pending, SIGTSTP) ||
 		SIGISMEMBER(pending, SIGTTIN) || SIGISMEMBER(pending, SIGTTOU));
 }
 

@@ -24,8 +24,7 @@ extern __typeof(SDT_PROBE_CALLS) SDT_PROBE_CALLS __weak_symbol;
 SDT_PROVIDER_DEFINE(ktrace_rs);
 SDT_PROBE_DEFINE3(ktrace_rs, , , made, "int", "size_t", "bool");
 SDT_PROBE_DEFINE3(ktrace_rs, , , queued, "int", "size_t", "size_t");
-SDT_PROBE_DEFINE4(ktrace_rs, , , committed, "struct vnode *", "size_t",
-    "uint64_t", "uint64_t");
+SDT_PROBE_DEFINE4(ktrace_rs, , , committed, "struct vnode *", "size_t", "uint64_t", "uint64_t");
 SDT_PROBE_DEFINE1(ktrace_rs, , , dropped, "int");
 SDT_PROBE_DEFINE1(ktrace_rs, , , full__begin, "struct vnode *");
 SDT_PROBE_DEFINE1(ktrace_rs, , , full__end, "struct vnode *");
@@ -42,8 +41,7 @@ ktrace_rs_sdt_init(void)
 }
 
 void
-ktrace_rs_sdt_committed(
-    struct vnode *vp, size_t bytes, uint64_t records, uint64_t ns)
+ktrace_rs_sdt_committed(struct vnode *vp, size_t bytes, uint64_t records, uint64_t ns)
 {
 	SDT_PROBE4(ktrace_rs, , , committed, vp, bytes, records, ns);
 }

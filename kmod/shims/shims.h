@@ -24,8 +24,7 @@ struct thread;
 struct ucred;
 
 /* linker.c */
-bool ktrace_rs_is_static(
-    c_linker_sym_t symbol, const struct linker_symval *values);
+bool ktrace_rs_is_static(c_linker_sym_t symbol, const struct linker_symval *values);
 
 /* malloc.c */
 void ktrace_rs_free(void *memory);
@@ -41,8 +40,8 @@ int ktrace_rs_modevent(struct module *mod, int what, void *arg);
 /* mutex.c */
 void ktrace_rs_mtx_destroy(struct mtx *mtx);
 void ktrace_rs_mtx_init(struct mtx *mtx, const char *name);
-void ktrace_rs_mtx_sleep(const void *channel, struct mtx *mtx,
-    const char *wmesg, sbintime_t timeout);
+void ktrace_rs_mtx_sleep(
+    const void *channel, struct mtx *mtx, const char *wmesg, sbintime_t timeout);
 
 /* namei.c */
 int ktrace_rs_vn_open(const char *user_path, int flags, struct vnode **vpp);
@@ -55,8 +54,7 @@ void ktrace_rs_proc_unlock(struct proc *p);
 
 /* sdt.c */
 extern volatile bool *ktrace_rs_sdt_watched;
-void ktrace_rs_sdt_committed(
-    struct vnode *vp, size_t bytes, uint64_t records, uint64_t ns);
+void ktrace_rs_sdt_committed(struct vnode *vp, size_t bytes, uint64_t records, uint64_t ns);
 void ktrace_rs_sdt_dropped(int type);
 void ktrace_rs_sdt_full_begin(struct vnode *vp);
 void ktrace_rs_sdt_full_end(struct vnode *vp);

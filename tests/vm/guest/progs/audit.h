@@ -1,6 +1,6 @@
 /*
- * Definitions shared by crowd, the program that makes a load, and ktr_audit,
- * which checks the trace file of it.
+ * Definitions shared by crowd, the program that makes a load, and ktr_audit, which checks the trace
+ * file of it.
  */
 
 #ifndef AUDIT_H
@@ -11,8 +11,8 @@
 /*
  * Header of data that a thread gives to utrace(2), or writes and reads.
  *
- * Each thread counts its own steps of each kind from zero, and the signals that
- * it had taken at the time of the step.
+ * Each thread counts its own steps of each kind from zero, and the signals that it had taken at the
+ * time of the step.
  */
 struct step {
 	char magic[8];

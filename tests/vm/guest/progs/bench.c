@@ -1,6 +1,6 @@
 /*
- * Measures the cost of system calls: processes repeat one operation, and are
- * counted for a given time.
+ * Measures the cost of system calls: processes repeat one operation, and are counted for a given
+ * time.
  *
  *	bench [-o] [-f FILE] [-m MS] [-n N] [-t TYPES] [-z BYTES] LOAD [FILE]
  *
@@ -24,16 +24,14 @@
  *	-z BYTES	initial size of the trace file, all of it a hole without
  *			blocks on the disk
  *
- * Prints the number of operations of all processes, and the time in
- * nanoseconds. An untraced process measures both from outside. bench fails if a
- * process ends, or its tracing ends, before the time is up. It removes its
- * trace files.
+ * Prints the number of operations of all processes, and the time in nanoseconds. An untraced
+ * process measures both from outside. bench fails if a process ends, or its tracing ends, before
+ * the time is up. It removes its trace files.
  *
- * late-sleep and late-spin print the number of records, and the sum of their
- * delays in nanoseconds, from the making of a record until it is in the file.
- * Each is the last record of its process, which then sleeps in that system
- * call, or stays in user mode, until the record is in the file. N is the number
- * of records.
+ * late-sleep and late-spin print the number of records, and the sum of their delays in nanoseconds,
+ * from the making of a record until it is in the file. Each is the last record of its process,
+ * which then sleeps in that system call, or stays in user mode, until the record is in the file. N
+ * is the number of records.
  */
 
 #include <sys/param.h>
@@ -111,9 +109,7 @@ now(clockid_t clock)
 	return ((uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec);
 }
 
-/*
- * Exits a worker that has failed. The first process notices that it is missing.
- */
+/* Exits a worker that has failed. The first process notices that it is missing. */
 static void
 must(bool ok)
 {
@@ -266,8 +262,7 @@ static void
 run_process(int number)
 {
 	close(gate[1]);
-	if (trace_file != NULL &&
-	    ktrace(file_of(number), KTROP_SET, types, getpid()) != 0) {
+	if (trace_file != NULL && ktrace(file_of(number), KTROP_SET, types, getpid()) != 0) {
 		warn("ktrace");
 		_exit(1);
 	}
@@ -305,8 +300,8 @@ start(int n)
 {
 	pid_t pid;
 
-	if ((processes = calloc(n, sizeof(*processes))) == NULL ||
-	    pipe(gate) != 0 || atexit(kill_all) != 0)
+	if ((processes = calloc(n, sizeof(*processes))) == NULL || pipe(gate) != 0 ||
+	    atexit(kill_all) != 0)
 		err(2, "start");
 	for (int i = 0; i < n; i++) {
 		if (load->how == PAIRS && i % 2 == 0)
@@ -374,10 +369,7 @@ measure_rate(void)
 	ended = now(CLOCK_MONOTONIC);
 	done = all_done() - done;
 	check_processes();
-	/*
-	 * Stop the workers now. They could fill a file system before all of
-	 * them are killed.
-	 */
+	/* Stop the workers now. They could fill a file system before all of them are killed. */
 	shared->over = true;
 	printf("%ju %ju\n", (uintmax_t)done, (uintmax_t)(ended - begun));
 }
@@ -416,9 +408,9 @@ next_round(void)
 /*
  * Measures the time until each record is in the file.
  *
- * A round begins with the remaining records of the previous round, and ends
- * with the record that counts. All rounds have the same size, so the record is
- * in the file once the file has grown by one round.
+ * A round begins with the remaining records of the previous round, and ends with the record that
+ * counts. All rounds have the same size, so the record is in the file once the file has grown by
+ * one round.
  */
 static void
 measure_lateness(int fd)
@@ -441,8 +433,7 @@ measure_lateness(int fd)
 		while (size_of(fd) < size) {
 			seen = now(CLOCK_MONOTONIC);
 			if (seen - begun > TOO_LATE * UINT64_C(1000000000))
-				errx(1, "%s: not there in %d s", load->name,
-				    TOO_LATE);
+				errx(1, "%s: not there in %d s", load->name, TOO_LATE);
 		}
 		sum += now(CLOCK_MONOTONIC) - shared->at;
 	}
@@ -465,8 +456,7 @@ make_file(int number)
 static void *
 shared_memory(size_t len)
 {
-	void *p = mmap(
-	    NULL, len, PROT_READ | PROT_WRITE, MAP_ANON | MAP_SHARED, -1, 0);
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_ANON | MAP_SHARED, -1, 0);
 
 	if (p == MAP_FAILED)
 		err(2, "mmap");
@@ -478,8 +468,7 @@ static void
 prepare(int n)
 {
 	shared = shared_memory(sizeof(*shared));
-	workers = shared_memory(
-	    (load->how == THREADS ? count : n) * sizeof(*workers));
+	workers = shared_memory((load->how == THREADS ? count : n) * sizeof(*workers));
 	if ((from = malloc(LARGE)) == NULL || (to = malloc(LARGE)) == NULL)
 		err(2, "malloc");
 	memset(from, 1, LARGE);
@@ -487,8 +476,7 @@ prepare(int n)
 	if ((zero_fd = open(_PATH_DEVZERO, O_RDONLY)) < 0)
 		err(2, _PATH_DEVZERO);
 	if (target != NULL) {
-		target_fd =
-		    open(target, O_CREAT | O_TRUNC | O_APPEND | O_WRONLY, 0600);
+		target_fd = open(target, O_CREAT | O_TRUNC | O_APPEND | O_WRONLY, 0600);
 		if (target_fd < 0 || unlink(target) != 0)
 			err(2, "%s", target);
 	}
@@ -525,9 +513,8 @@ parse_types(const char *letters)
 static void
 usage(void)
 {
-	errx(2,
-	    "usage: bench [-o] [-f FILE] [-m MS] [-n N] [-t TYPES] [-z BYTES] "
-	    "LOAD [FILE]");
+	errx(2, "usage: bench [-o] [-f FILE] [-m MS] [-n N] [-t TYPES] [-z BYTES] "
+		"LOAD [FILE]");
 }
 
 static void
@@ -564,8 +551,7 @@ parse_arguments(int argc, char *argv[])
 		if (strcmp(argv[0], loads[i].name) == 0)
 			load = &loads[i];
 	if (load == NULL || argc > 2 || count < 1 || milliseconds < 1 ||
-	    (trace_file != NULL) != (types != 0) ||
-	    (load->how == LATE && trace_file == NULL) ||
+	    (trace_file != NULL) != (types != 0) || (load->how == LATE && trace_file == NULL) ||
 	    (load->step == do_write) != (argc == 2))
 		usage();
 	target = argc == 2 ? argv[1] : NULL;

@@ -39,8 +39,7 @@ main(int argc, char *argv[])
 			err(2, "ktrace");
 	}
 	for (long i = 0; times == 0 || i < times; i++) {
-		p = mmap(fresh, len, PROT_READ | PROT_WRITE,
-		    MAP_ANON | MAP_FIXED, -1, 0);
+		p = mmap(fresh, len, PROT_READ | PROT_WRITE, MAP_ANON | MAP_FIXED, -1, 0);
 		if (p != fresh)
 			err(2, "mmap");
 		if (read(fd, p, len) != (ssize_t)len)

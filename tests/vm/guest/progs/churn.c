@@ -61,13 +61,14 @@ enum {
 static const char *const names[NCOUNTS] = {"forks", "execs", "signals", "stops", "kills", "sets",
     "clears", "clearfiles", "refused", "meddled", "utraces"};
 
-static struct state {
+struct state {
 	atomic_ulong counts[NCOUNTS];
 	atomic_int pids[MAXPROCS];
 	atomic_bool begins;
 	/* Whether this process may be doing so, regardless of the present value of begins. */
 	atomic_bool begins_now[MAXPROCS];
-} *state;
+};
+static struct state *state;
 
 static int nfiles = 4, nprocs = 12, nusers;
 static bool meddles;
@@ -345,7 +346,8 @@ start(int number, unsigned int generation, uint64_t seed)
 	/* The process may have been killed in the middle of it. */
 	atomic_store(&state->begins_now[number], false);
 	if ((pid = fork()) == 0) {
-		random_state = (seed + number) * 0x9e3779b97f4a7c15 + generation * 0x2545f4914f6cdd1d + 1;
+		random_state =
+		    (seed + number) * 0x9e3779b97f4a7c15 + generation * 0x2545f4914f6cdd1d + 1;
 		work(number);
 	}
 	if (pid < 0)
@@ -477,7 +479,8 @@ main(int argc, char *argv[])
 		}
 	argc -= optind;
 	argv += optind;
-	if (argc != (print || begins != NULL || more != 0 ? 1 : 2) || nprocs < 1 || nprocs > MAXPROCS || nfiles < 1)
+	if (argc != (print || begins != NULL || more != 0 ? 1 : 2) || nprocs < 1 ||
+	    nprocs > MAXPROCS || nfiles < 1)
 		usage();
 	if (begins != NULL) {
 		state = map(argv[0], O_RDWR);

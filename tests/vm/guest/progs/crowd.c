@@ -217,8 +217,8 @@ toucher(void)
 
 	if (fresh == NULL) {
 		counted(SYS_mmap, 1, 1);
-		fresh = mmap((void *)FRESH_PAGES, (size_t)count * PAGE_SIZE,
-		    PROT_READ | PROT_WRITE, MAP_ANON | MAP_FIXED, -1, 0);
+		fresh = mmap((void *)FRESH_PAGES, (size_t)count * PAGE_SIZE, PROT_READ | PROT_WRITE,
+		    MAP_ANON | MAP_FIXED, -1, 0);
 	}
 	must((uintptr_t)fresh == FRESH_PAGES);
 	fresh[(size_t)self->pages * PAGE_SIZE] = 1;
@@ -284,8 +284,7 @@ run_threads(int n)
 
 	for (int i = 0; i < n; i++) {
 		workers[i].pid = getpid();
-		if (pthread_create(
-			&threads[i], NULL, run_thread, &workers[i]) != 0)
+		if (pthread_create(&threads[i], NULL, run_thread, &workers[i]) != 0)
 			errx(2, "pthread_create");
 	}
 	for (int i = 0; i < n; i++)
@@ -368,15 +367,14 @@ print_done(FILE *f, const struct worker *w)
 
 	for (size_t i = 0; i < nitems(done); i++)
 		if (done[i].n != 0)
-			fprintf(f, "%d %d %s %ld\n", w->pid, w->tid,
-			    done[i].kind, done[i].n);
+			fprintf(f, "%d %d %s %ld\n", w->pid, w->tid, done[i].kind, done[i].n);
 	for (size_t i = 0; i < nitems(w->syscalls); i++) {
 		if (w->syscalls[i].calls != 0)
-			fprintf(f, "%d %d SYSCALL:%d %ld\n", w->pid, w->tid,
-			    w->syscalls[i].code, w->syscalls[i].calls);
+			fprintf(f, "%d %d SYSCALL:%d %ld\n", w->pid, w->tid, w->syscalls[i].code,
+			    w->syscalls[i].calls);
 		if (w->syscalls[i].returns != 0)
-			fprintf(f, "%d %d SYSRET:%d %ld\n", w->pid, w->tid,
-			    w->syscalls[i].code, w->syscalls[i].returns);
+			fprintf(f, "%d %d SYSRET:%d %ld\n", w->pid, w->tid, w->syscalls[i].code,
+			    w->syscalls[i].returns);
 	}
 }
 
@@ -405,13 +403,12 @@ main(int argc, char *argv[])
 		if (strcmp(argv[1], loads[i].name) == 0)
 			load = &loads[i];
 	if (load == NULL || argc < 4 || argc > 5)
-		errx(2,
-		    "usage: crowd call|faults|pingpong|signals|sleep|threads "
-		    "N COUNT [FILE]");
+		errx(2, "usage: crowd call|faults|pingpong|signals|sleep|threads "
+			"N COUNT [FILE]");
 	n = atoi(argv[2]) * load->workers;
 	count = atoi(argv[3]);
-	workers = mmap(NULL, n * sizeof(*workers), PROT_READ | PROT_WRITE,
-	    MAP_ANON | MAP_SHARED, -1, 0);
+	workers =
+	    mmap(NULL, n * sizeof(*workers), PROT_READ | PROT_WRITE, MAP_ANON | MAP_SHARED, -1, 0);
 	if (workers == MAP_FAILED)
 		err(2, "mmap");
 	for (int i = 0; i < n; i++)
@@ -427,10 +424,8 @@ main(int argc, char *argv[])
 		for (int i = 0; i < n; i++)
 			print_done(f, &workers[i]);
 		if (load->how != THREADS) {
-			fprintf(
-			    f, "%d 0 SYSCALL:%d %d\n", getpid(), SYS_fork, n);
-			fprintf(
-			    f, "%d 0 SYSRET:%d %d\n", getpid(), SYS_fork, n);
+			fprintf(f, "%d 0 SYSCALL:%d %d\n", getpid(), SYS_fork, n);
+			fprintf(f, "%d 0 SYSRET:%d %d\n", getpid(), SYS_fork, n);
 		}
 		fprintf(f, "%d 0 PROCDTOR 1\n", getpid());
 		if (fclose(f) != 0)

@@ -67,11 +67,25 @@
 /* File numbers of a worker; those from DATA on are its own. */
 enum { SHARED = 3, REPLY, COMMANDS, DATA = COMMANDS + NSLOTS, ZERO, KQUEUE, SOCKET, LIMITED };
 
-enum command { NOTHING, BEGIN, CALLS, KTRACE, FORK, THREAD, SPAWN, EXEC, GROUP, ATTACH, DETACH,
-    KILL, EXIT, REAP };
+enum command {
+	NOTHING,
+	BEGIN,
+	CALLS,
+	KTRACE,
+	FORK,
+	THREAD,
+	SPAWN,
+	EXEC,
+	GROUP,
+	ATTACH,
+	DETACH,
+	KILL,
+	EXIT,
+	REAP
+};
 
 /* State shared by all processes. */
-static struct shared {
+struct shared {
 	/* The current command, and its arguments. */
 	enum command command;
 	uint64_t seed;
@@ -92,7 +106,8 @@ static struct shared {
 		pid_t pid;
 		long tid;
 	} threads[MAXPROCS];
-} *shared;
+};
+static struct shared *shared;
 
 /* The trace files; two of them may be on file systems of their own. */
 static const char *const files[] = {"f0", "f1", "f2", "full/f", "gone/f"};
@@ -632,8 +647,8 @@ change_trace(void)
 	int slot;
 
 	/*
-	 * The trace of a stopped worker may end when another one writes to the full file, where
-	 * the stock backend ends it when the worker writes: see ktrace_rs(4).
+	 * The trace of a stopped worker may end when another one writes to the full file, where the
+	 * stock backend ends it when the worker writes: see ktrace_rs(4).
 	 */
 	if (faults && stopped >= 0)
 		resume();
@@ -731,6 +746,7 @@ step(void)
 {
 	int alive, other, slot;
 	struct stat sb;
+	bool attaches;
 
 	if (stopped >= 0 && chance(4) == 0)
 		resume();
@@ -776,12 +792,12 @@ step(void)
 			break;
 		shared->signo = chance(3) == 0 ? SIGKILL : SIGSTOP;
 		/*
-		 * No worker debugs an older one, which may be an ancestor: the stock backend
-		 * would walk round in their family for ever.
+		 * No worker debugs an older one, which may be an ancestor: the stock backend would
+		 * walk round in their family for ever.
 		 */
-		if (!tell(slot, shared->signo == SIGSTOP && chance(2) == 0 &&
-		    number_of(shared->workers[other]) > number_of(shared->workers[slot]) ?
-		    ATTACH : KILL))
+		attaches = shared->signo == SIGSTOP && chance(2) == 0 &&
+			   number_of(shared->workers[other]) > number_of(shared->workers[slot]);
+		if (!tell(slot, attaches ? ATTACH : KILL))
 			break;
 		if (shared->signo == SIGKILL) {
 			bury(other);

@@ -3,19 +3,18 @@
  *
  *	doomed DIRECTORY MILLISECONDS
  *
- * Three children, each traced to a file of its name in DIRECTORY, pass the
- * numbers from zero on to utrace(2):
+ * Three children, each traced to a file of its name in DIRECTORY, pass the numbers from zero on to
+ * utrace(2):
  *
  *	slow	one at a time, with a sleep of a millisecond after each
  *	fast	a hundred, then a sleep
  *	left	as slow
  *
- * When the time is up, and while the children continue, this process calls
- * fsync(2) on the first two files, writes the file "made", and sets
- * debug.kdb.panic. "made" has a line of four numbers for each sample, taken
- * about every millisecond: microseconds before the fsync(2), and the number of
- * calls from which each child had returned by then. The last line is from right
- * before the fsync(2).
+ * When the time is up, and while the children continue, this process calls fsync(2) on the first
+ * two files, writes the file "made", and sets debug.kdb.panic. "made" has a line of four numbers
+ * for each sample, taken about every millisecond: microseconds before the fsync(2), and the number
+ * of calls from which each child had returned by then. The last line is from right before the
+ * fsync(2).
  */
 
 #include <sys/param.h>
@@ -74,8 +73,8 @@ child(int i)
 	/* If this program fails, its children end too. */
 	if (procctl(P_PID, 0, PROC_PDEATHSIG_CTL, &kill) != 0)
 		err(2, "procctl");
-	if (ktrace(kinds[i].name, KTROP_SET,
-		KTRFAC_SYSCALL | KTRFAC_SYSRET | KTRFAC_USER, getpid()) != 0)
+	if (ktrace(kinds[i].name, KTROP_SET, KTRFAC_SYSCALL | KTRFAC_SYSRET | KTRFAC_USER,
+		getpid()) != 0)
 		err(2, "ktrace");
 	for (unsigned long n = 0;; n++) {
 		len = snprintf(number, sizeof(number), "%lu", n);
@@ -108,16 +107,12 @@ main(int argc, char *argv[])
 		errx(2, "usage: doomed DIRECTORY MILLISECONDS");
 	if (chdir(argv[1]) != 0)
 		err(2, "%s", argv[1]);
-	made = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
-	    MAP_ANON | MAP_SHARED, -1, 0);
-	if (made == MAP_FAILED ||
-	    (samples = calloc(ms + 1, sizeof(*samples))) == NULL)
+	made = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_ANON | MAP_SHARED, -1, 0);
+	if (made == MAP_FAILED || (samples = calloc(ms + 1, sizeof(*samples))) == NULL)
 		err(2, "memory");
 	for (int i = 0; i < NCHILDREN; i++) {
 		fds[i] = open(kinds[i].name, O_CREAT | O_EXCL | O_WRONLY, 0600);
-		/*
-		 * With its name on the disk, the last fsync(2) has less to do.
-		 */
+		/* With its name on the disk, the last fsync(2) has less to do. */
 		if (fds[i] < 0 || fsync(fds[i]) != 0)
 			err(2, "%s", kinds[i].name);
 		switch (fork()) {
@@ -140,8 +135,7 @@ main(int argc, char *argv[])
 		if (kinds[i].synced && fsync(fds[i]) != 0)
 			err(2, "%s", kinds[i].name);
 	for (size_t i = 0; i <= n; i++)
-		fprintf(f, "%jd %lu %lu %lu\n",
-		    (intmax_t)(samples[n].us - samples[i].us),
+		fprintf(f, "%jd %lu %lu %lu\n", (intmax_t)(samples[n].us - samples[i].us),
 		    samples[i].made[0], samples[i].made[1], samples[i].made[2]);
 	if (fflush(f) != 0 || fsync(fd) != 0)
 		err(2, "made");

@@ -61,10 +61,11 @@
 #define USER_END 0x800000000000
 
 /* State shared by the processes. */
-static struct shared {
+struct shared {
 	atomic_ulong calls[MAXPROCS], good[MAXPROCS];
 	atomic_int pids[MAXPROCS];
-} *shared;
+};
+static struct shared *shared;
 
 /* Structures passed to calls, while the other thread changes them. */
 struct arguments {
@@ -110,9 +111,9 @@ kernel_address(void)
 static size_t
 any_length(void)
 {
-	static const size_t edges[] = {0, 1, 2, 127, 128, 255, 256, 1023, 1024, 2047, 2048, 2049, 4095,
-	    4096, 4097, ARENA_SIZE, ARENA_SIZE + 1, INT32_MAX, (size_t)INT32_MAX + 1, UINT32_MAX,
-	    (size_t)UINT32_MAX + 1, INT64_MAX, (size_t)INT64_MAX + 1, SIZE_MAX};
+	static const size_t edges[] = {0, 1, 2, 127, 128, 255, 256, 1023, 1024, 2047, 2048, 2049,
+	    4095, 4096, 4097, ARENA_SIZE, ARENA_SIZE + 1, INT32_MAX, (size_t)INT32_MAX + 1,
+	    UINT32_MAX, (size_t)UINT32_MAX + 1, INT64_MAX, (size_t)INT64_MAX + 1, SIZE_MAX};
 
 	switch (chance(4)) {
 	case 0:
@@ -285,12 +286,14 @@ call_ktrace(void)
 	char name[16];
 	const char *file = some_trace_file(name);
 	int facs = chance(4) == 0 ? any_number() : (int)(chance(2 * KTRFAC_MASK) | KTRFAC_INHERIT);
-	int op = chance(6) == 0 ? any_number() : (int)chance(4) | (chance(4) == 0 ? KTRFLAG_DESCEND : 0);
+	int op =
+	    chance(6) == 0 ? any_number() : (int)chance(4) | (chance(4) == 0 ? KTRFLAG_DESCEND : 0);
 	int i = chance(nprocs);
 
 	switch (chance(8)) {
 	case 0:
-		must_fail("ktrace of init", ktrace(file, op & ~(KTROP_CLEARFILE | KTRFLAG_DESCEND), facs, 1));
+		must_fail("ktrace of init",
+		    ktrace(file, op & ~(KTROP_CLEARFILE | KTRFLAG_DESCEND), facs, 1));
 		break;
 	case 1:
 		must_fail("ktrace of root's process",
@@ -431,8 +434,8 @@ call_with_array(void)
 	for (int i = 0; i < NITEMS; i++) {
 		args->pollfds[i] = (struct pollfd){any_fd(), POLLIN | POLLOUT, 0};
 		/* As a 64-bit number, a negative value looks like a kernel address. */
-		EV_SET(&args->events[i], any_fd() & INT32_MAX, -(int)chance(15), chance(16), chance(16),
-		    chance(16), readable());
+		EV_SET(&args->events[i], any_fd() & INT32_MAX, -(int)chance(15), chance(16),
+		    chance(16), chance(16), readable());
 	}
 	switch (chance(4)) {
 	case 0:
@@ -448,7 +451,8 @@ call_with_array(void)
 		    writable(), writable(), &now));
 		break;
 	default:
-		succeeds(kevent(8, args->events, chance(NITEMS), writable(), chance(NITEMS), &at_once));
+		succeeds(
+		    kevent(8, args->events, chance(NITEMS), writable(), chance(NITEMS), &at_once));
 	}
 }
 
@@ -464,11 +468,12 @@ call_with_structure(void)
 		for (size_t i = 0; i < nitems(args->name); i++)
 			args->name[i] = chance(4) == 0 ? any_number() : (int)chance(12);
 		succeeds(syscall(SYS___sysctl, chance(8) == 0 ? readable() : args->name,
-		    chance(8) == 0 ? (unsigned int)any_number() : chance(CTL_MAXNAME + 2), writable(),
-		    chance(8) == 0 ? writable() : &len, NULL, 0));
+		    chance(8) == 0 ? (unsigned int)any_number() : chance(CTL_MAXNAME + 2),
+		    writable(), chance(8) == 0 ? writable() : &len, NULL, 0));
 		break;
 	case 1:
-		args->timer = (struct itimerval){{chance(9), chance(2000000)}, {chance(9), chance(2000000)}};
+		args->timer =
+		    (struct itimerval){{chance(9), chance(2000000)}, {chance(9), chance(2000000)}};
 		succeeds(setitimer(chance(8) == 0 ? any_number() : ITIMER_PROF,
 		    chance(8) == 0 ? readable() : &args->timer, writable()));
 		break;
@@ -481,19 +486,21 @@ call_with_structure(void)
 			cap_rights_clear(&rights, CAP_WRITE);
 		if (chance(4) == 0)
 			rights.cr_rights[0] ^= 1 << chance(8);
-		succeeds(syscall(SYS_cap_rights_limit, 10 + chance(2), chance(4) == 0 ? readable() : &rights));
+		succeeds(syscall(
+		    SYS_cap_rights_limit, 10 + chance(2), chance(4) == 0 ? readable() : &rights));
 		break;
 	case 4:
 		succeeds(syscall(SYS___cap_rights_get, any_number(), any_fd(), writable()));
 		break;
 	case 5:
-		succeeds(syscall(SYS_cpuset_getaffinity, CPU_LEVEL_WHICH, CPU_WHICH_PID, -1L, len,
-		    writable()));
+		succeeds(syscall(
+		    SYS_cpuset_getaffinity, CPU_LEVEL_WHICH, CPU_WHICH_PID, -1L, len, writable()));
 		break;
 	default:
 		CPU_FILL(&cpus);
 		succeeds(syscall(SYS_cpuset_setaffinity, CPU_LEVEL_WHICH, CPU_WHICH_PID, -1L,
-		    chance(2) == 0 ? len : sizeof(cpus), chance(4) == 0 ? readable() : (void *)&cpus));
+		    chance(2) == 0 ? len : sizeof(cpus),
+		    chance(4) == 0 ? readable() : (void *)&cpus));
 	}
 }
 
@@ -508,7 +515,8 @@ call_something_else(void)
 		break;
 	case 1:
 		/* A number that no system call has. */
-		must_fail("no system call", syscall(600 + chance(100), kernel_address(), readable()));
+		must_fail(
+		    "no system call", syscall(600 + chance(100), kernel_address(), readable()));
 		break;
 	case 2:
 		page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_ANON, -1, 0);
@@ -621,8 +629,8 @@ furnish(void)
 	fds[9] = open("/dev/null", O_RDWR);
 	fds[10] = dup(3);
 	fds[11] = dup(9);
-	if (fds[3] != 3 || pair[0] != 4 || fds[6] != 6 || fds[7] != 7 || fds[8] != 8 || fds[9] != 9 ||
-	    fds[10] != 10 || fds[11] != 11)
+	if (fds[3] != 3 || pair[0] != 4 || fds[6] != 6 || fds[7] != 7 || fds[8] != 8 ||
+	    fds[9] != 9 || fds[10] != 10 || fds[11] != 11)
 		err(2, "a file has another number");
 	if (write(3, arena, DATA_SIZE) != DATA_SIZE)
 		err(2, "%s", name);
@@ -645,7 +653,8 @@ trace_oneself(void)
 	char name[16];
 
 	snprintf(name, sizeof(name), "own.%c", some_letter());
-	if (ktrace(name, KTROP_SET, KTRFAC_MASK | KTRFAC_INHERIT, getpid()) != 0 && errno != ECAPMODE)
+	if (ktrace(name, KTROP_SET, KTRFAC_MASK | KTRFAC_INHERIT, getpid()) != 0 &&
+	    errno != ECAPMODE)
 		err(2, "%s", name);
 }
 

@@ -1,7 +1,6 @@
 /*
- * Waits in poll(2) until it is killed. Every release records the start of that
- * sleep at once. FreeBSD 15.1 and later record most other sleeps only after
- * they have ended.
+ * Waits in poll(2) until it is killed. Every release records the start of that sleep at once.
+ * FreeBSD 15.1 and later record most other sleeps only after they have ended.
  *
  *	in_poll [-t MS] [N]	with N children that do so, too
  *	-t			calls poll(2) again after every MS milliseconds

@@ -78,8 +78,7 @@ static size_t offset;
 static unsigned long records[NTYPES], drops[NTYPES], threads, violations;
 static bool only_count;
 
-static void __printflike(2, 3)
-    violation(const struct party *p, const char *fmt, ...)
+static void __printflike(2, 3) violation(const struct party *p, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -123,14 +122,13 @@ take_step(struct party *t, int kind, const struct step *s)
 	static const char *const kinds[] = {"utrace", "read", "write"};
 
 	if (s->number != t->steps[kind])
-		violation(t, "%s of step %ju, want step %ju", kinds[kind],
-		    (uintmax_t)s->number, (uintmax_t)t->steps[kind]);
+		violation(t, "%s of step %ju, want step %ju", kinds[kind], (uintmax_t)s->number,
+		    (uintmax_t)t->steps[kind]);
 	t->steps[kind] = s->number + 1;
 	/* Data that is read comes from another thread. */
 	if (kind != STEP_READ && s->signals != t->signals)
-		violation(t, "step %ju after %ju signals, want %ju",
-		    (uintmax_t)s->number, (uintmax_t)t->signals,
-		    (uintmax_t)s->signals);
+		violation(t, "step %ju after %ju signals, want %ju", (uintmax_t)s->number,
+		    (uintmax_t)t->signals, (uintmax_t)s->signals);
 }
 
 static void
@@ -146,8 +144,7 @@ static void
 end_call(struct party *t, int code)
 {
 	if (t->call == 0 ? t->began : t->call != CALL_OF(code))
-		violation(
-		    t, "RET of %d, the last CALL is %d", code, t->call - 1);
+		violation(t, "RET of %d, the last CALL is %d", code, t->call - 1);
 	t->call = 0;
 	t->began = true;
 }
@@ -171,8 +168,7 @@ take_fault(struct party *t, uintptr_t address)
 	if (!t->fresh_fault)
 		return;
 	if (address != want)
-		violation(t, "FAULT at %#jx, want %#jx", (uintmax_t)address,
-		    (uintmax_t)want);
+		violation(t, "FAULT at %#jx, want %#jx", (uintmax_t)address, (uintmax_t)want);
 	t->pages = (address - FRESH_PAGES) / PAGE_SIZE + 1;
 }
 
@@ -365,7 +361,7 @@ main(int argc, char *argv[])
 		all += records[type];
 		dropped += drops[type];
 	}
-	printf("records %lu drops %lu threads %lu violations %lu\n", all,
-	    dropped, threads, violations);
+	printf("records %lu drops %lu threads %lu violations %lu\n", all, dropped, threads,
+	    violations);
 	return (violations != 0);
 }

@@ -11,8 +11,7 @@
  *	ktr_call [-u uid] exec PROGRAM [ARGUMENT...]
  *		runs PROGRAM as that user instead
  *
- * Numbers are decimal, hexadecimal or octal. OPS also takes set, clear,
- * clearfile, FACS takes all.
+ * Numbers are decimal, hexadecimal or octal. OPS also takes set, clear, clearfile, FACS takes all.
  */
 
 #include <sys/param.h>
@@ -90,8 +89,7 @@ main(int argc, char *argv[])
 		if (ch != 'u')
 			errx(2, "see the head of ktr_call.c");
 		uid = number(optarg);
-		if (setgroups(0, NULL) != 0 || setgid(uid) != 0 ||
-		    setuid(uid) != 0)
+		if (setgroups(0, NULL) != 0 || setgid(uid) != 0 || setuid(uid) != 0)
 			err(2, "uid %d", uid);
 	}
 	argc -= optind;
@@ -103,30 +101,25 @@ main(int argc, char *argv[])
 		err(2, "%s", argv[1]);
 	}
 	if (strcmp(what, "state") == 0 && argc == 2) {
-		int mib[4] = {
-		    CTL_KERN, KERN_PROC, KERN_PROC_PID, (int)number(argv[1])};
+		int mib[4] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, (int)number(argv[1])};
 		struct kinfo_proc kp;
 		size_t len = sizeof(kp);
 
-		if (sysctl(mib, nitems(mib), &kp, &len, NULL, 0) != 0 ||
-		    len != sizeof(kp))
+		if (sysctl(mib, nitems(mib), &kp, &len, NULL, 0) != 0 || len != sizeof(kp))
 			err(2, "kern.proc.pid.%s", argv[1]);
-		printf("%p %#x\n", (void *)kp.ki_tracep,
-		    (unsigned int)kp.ki_traceflag);
+		printf("%p %#x\n", (void *)kp.ki_tracep, (unsigned int)kp.ki_traceflag);
 		return (0);
 	}
 	if (strcmp(what, "ktrace") == 0 && argc == 5) {
 		const char *file = strcmp(argv[1], "NULL") == 0	    ? NULL
 				   : strcmp(argv[1], "EFAULT") == 0 ? (char *)1
 								    : argv[1];
-		int ops = strcmp(argv[2], "set") == 0	  ? KTROP_SET
-			  : strcmp(argv[2], "clear") == 0 ? KTROP_CLEAR
-			  : strcmp(argv[2], "clearfile") == 0
-			      ? KTROP_CLEARFILE
-			      : (int)number(argv[2]);
-		int facs = strcmp(argv[3], "all") == 0
-			       ? KTRFAC_MASK | KTRFAC_INHERIT
-			       : (int)number(argv[3]);
+		int ops = strcmp(argv[2], "set") == 0	      ? KTROP_SET
+			  : strcmp(argv[2], "clear") == 0     ? KTROP_CLEAR
+			  : strcmp(argv[2], "clearfile") == 0 ? KTROP_CLEARFILE
+							      : (int)number(argv[2]);
+		int facs = strcmp(argv[3], "all") == 0 ? KTRFAC_MASK | KTRFAC_INHERIT
+						       : (int)number(argv[3]);
 
 		result = ktrace(file, ops, facs, number(argv[4]));
 	} else if (strcmp(what, "utrace") == 0 && argc == 2)
@@ -136,8 +129,7 @@ main(int argc, char *argv[])
 	else if (strcmp(what, "procctl") == 0 && argc == 3) {
 		int command = number(argv[2]);
 
-		result =
-		    procctl(P_PID, number(argv[1]), PROC_TRACE_CTL, &command);
+		result = procctl(P_PID, number(argv[1]), PROC_TRACE_CTL, &command);
 	} else
 		errx(2, "see the head of ktr_call.c");
 	puts(result == 0 ? "ok" : name(errno));

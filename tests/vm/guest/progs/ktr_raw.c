@@ -296,11 +296,11 @@ is_of_kernel(uint64_t word)
 #ifdef __aarch64__
 	/* Lower values are not text. */
 	return ((word >= 0xffff000000000800 && word < 0xffff008000000000) ||
-	    (word >= 0xffffa00000000000 && word < 0xffffa10000000000));
+		(word >= 0xffffa00000000000 && word < 0xffffa10000000000));
 #else
 	return ((word >= 0xfffff80000000000 && word < 0xfffffc0000000000) ||
-	    (word >= 0xfffffe0000000000 && word < 0xffffff0000000000) ||
-	    (word >= 0xffffffff80000000 && word < 0xffffffffc0000000));
+		(word >= 0xfffffe0000000000 && word < 0xffffff0000000000) ||
+		(word >= 0xffffffff80000000 && word < 0xffffffffc0000000));
 #endif
 }
 
@@ -318,8 +318,8 @@ check_leaks(const struct record *r, const void *p, size_t len, size_t step)
 	for (size_t i = 0; leaks && i + sizeof(word) <= len; i += step) {
 		memcpy(&word, (const char *)p + i, sizeof(word));
 		if (is_of_kernel(word) && !is_of_fuzz(word))
-			errx(1, "record at byte %zu: %s: an address of the kernel, %#jx",
-			    r->offset, types[r->type].name, (uintmax_t)word);
+			errx(1, "record at byte %zu: %s: an address of the kernel, %#jx", r->offset,
+			    types[r->type].name, (uintmax_t)word);
 	}
 }
 
@@ -387,7 +387,7 @@ static bool
 is_told_late(const struct record *r)
 {
 	return (r->type == KTR_CSW && r->as.csw.out != 0 && r->as.csw.user == 0 &&
-	    getosreldate() >= 1501000);
+		getosreldate() >= 1501000);
 }
 
 static void
@@ -509,9 +509,8 @@ print_stat(const char *p)
 	struct stat sb;
 
 	memcpy(&sb, p, sizeof(sb));
-	printf(" stat mode=%o nlink=%ju uid=%d gid=%d size=%jd", sb.st_mode,
-	    (uintmax_t)sb.st_nlink, sb.st_uid, sb.st_gid,
-	    S_ISREG(sb.st_mode) ? (intmax_t)sb.st_size : 0);
+	printf(" stat mode=%o nlink=%ju uid=%d gid=%d size=%jd", sb.st_mode, (uintmax_t)sb.st_nlink,
+	    sb.st_uid, sb.st_gid, S_ISREG(sb.st_mode) ? (intmax_t)sb.st_size : 0);
 }
 
 static void
@@ -633,7 +632,7 @@ is_wanted(const struct record *r)
 	if (only_type != NULL && strcmp(only_type, types[r->type].name) != 0)
 		return (false);
 	return (only_code < 0 || (r->type != KTR_SYSCALL && r->type != KTR_SYSRET) ||
-	    r->as.code == only_code);
+		r->as.code == only_code);
 }
 
 static void

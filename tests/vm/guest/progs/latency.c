@@ -1,11 +1,11 @@
 /*
- * Measures how old the records of a trace file are when they get there. It watches the file for some
- * seconds, while the records are made.
+ * Measures how old the records of a trace file are when they get there. It watches the file for
+ *some seconds, while the records are made.
  *
  *	latency FILE SECONDS
  *
- * Prints "records N age N tick N": the number of new records, the greatest age of one of them, and the
- * longest time between two looks, both in microseconds. No record may be a backdated one.
+ * Prints "records N age N tick N": the number of new records, the greatest age of one of them, and
+ *the longest time between two looks, both in microseconds. No record may be a backdated one.
  */
 
 #include <sys/param.h>
@@ -56,8 +56,11 @@ main(int argc, char *argv[])
 		/* A batch is one write(2), which this one does not interrupt. */
 		while (pread(fd, &h, sizeof(h), offset) == (ssize_t)sizeof(h)) {
 			if ((h.ktr_type & KTR_VERSIONED) == 0 || h.ktr_len < 0)
-				errx(1, "no record at byte %jd, after %lu from byte %jd on: type %#x, length %d",
-				    (intmax_t)offset, records, (intmax_t)sb.st_size, h.ktr_type, h.ktr_len);
+				errx(1,
+				    "no record at byte %jd, after %lu from byte %jd on: type %#x, "
+				    "length %d",
+				    (intmax_t)offset, records, (intmax_t)sb.st_size, h.ktr_type,
+				    h.ktr_len);
 			offset += sizeof(h) + h.ktr_len;
 			records++;
 			age = MAX(age, now() - us(h.ktr_time));

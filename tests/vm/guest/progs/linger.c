@@ -29,8 +29,8 @@ main(int argc, char *argv[])
 		errx(2, "usage: linger SECONDS");
 	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	listening = socket(AF_INET, SOCK_STREAM, 0);
-	if (listening == -1 || bind(listening, (struct sockaddr *)&sin, len) != 0 || listen(listening, 1) != 0 ||
-	    getsockname(listening, (struct sockaddr *)&sin, &len) != 0)
+	if (listening == -1 || bind(listening, (struct sockaddr *)&sin, len) != 0 ||
+	    listen(listening, 1) != 0 || getsockname(listening, (struct sockaddr *)&sin, &len) != 0)
 		err(2, "a socket that listens");
 	switch (fork()) {
 	case -1:

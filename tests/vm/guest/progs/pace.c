@@ -1,8 +1,8 @@
 /*
  * Makes system calls, and knows how many: it repeats utrace(2) of a counter, written as a decimal
  * number. After the first call, and for each SIGUSR1, it prints the count, the CPU time that it has
- * needed in microseconds, and how often it has waited in the kernel. SIGUSR2 ends it. SIGHUP changes
- * nothing, but may interrupt what the process does in the kernel.
+ * needed in microseconds, and how often it has waited in the kernel. SIGUSR2 ends it. SIGHUP
+ *changes nothing, but may interrupt what the process does in the kernel.
  *
  *	pace [-s] FILE	writes the counts of its records to FILE in the end, in the format of
  *			crowd
@@ -69,7 +69,8 @@ main(int argc, char *argv[])
 			asked = 0;
 			getrusage(RUSAGE_SELF, &used);
 			timeradd(&used.ru_utime, &used.ru_stime, &cpu);
-			printf("%lu %jd %ld\n", n + 1, (intmax_t)cpu.tv_sec * 1000000 + cpu.tv_usec, used.ru_nvcsw);
+			printf("%lu %jd %ld\n", n + 1, (intmax_t)cpu.tv_sec * 1000000 + cpu.tv_usec,
+			    used.ru_nvcsw);
 		}
 		if (sleeps) {
 			naps++;

@@ -5,8 +5,8 @@
  *
  *	push MEGABYTES
  *
- * Prints the number of times that the kernel says the process waited in that call. It may have waited
- * for a lock, too, which makes no record.
+ * Prints the number of times that the kernel says the process waited in that call. It may have
+ *waited for a lock, too, which makes no record.
  */
 
 #include <sys/param.h>
@@ -33,10 +33,8 @@ main(int argc, char *argv[])
 	if (p == MAP_FAILED || socketpair(AF_UNIX, SOCK_STREAM, 0, fds) != 0)
 		err(2, "setup");
 	for (int i = 0; i < 2; i++)
-		if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room,
-			sizeof(room)) != 0 ||
-		    setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &room,
-			sizeof(room)) != 0)
+		if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) != 0 ||
+		    setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)) != 0)
 			err(2, "setsockopt");
 	switch (fork()) {
 	case -1:

@@ -47,8 +47,7 @@ rec_add(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	rec_used += vsnprintf(
-	    rec_lines + rec_used, sizeof(rec_lines) - rec_used, fmt, ap);
+	rec_used += vsnprintf(rec_lines + rec_used, sizeof(rec_lines) - rec_used, fmt, ap);
 	va_end(ap);
 	if (rec_used >= sizeof(rec_lines))
 		errx(2, "expectation too long");
@@ -56,8 +55,7 @@ rec_add(const char *fmt, ...)
 
 /* Adds an expected line of another process or thread. The text may contain further lines. */
 static inline void
-rec_want_from(pid_t pid, int tid, const char *comm, const char *type,
-    const char *fmt, ...)
+rec_want_from(pid_t pid, int tid, const char *comm, const char *type, const char *fmt, ...)
 {
 	char text[64 * 1024];
 	va_list ap;
@@ -65,16 +63,13 @@ rec_want_from(pid_t pid, int tid, const char *comm, const char *type,
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	rec_add("%6d %6d %-8.*s %3d %-4s  F64  %s\n", pid, tid, MAXCOMLEN, comm,
-	    0, type, text);
+	rec_add("%6d %6d %-8.*s %3d %-4s  F64  %s\n", pid, tid, MAXCOMLEN, comm, 0, type, text);
 }
 
-#define rec_want(type, ...)                                                    \
-	rec_want_from(rec_pid, rec_tid, getprogname(), type, __VA_ARGS__)
+#define rec_want(type, ...) rec_want_from(rec_pid, rec_tid, getprogname(), type, __VA_ARGS__)
 
 /* Writes a file for the script. */
-static inline void __printflike(2, 3)
-rec_file(const char *name, const char *fmt, ...)
+static inline void __printflike(2, 3) rec_file(const char *name, const char *fmt, ...)
 {
 	va_list ap;
 	FILE *f;
@@ -101,8 +96,7 @@ rec_pin(void)
 
 	CPU_ZERO(&set);
 	CPU_SET(0, &set);
-	if (cpuset_setaffinity(
-		CPU_LEVEL_WHICH, CPU_WHICH_PID, -1, sizeof(set), &set) != 0)
+	if (cpuset_setaffinity(CPU_LEVEL_WHICH, CPU_WHICH_PID, -1, sizeof(set), &set) != 0)
 		err(2, "cpuset_setaffinity");
 }
 
@@ -119,8 +113,7 @@ rec_start(int facs)
 	close(fd);
 	memset(rec_lines, 0, sizeof(rec_lines));
 	clock_gettime(CLOCK_REALTIME, &rec_since);
-	if (ktrace(REC_FILE, KTROP_SET,
-		facs | KTRFAC_PROCCTOR | KTRFAC_PROCDTOR, rec_pid) != 0)
+	if (ktrace(REC_FILE, KTROP_SET, facs | KTRFAC_PROCCTOR | KTRFAC_PROCDTOR, rec_pid) != 0)
 		err(2, "ktrace set");
 }
 
@@ -139,8 +132,7 @@ rec_write(void)
 static inline void
 rec_stop(void)
 {
-	if (ktrace(NULL, KTROP_CLEAR, KTRFAC_MASK | KTRFAC_INHERIT, rec_pid) !=
-	    0)
+	if (ktrace(NULL, KTROP_CLEAR, KTRFAC_MASK | KTRFAC_INHERIT, rec_pid) != 0)
 		err(2, "ktrace clear");
 	rec_write();
 }

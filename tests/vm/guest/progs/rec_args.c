@@ -1,6 +1,6 @@
 /*
- * KTR_ARGS and KTR_ENVS, of FreeBSD 15: the strings passed to execve(2), some
- * with blanks, some empty.
+ * KTR_ARGS and KTR_ENVS, of FreeBSD 15: the strings passed to execve(2), some with blanks, some
+ * empty.
  */
 
 #include <sys/wait.h>
@@ -27,8 +27,7 @@ main(void)
 	waitpid(pid, &status, 0);
 	if (status != 0)
 		errx(2, "status %d of the child", status);
-	rec_want_from(
-	    pid, 0, comm, "ARGS", "\"true\", \"one\", \"two words\", \"\"");
+	rec_want_from(pid, 0, comm, "ARGS", "\"true\", \"one\", \"two words\", \"\"");
 	rec_want_from(pid, 0, comm, "ENVS", "\"A=b\", \"EMPTY=\"");
 
 	rec_stop();

@@ -1,6 +1,6 @@
 /*
- * KTR_CAPFAIL: kind, system call, ABI and data of every kind of violation.
- * Outside capability mode the call succeeds, inside it fails.
+ * KTR_CAPFAIL: kind, system call, ABI and data of every kind of violation. Outside capability mode
+ * the call succeeds, inside it fails.
  */
 
 #include <sys/capsicum.h>
@@ -21,9 +21,8 @@
 int
 main(void)
 {
-	struct sockaddr_in in = {.sin_len = sizeof(in),
-	    .sin_family = AF_INET,
-	    .sin_port = htons(4711)};
+	struct sockaddr_in in = {
+	    .sin_len = sizeof(in), .sin_family = AF_INET, .sin_port = htons(4711)};
 	struct kinfo_file kif = {.kf_structsize = sizeof(kif)};
 	char comm[MAXCOMLEN + 1];
 	cap_rights_t rights;
@@ -47,11 +46,10 @@ main(void)
 	/* CAPFAIL_NOTCAPABLE, CAPFAIL_INCREASE */
 	syscall(SYS_write, (long)fd, "x", 1L);
 	/* The rights that FreeBSD 15 reports as needed are not a valid set. */
-	rec_want("CAP",
-	    getosreldate() < 1500000 ?
-		"operation requires CAP_WRITE, descriptor holds CAP_READ" :
-		"operation requires invalid cap_rights_t, descriptor holds "
-		"CAP_READ");
+	rec_want("CAP", getosreldate() < 1500000
+			    ? "operation requires CAP_WRITE, descriptor holds CAP_READ"
+			    : "operation requires invalid cap_rights_t, descriptor holds "
+			      "CAP_READ");
 	syscall(SYS_cap_rights_limit, (long)fd, &rights);
 	rec_want("CAP", "attempt to increase capabilities from CAP_READ to "
 			"CAP_READ,CAP_WRITE");
@@ -63,8 +61,7 @@ main(void)
 	rec_want("CAP", "system call not allowed: fcntl, cmd: F_KINFO");
 #ifdef __amd64__
 	syscall(SYS_sysarch, (long)I386_SET_IOPERM, NULL);
-	rec_want(
-	    "CAP", "system call not allowed: sysarch, op: I386_SET_IOPERM");
+	rec_want("CAP", "system call not allowed: sysarch, op: I386_SET_IOPERM");
 #endif
 
 	/* CAPFAIL_SIGNAL; a signal to itself is allowed */
@@ -81,10 +78,7 @@ main(void)
 	rec_want("CAP", "sendto: restricted address lookup: struct sockaddr { "
 			"AF_INET, 127.0.0.1:4711 }");
 
-	/*
-	 * CAPFAIL_NAMEI: by way of the working directory, the root, the parent
-	 * of the start
-	 */
+	/* CAPFAIL_NAMEI: by way of the working directory, the root, the parent of the start */
 	syscall(SYS_openat, (long)AT_FDCWD, "data", (long)O_RDONLY);
 	rec_want("CAP", "openat: restricted VFS lookup: AT_FDCWD");
 	syscall(SYS_fstatat, -1L, "/", &sb, 0L);
@@ -93,11 +87,11 @@ main(void)
 	rec_want("CAP", "shm_open2: restricted VFS lookup: /nosuch");
 
 	/* CAPFAIL_CPUSET; its own set is allowed */
-	syscall(SYS_cpuset_getaffinity, (long)CPU_LEVEL_WHICH,
-	    (long)CPU_WHICH_PID, (long)getppid(), sizeof(cpus), &cpus);
+	syscall(SYS_cpuset_getaffinity, (long)CPU_LEVEL_WHICH, (long)CPU_WHICH_PID, (long)getppid(),
+	    sizeof(cpus), &cpus);
 	rec_want("CAP", "cpuset_getaffinity: restricted cpuset operation");
-	syscall(SYS_cpuset_getaffinity, (long)CPU_LEVEL_WHICH,
-	    (long)CPU_WHICH_PID, -1L, sizeof(cpus), &cpus);
+	syscall(SYS_cpuset_getaffinity, (long)CPU_LEVEL_WHICH, (long)CPU_WHICH_PID, -1L,
+	    sizeof(cpus), &cpus);
 
 	/* The same in capability mode. */
 	if ((pid = fork()) == 0) {
@@ -109,12 +103,8 @@ main(void)
 		_exit(0);
 	}
 	rec_want_from(pid, 0, comm, "CAP", "system call not allowed: chdir");
-	rec_want_from(
-	    pid, 0, comm, "CAP", "openat: restricted VFS lookup: ../x");
-	/*
-	 * Only after the child has ended, whose records would otherwise come
-	 * later.
-	 */
+	rec_want_from(pid, 0, comm, "CAP", "openat: restricted VFS lookup: ../x");
+	/* Only after the child has ended, whose records would otherwise come later. */
 	syscall(SYS_close, (long)alive[1]);
 	syscall(SYS_read, (long)alive[0], &sb, 1L);
 	syscall(SYS_wait4, (long)pid, NULL, 0L, NULL);

@@ -1,6 +1,6 @@
 /*
- * KTR_CSW: out and in. In the kernel, it has the name of the wait channel. For
- * a preempted thread in user mode, that name is longer than the field.
+ * KTR_CSW: out and in. In the kernel, it has the name of the wait channel. For a preempted thread
+ * in user mode, that name is longer than the field.
  */
 
 #include <sys/event.h>
@@ -56,8 +56,8 @@ main(void)
 	read(fds[0], &c, 1);
 	want_sleep("piperd");
 	/*
-	 * Two threads that spin on one CPU have to share it. The name is
-	 * "ast_scheduler", cut to seven bytes, see records.sh.
+	 * Two threads that spin on one CPU have to share it. The name is "ast_scheduler", cut to
+	 * seven bytes, see records.sh.
 	 */
 	for (end = now() + 1; now() < end;)
 		preempted++;

@@ -1,6 +1,6 @@
 /*
- * KTR_EXTERR, of FreeBSD 15: the kernel's extended description of an error, as
- * given to the process itself.
+ * KTR_EXTERR, of FreeBSD 15: the kernel's extended description of an error, as given to the process
+ * itself.
  */
 
 #include <sys/mman.h>
@@ -23,12 +23,9 @@ want(const char *file)
 
 	if (said.error == 0)
 		errx(2, "no error");
-	snprintf(msg, sizeof(msg), said.msg, (uintmax_t)said.p1,
-	    (uintmax_t)said.p2);
-	rec_want("EERR",
-	    "{ errno %u sys/%s:%u \"%s\" (category %u p1 %#jx p2 %#jx) }",
-	    said.error, file, said.src_line, msg, said.cat, (uintmax_t)said.p1,
-	    (uintmax_t)said.p2);
+	snprintf(msg, sizeof(msg), said.msg, (uintmax_t)said.p1, (uintmax_t)said.p2);
+	rec_want("EERR", "{ errno %u sys/%s:%u \"%s\" (category %u p1 %#jx p2 %#jx) }", said.error,
+	    file, said.src_line, msg, said.cat, (uintmax_t)said.p1, (uintmax_t)said.p2);
 	said.error = 0;
 }
 

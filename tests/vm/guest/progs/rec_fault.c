@@ -1,6 +1,5 @@
 /*
- * KTR_FAULT: address and access of a page fault: a first write, a first read,
- * and a refused access.
+ * KTR_FAULT: address and access of a page fault: a first write, a first read, and a refused access.
  */
 
 #include <sys/mman.h>
@@ -13,15 +12,14 @@ main(void)
 {
 	volatile char *page, *none;
 
-	page =
-	    mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_ANON, -1, 0);
+	page = mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_ANON, -1, 0);
 	none = mmap(NULL, PAGE_SIZE, PROT_NONE, MAP_ANON, -1, 0);
 	if (page == MAP_FAILED || none == MAP_FAILED)
 		err(2, "mmap");
 	trap_init();
 	/* Other pages, of the stack or a library, may add faults. */
-	rec_only("PFLT.*(%#lx|%#lx|%#lx) ", (long)page + 8, (long)page + PAGE_SIZE + 16,
-	    (long)none);
+	rec_only(
+	    "PFLT.*(%#lx|%#lx|%#lx) ", (long)page + 8, (long)page + PAGE_SIZE + 16, (long)none);
 	rec_start(KTRFAC_FAULT);
 
 	page[8] = 1;

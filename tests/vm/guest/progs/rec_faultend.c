@@ -1,6 +1,6 @@
 /*
- * KTR_FAULTEND: the result of a page fault, one for each KTR_FAULT: success, no
- * such mapping, not allowed.
+ * KTR_FAULTEND: the result of a page fault, one for each KTR_FAULT: success, no such mapping, not
+ * allowed.
  */
 
 #include <sys/mman.h>

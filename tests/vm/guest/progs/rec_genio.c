@@ -1,7 +1,6 @@
 /*
- * KTR_GENIO: descriptor, direction, length and bytes of data moved by read(2),
- * write(2) and related calls, cut at kern.ktrace.genio_size. A failed read has
- * no bytes, a failed write has all of them.
+ * KTR_GENIO: descriptor, direction, length and bytes of data moved by read(2), write(2) and related
+ * calls, cut at kern.ktrace.genio_size. A failed read has no bytes, a failed write has all of them.
  */
 
 #include <sys/socket.h>
@@ -14,10 +13,7 @@
 static const char text[] = "plain text";
 static char big[64 * 1024];
 
-/*
- * Expects the bytes as kdump prints them on an 80 column line: hexadecimal, 16
- * to a line.
- */
+/* Expects the bytes as kdump prints them on an 80 column line: hexadecimal, 16 to a line. */
 static void
 want_hex(const unsigned char *p, size_t len)
 {
@@ -52,11 +48,9 @@ main(void)
 	char buf[64];
 
 	signal(SIGPIPE, SIG_IGN);
-	if (sysctlbyname(
-		"kern.ktrace.genio_size", &genio_size, &len, NULL, 0) != 0)
+	if (sysctlbyname("kern.ktrace.genio_size", &genio_size, &len, NULL, 0) != 0)
 		err(2, "kern.ktrace.genio_size");
-	if (pipe(fds) != 0 || pipe(broken) != 0 ||
-	    socketpair(AF_UNIX, SOCK_STREAM, 0, sv) != 0)
+	if (pipe(fds) != 0 || pipe(broken) != 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, sv) != 0)
 		err(2, "setup");
 	close(broken[0]);
 	if ((fd = open("data", O_CREAT | O_RDWR | O_TRUNC, 0600)) < 0 ||
@@ -94,8 +88,7 @@ main(void)
 		read(zero, big, sizeof(big));
 		rec_want("GIO", "fd %d read %u bytes", zero, genio_size);
 		rec_add("       \"");
-		for (unsigned int i = 0, col = 8; i < genio_size;
-		    i++, col += 2) {
+		for (unsigned int i = 0, col = 8; i < genio_size; i++, col += 2) {
 			if (col + 2 > 78) {
 				rec_add("\\\n\t");
 				col = 8;
@@ -109,9 +102,7 @@ main(void)
 	write(-1, buf, 1);
 	read(fds[0], NULL, 5);
 	write(fd, NULL, 5);
-	/*
-	 * A write that failed otherwise: the record has the data to be written.
-	 */
+	/* A write that failed otherwise: the record has the data to be written. */
 	write(broken[1], "lost", 4);
 	rec_want("GIO", "fd %d wrote 4 bytes\n       \"lost\"", broken[1]);
 

@@ -1,6 +1,6 @@
 /*
- * KTR_NAMEI: the path of every lookup: absolute, relative, missing, two in one
- * call, empty, 1023 bytes, shm_open, getcwd.
+ * KTR_NAMEI: the path of every lookup: absolute, relative, missing, two in one call, empty, 1023
+ * bytes, shm_open, getcwd.
  */
 
 #include <sys/mman.h>
@@ -16,8 +16,7 @@ main(void)
 	struct stat sb;
 	int dir;
 
-	if (getcwd(cwd, sizeof(cwd)) == NULL ||
-	    (dir = open("/etc", O_RDONLY | O_DIRECTORY)) < 0)
+	if (getcwd(cwd, sizeof(cwd)) == NULL || (dir = open("/etc", O_RDONLY | O_DIRECTORY)) < 0)
 		err(2, "setup");
 	for (size_t i = 0; i < sizeof(longest) - 1; i++)
 		longest[i] = i % 2 == 0 ? '/' : 'x';

@@ -1,7 +1,6 @@
 /*
- * KTR_PROCCTOR: the first record of a traced process, of its children under
- * KTRFAC_INHERIT, and after exec. kdump prints nothing for it, but takes the
- * ABI (F64) of later records from it.
+ * KTR_PROCCTOR: the first record of a traced process, of its children under KTRFAC_INHERIT, and
+ * after exec. kdump prints nothing for it, but takes the ABI (F64) of later records from it.
  */
 
 #include <sys/syscall.h>

@@ -1,7 +1,7 @@
 /*
- * KTR_PROCDTOR: the last record of a process that exits traced. kdump prints
- * nothing for it. records.sh shows with ktrdump that it exists and is last, for
- * an exit, a death by signal and a process of two threads.
+ * KTR_PROCDTOR: the last record of a process that exits traced. kdump prints nothing for it.
+ * records.sh shows with ktr_raw that it exists and is last, for an exit, a death by signal and a
+ * process of two threads.
  */
 
 #include <sys/wait.h>

@@ -72,8 +72,7 @@ main(void)
 	rec_start(KTRFAC_PSIG | KTRFAC_INHERIT);
 
 	kill(getpid(), SIGUSR1);
-	rec_want("PSIG", "SIGUSR1 caught handler=%#lx mask=0x0 code=SI_USER",
-	    (long)on_signal);
+	rec_want("PSIG", "SIGUSR1 caught handler=%#lx mask=0x0 code=SI_USER", (long)on_signal);
 
 	/* The mask at that time, with SIGHUP and SIGTERM blocked. */
 	sigemptyset(&set);
@@ -81,8 +80,8 @@ main(void)
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, &old);
 	sigqueue(getpid(), SIGUSR2, value);
-	rec_want("PSIG", "SIGUSR2 caught handler=%#lx mask=%#x code=SI_QUEUE",
-	    (long)on_signal, 1 << (SIGHUP - 1) | 1 << (SIGTERM - 1));
+	rec_want("PSIG", "SIGUSR2 caught handler=%#lx mask=%#x code=SI_QUEUE", (long)on_signal,
+	    1 << (SIGHUP - 1) | 1 << (SIGTERM - 1));
 	/* Taken by sigwait(2). */
 	kill(getpid(), SIGTERM);
 	sigwait(&set, &sig);
@@ -96,12 +95,11 @@ main(void)
 	setitimer(ITIMER_REAL, &it, NULL);
 	sigsuspend(&old);
 	sigprocmask(SIG_SETMASK, &old, NULL);
-	rec_want("PSIG", "SIGALRM caught handler=%#lx mask=%#x code=SI_KERNEL",
-	    (long)on_signal, 1 << (SIGALRM - 1));
+	rec_want("PSIG", "SIGALRM caught handler=%#lx mask=%#x code=SI_KERNEL", (long)on_signal,
+	    1 << (SIGALRM - 1));
 
 	breakpoint();
-	rec_want("PSIG", "SIGTRAP caught handler=%#lx mask=0x0 code=TRAP_BRKPT",
-	    (long)on_trap);
+	rec_want("PSIG", "SIGTRAP caught handler=%#lx mask=0x0 code=TRAP_BRKPT", (long)on_trap);
 
 	/* Ignored signals are not taken. */
 	signal(SIGUSR1, SIG_IGN);

@@ -1,6 +1,6 @@
 /*
- * KTR_STRUCT: name and bytes of stat, sockaddr (three families), itimerval,
- * caprights, cpuset_t, splice.
+ * KTR_STRUCT: name and bytes of stat, sockaddr (three families), itimerval, caprights, cpuset_t,
+ * splice.
  */
 
 #include <sys/capsicum.h>
@@ -24,9 +24,8 @@ want_stat(const struct stat *sb)
 	n = snprintf(text, sizeof(text),
 	    "struct stat {dev=%ju, ino=%ju, mode=0%jo, nlink=%ju, uid=%ju, "
 	    "gid=%ju, rdev=%ju",
-	    (uintmax_t)sb->st_dev, (uintmax_t)sb->st_ino,
-	    (uintmax_t)sb->st_mode, (uintmax_t)sb->st_nlink,
-	    (uintmax_t)sb->st_uid, (uintmax_t)sb->st_gid,
+	    (uintmax_t)sb->st_dev, (uintmax_t)sb->st_ino, (uintmax_t)sb->st_mode,
+	    (uintmax_t)sb->st_nlink, (uintmax_t)sb->st_uid, (uintmax_t)sb->st_gid,
 	    (uintmax_t)sb->st_rdev);
 	const struct {
 		const char *name;
@@ -38,16 +37,14 @@ want_stat(const struct stat *sb)
 	    {"birthtime", sb->st_birthtim},
 	};
 	for (size_t i = 0; i < nitems(times); i++) {
-		n += snprintf(text + n, sizeof(text) - n, ", %s=%jd",
-		    times[i].name, (intmax_t)times[i].ts.tv_sec);
+		n += snprintf(text + n, sizeof(text) - n, ", %s=%jd", times[i].name,
+		    (intmax_t)times[i].ts.tv_sec);
 		if (times[i].ts.tv_nsec != 0)
-			n += snprintf(text + n, sizeof(text) - n, ".%09ld",
-			    times[i].ts.tv_nsec);
+			n += snprintf(text + n, sizeof(text) - n, ".%09ld", times[i].ts.tv_nsec);
 	}
-	snprintf(text + n, sizeof(text) - n,
-	    ", size=%jd, blksize=%ju, blocks=%jd, flags=%#x }",
-	    (intmax_t)sb->st_size, (uintmax_t)sb->st_blksize,
-	    (intmax_t)sb->st_blocks, sb->st_flags);
+	snprintf(text + n, sizeof(text) - n, ", size=%jd, blksize=%ju, blocks=%jd, flags=%#x }",
+	    (intmax_t)sb->st_size, (uintmax_t)sb->st_blksize, (intmax_t)sb->st_blocks,
+	    sb->st_flags);
 	/* For zero, kdump prints 0x, but the # flag of printf does not. */
 	if (sb->st_flags == 0)
 		strcpy(strstr(text, "flags="), "flags=0x0 }");
@@ -57,18 +54,14 @@ want_stat(const struct stat *sb)
 int
 main(void)
 {
-	struct sockaddr_in in = {.sin_len = sizeof(in),
-	    .sin_family = AF_INET,
-	    .sin_port = htons(4711)};
-	struct sockaddr_in6 in6 = {.sin6_len = sizeof(in6),
-	    .sin6_family = AF_INET6,
-	    .sin6_port = htons(4712)};
+	struct sockaddr_in in = {
+	    .sin_len = sizeof(in), .sin_family = AF_INET, .sin_port = htons(4711)};
+	struct sockaddr_in6 in6 = {
+	    .sin6_len = sizeof(in6), .sin6_family = AF_INET6, .sin6_port = htons(4712)};
 	struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "sock"};
 	struct sockaddr_storage ss;
-	struct itimerval it = {
-	    .it_interval = {3, 250000}, .it_value = {1000, 500000}};
-	struct splice splice = {
-	    .sp_fd = -1, .sp_max = 0x1234, .sp_idle = {5, 6}};
+	struct itimerval it = {.it_interval = {3, 250000}, .it_value = {1000, 500000}};
+	struct splice splice = {.sp_fd = -1, .sp_max = 0x1234, .sp_idle = {5, 6}};
 	socklen_t len = sizeof(ss);
 	cap_rights_t rights;
 	cpuset_t cpus;
@@ -82,8 +75,7 @@ main(void)
 	s6 = socket(AF_INET6, SOCK_DGRAM, 0);
 	su = socket(AF_UNIX, SOCK_DGRAM, 0);
 	tcp = socket(AF_INET, SOCK_STREAM, 0);
-	if (s4 < 0 || su < 0 || tcp < 0 ||
-	    (fd = open("file", O_CREAT | O_RDWR, 0640)) < 0 ||
+	if (s4 < 0 || su < 0 || tcp < 0 || (fd = open("file", O_CREAT | O_RDWR, 0640)) < 0 ||
 	    write(fd, "x", 1) != 1)
 		err(2, "setup");
 	fsync(fd);
@@ -110,13 +102,11 @@ main(void)
 	rec_want("STRU", "struct sockaddr { AF_LOCAL, sock }");
 
 	setitimer(ITIMER_REAL, &it, NULL);
-	rec_want("STRU",
-	    "itimerval { .interval = {3, 250000}, .value = {1000, 500000} }");
+	rec_want("STRU", "itimerval { .interval = {3, 250000}, .value = {1000, 500000} }");
 	rec_want("STRU", "itimerval { .interval = {0, 0}, .value = {0, 0} }");
 
 	CPU_ZERO(&cpus);
-	cpuset_getaffinity(
-	    CPU_LEVEL_WHICH, CPU_WHICH_TID, -1, sizeof(cpus), &cpus);
+	cpuset_getaffinity(CPU_LEVEL_WHICH, CPU_WHICH_TID, -1, sizeof(cpus), &cpus);
 	rec_want("STRU", "cpuset_t [ 0 ]");
 
 	setsockopt(tcp, SOL_SOCKET, SO_SPLICE, &splice, sizeof(splice));
@@ -126,8 +116,7 @@ main(void)
 	if (syscall(SYS_cap_rights_limit, (long)fd, &rights) != 0)
 		err(2, "cap_rights_limit");
 	rec_want("STRU", "cap_rights_t CAP_READ,CAP_FSTAT");
-	syscall(
-	    SYS___cap_rights_get, (long)CAP_RIGHTS_VERSION, (long)fd, &rights);
+	syscall(SYS___cap_rights_get, (long)CAP_RIGHTS_VERSION, (long)fd, &rights);
 	rec_want("STRU", "cap_rights_t CAP_READ,CAP_FSTAT");
 
 	rec_stop();

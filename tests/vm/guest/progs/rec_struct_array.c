@@ -1,6 +1,6 @@
 /*
- * KTR_STRUCT_ARRAY: name, element size and elements: kevent changes and events,
- * pollfd, and an empty array.
+ * KTR_STRUCT_ARRAY: name, element size and elements: kevent changes and events, pollfd, and an
+ * empty array.
  */
 
 #include <sys/event.h>
@@ -17,8 +17,7 @@ main(void)
 	struct timespec now = {0, 0};
 	int kq, fds[2];
 
-	if (pipe(fds) != 0 || (kq = kqueue()) < 0 ||
-	    write(fds[1], "abc", 3) != 3)
+	if (pipe(fds) != 0 || (kq = kqueue()) < 0 || write(fds[1], "abc", 3) != 3)
 		err(2, "setup");
 	EV_SET(&change[0], fds[0], EVFILT_READ, EV_ADD, 0, 0, (void *)0x1234);
 	EV_SET(&change[1], 7, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0x55, NULL);

@@ -1,6 +1,6 @@
 /*
- * KTR_SYSCTL: the name of every requested MIB, by number or by name, with the
- * further numbers of a node.
+ * KTR_SYSCTL: the name of every requested MIB, by number or by name, with the further numbers of a
+ * node.
  */
 
 #include <sys/sysctl.h>
@@ -10,8 +10,7 @@
 int
 main(void)
 {
-	int mib[4] = {CTL_KERN, KERN_OSTYPE},
-	    by_pid[4] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, 1};
+	int mib[4] = {CTL_KERN, KERN_OSTYPE}, by_pid[4] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, 1};
 	int none[2] = {CTL_KERN, 99999};
 	char buf[4096];
 	size_t len;

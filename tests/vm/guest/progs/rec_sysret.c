@@ -1,6 +1,6 @@
 /*
- * KTR_SYSRET: number, error and value: success, failure, a negative value, a
- * restart, a return that sets no value.
+ * KTR_SYSRET: number, error and value: success, failure, a negative value, a restart, a return that
+ * sets no value.
  */
 
 #include <sys/syscall.h>
@@ -13,9 +13,9 @@
 
 /* sigreturn(2) of arm64 leaves no system call number. */
 #ifdef __aarch64__
-#define	SIGRETURN "[-1]"
+#define SIGRETURN "[-1]"
 #else
-#define	SIGRETURN "sigreturn"
+#define SIGRETURN "sigreturn"
 #endif
 
 static volatile sig_atomic_t wfd;

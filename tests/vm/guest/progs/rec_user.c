@@ -1,6 +1,5 @@
 /*
- * KTR_USER: the bytes passed to utrace(2): none, some, the most allowed; none
- * when it fails.
+ * KTR_USER: the bytes passed to utrace(2): none, some, the most allowed; none when it fails.
  */
 
 #include <errno.h>

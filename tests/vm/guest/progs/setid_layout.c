@@ -1,7 +1,6 @@
 /*
- * Runs as a set-id program, and prints its effective user and its addresses, a
- * number to a line. These are the values in its auxv, and those of its text,
- * data and stack.
+ * Runs as a set-id program, and prints its effective user and its addresses, a number to a line.
+ * These are the values in its auxv, and those of its text, data and stack.
  */
 
 #include <sys/param.h>
@@ -30,16 +29,13 @@ main(void)
 	char **env = environ;
 	int local;
 
-	printf("euid %#x\ntext %#lx\ndata %#lx\nstack %#lx\nenviron %#lx\n",
-	    geteuid(), (long)main, (long)&data, (long)&local, (long)env);
+	printf("euid %#x\ntext %#lx\ndata %#lx\nstack %#lx\nenviron %#lx\n", geteuid(), (long)main,
+	    (long)&data, (long)&local, (long)env);
 	while (*env != NULL)
 		env++;
-	for (Elf_Auxinfo *aux = (Elf_Auxinfo *)(env + 1);
-	    aux->a_type != AT_NULL; aux++)
+	for (Elf_Auxinfo *aux = (Elf_Auxinfo *)(env + 1); aux->a_type != AT_NULL; aux++)
 		for (size_t i = 0; i < nitems(told); i++)
-			if (aux->a_type == told[i].type &&
-			    aux->a_un.a_val != 0)
-				printf("%s %#lx\n", told[i].name,
-				    (long)aux->a_un.a_val);
+			if (aux->a_type == told[i].type && aux->a_un.a_val != 0)
+				printf("%s %#lx\n", told[i].name, (long)aux->a_un.a_val);
 	return (0);
 }

@@ -1,6 +1,6 @@
 /*
- * A traced process that counts its own actions: it repeats getppid(2), and a
- * pause if requested, COUNT times, or until SIGHUP.
+ * A traced process that counts its own actions: it repeats getppid(2), and a pause if requested,
+ * COUNT times, or until SIGHUP.
  *
  *	steady [-s] [-p MICROSECONDS] [COUNT]
  *

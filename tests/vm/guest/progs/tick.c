@@ -25,8 +25,7 @@ main(int argc, char *argv[])
 		argc--;
 		argv++;
 	}
-	for (count = argc > 1 ? atol(argv[1]) : -1; count != 0;
-	    count -= count > 0) {
+	for (count = argc > 1 ? atol(argv[1]) : -1; count != 0; count -= count > 0) {
 		/* The child does not outlive its parent. */
 		if (child == 0 && getppid() == 1)
 			break;

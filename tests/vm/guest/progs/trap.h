@@ -18,8 +18,8 @@ trap_on(int sig)
 }
 
 /*
- * Catches both possible signals. Which one it is depends on the release that
- * the program was built for.
+ * Catches both possible signals. Which one it is depends on the release that the program was built
+ * for.
  */
 static void
 trap_init(void)

@@ -3,8 +3,7 @@
  *
  *	ufs_suspend DIRECTORY		on the file system
  *
- * Prints "suspended" once it is. However this process ends, the kernel resumes
- * the file system.
+ * Prints "suspended" once it is. However this process ends, the kernel resumes the file system.
  */
 
 #include <sys/param.h>

@@ -1,9 +1,9 @@
 /*-
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * vnodes_in_use: makes the kernel free all unused vnodes, and prints the number
- * that remains. The count of free vnodes (vfs.freevnodes) is less accurate:
- * each CPU has up to 126 that it has not reported yet.
+ * vnodes_in_use: makes the kernel free all unused vnodes, and prints the number that remains. The
+ * count of free vnodes (vfs.freevnodes) is less accurate: each CPU has up to 126 that it has not
+ * reported yet.
  */
 
 #include <sys/types.h>
@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 /*
- * In tenths of a second: the time for which the number must be stable, and the
- * limit for everything.
+ * In tenths of a second: the time for which the number must be stable, and the limit for
+ * everything.
  */
 #define STAYS 30
 #define TRIES 300
@@ -46,9 +46,7 @@ main(void)
 	int stayed, tries;
 
 	most = get("kern.maxvnodes");
-	/*
-	 * A limit that cannot be met. Nothing is executed until it is restored.
-	 */
+	/* A limit that cannot be met. Nothing is executed until it is restored. */
 	set("kern.maxvnodes", 10);
 	last = 0;
 	for (tries = stayed = 0; tries < TRIES && stayed < STAYS; tries++) {

@@ -22,8 +22,7 @@ print(const char *what, unsigned int length, unsigned int number)
 	call(SYS_write, 1, (unsigned int)text + at, sizeof(text) - at, 0, 0, 0);
 }
 
-#define PRINT(what, number)                                                    \
-	print(what " 0x", sizeof(what " 0x") - 1, (unsigned int)(number))
+#define PRINT(what, number) print(what " 0x", sizeof(what " 0x") - 1, (unsigned int)(number))
 
 void _start(void);
 

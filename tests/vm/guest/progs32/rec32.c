@@ -1,7 +1,7 @@
 /*
- * A 32-bit process, without a library: a few system calls whose records
- * records32.sh knows. Arguments of 32 and of 64 bits, a path, bytes read and
- * written, a value, an error, a struct array, utrace.
+ * A 32-bit process, without a library: a few system calls whose records records32.sh knows.
+ * Arguments of 32 and of 64 bits, a path, bytes read and written, a value, an error, a struct
+ * array, utrace.
  */
 
 #include "base.h"
@@ -43,14 +43,12 @@ run(void)
 
 	call(SYS_getppid, 0, 0, 0, 0, 0, 0);
 	call(SYS_close, -1u, 0, 0, 0, 0, 0);
-	fd = call(
-	    SYS_open, (unsigned int)"rec32.data", O_RDWR_CREAT, 0600, 0, 0, 0);
+	fd = call(SYS_open, (unsigned int)"rec32.data", O_RDWR_CREAT, 0600, 0, 0, 0);
 	call(SYS_write, fd, (unsigned int)"thirty-two", 10, 0, 0, 0);
 	call(SYS_lseek, fd, 0x23456789, 1, 0, 0, 0);
 	call(SYS_pread, fd, (unsigned int)buf, 3, 7, 0, 0);
 	kq = call(SYS_kqueue, 0, 0, 0, 0, 0, 0);
-	call(
-	    SYS_kevent, kq, (unsigned int)&change, 1, 0, 0, (unsigned int)none);
+	call(SYS_kevent, kq, (unsigned int)&change, 1, 0, 0, (unsigned int)none);
 	call(SYS_utrace, (unsigned int)"32", 2, 0, 0, 0, 0);
 	call(SYS_exit, 7, 0, 0, 0, 0, 0);
 }
