@@ -303,10 +303,22 @@ some_calls(unsigned int n)
 		some_call();
 }
 
+/* Blocks or unblocks the signal that a process sends to itself. */
+static void
+mask_own_signal(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(how, &set, NULL);
+}
+
 static void *
 second_thread(void *unused)
 {
 	(void)unused;
+	mask_own_signal(SIG_UNBLOCK);
 	shared->threads[shared->nthreads].pid = getpid();
 	shared->threads[shared->nthreads++].tid = pthread_getthreadid_np();
 	some_calls(3);
@@ -383,10 +395,15 @@ obey(int slot)
 		start_process();
 		break;
 	case THREAD:
-		/* Only one of the two threads may add a result at a time. */
+		/*
+		 * Only one of the two threads may add a result at a time. The first one must not
+		 * take the signal of the second one, which it could before it waits.
+		 */
+		mask_own_signal(SIG_BLOCK);
 		error = pthread_create(&other, NULL, second_thread, NULL);
 		if (error == 0)
 			pthread_join(other, NULL);
+		mask_own_signal(SIG_UNBLOCK);
 		result(__LINE__, error);
 		break;
 	case SPAWN:
