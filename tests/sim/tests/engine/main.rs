@@ -13,7 +13,6 @@ mod model;
 mod processes;
 mod progress;
 mod queue;
-mod settings;
 mod stream;
 mod trace_file;
 mod traced;
