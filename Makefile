@@ -77,7 +77,7 @@ check-vm-all: all
 stress: all
 	@sh scripts/vm.sh stress $(IMAGE)
 
-# The tests of the host with many more schedules and inputs, and the model on a broken engine.
+# The tests of the host with many more schedules and inputs, and on a broken engine.
 stress-host: setup
 	@sh scripts/stress_host.sh
 

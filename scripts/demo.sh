@@ -1,8 +1,8 @@
 #!/bin/sh
 # demo.sh [IMAGE]: traces a command through the module, and prints the output of kdump(1).
 #
-# It runs on FreeBSD itself, in a virtual machine if there is an image, and otherwise in the
-# stand-in for the kernel (tests/standin).
+# It runs on FreeBSD itself as root, in a virtual machine if there is an image, and otherwise on
+# Linux in the stand-in for the kernel (tests/standin).
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -29,5 +29,5 @@ elif [ -f "$image" ]; then
 elif [ "$(uname -s)" = Linux ]; then
 	sh scripts/standin.sh demo
 else
-	cargo run -q -p ktrace-sim -- demo --output target/ktrace.out
+	die "only root can load the module, and there is no disk image for a virtual machine"
 fi

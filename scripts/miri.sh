@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs tests of the format and the engine under Miri, which detects races and undefined behaviour.
-# Tests that make thousands of records take too long there.
+# Tests that make thousands of records take too long there, and say so themselves.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -19,13 +19,7 @@ miri() {
 
 # Miri uses one CPU. Two halves run side by side once there is a standard library for them.
 miri -p ktrace-format --lib
-(
-	miri -p ktrace-format --test golden
-	miri -p ktrace-format --test round_trip -- bytes::
-	miri -p ktrace-sim --test engine -- queue::after_ queue::the_bytes_ queue::what_ \
-	    load::nothing_is_lost_in_a_small_load budget::a_file_that_ budget::the_last_
-) &
+miri -p ktrace-format --tests &
 half=$!
-miri -p ktrace-sim --test engine -- checks:: failures::a_file_that_ failures::the_old_file_ \
-    failures::a_batch_ failures::processes_ processes::a_child_inherits_ processes::every_type_
+miri -p ktrace-engine-tests
 wait "$half"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Shows that the host tests can fail. It breaks a copy of the engine in one place after another, and
-# tests/model or tests/sim must find each fault.
+# tests/schedules or tests/engine must find each fault.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,16 +18,16 @@ host() {
 	    cargo test -q --target-dir ../build "$@") >"$copy/log" 2>&1
 }
 
-# Runs the model, which finds most faults: first in few schedules, then in all, then in many.
-model() {
-	MODEL_ITERATIONS=40 host -p ktrace-model --test model random && \
-	    host -p ktrace-model --test model exhaustive && \
-	    MODEL_ITERATIONS=400 host -p ktrace-model --test model random
+# Runs the schedules, which find most faults: first in few schedules, then in all, then in many.
+schedules() {
+	SCHEDULES=40 host -p ktrace-schedules --test schedules random && \
+	    host -p ktrace-schedules --test schedules exhaustive && \
+	    SCHEDULES=400 host -p ktrace-schedules --test schedules random
 }
 
-# Runs the simulation against the model of the settings.
-simulation() {
-	host -p ktrace-sim --test engine
+# Compares the engine with a model of it.
+engine() {
+	host -p ktrace-engine-tests --test engine
 }
 
 # mutant NAME FILE SED_SCRIPT [FILE SED_SCRIPT]: makes a change to the engine that $finder must
@@ -46,7 +46,7 @@ mutant() {
 		_files="$_files $_file"
 		shift 2
 	done
-	if ! host --no-run -p ktrace-model --test model; then
+	if ! host --no-run -p ktrace-schedules --test schedules; then
 		cat "$copy/log" >&2
 		echo "mutants: \"$_name\" cannot be compiled" >&2
 		exit 1
@@ -62,7 +62,7 @@ mutant() {
 	done
 }
 
-finder=model
+finder=schedules
 
 mutant "a record that may not wait passes the queue" process.rs '
 	/pub fn enqueue(/,/^    }/s/if queue.is_empty() {/{/'
@@ -158,7 +158,7 @@ mutant "who waits for a file system has the commit lock" file.rs '
 		s/|writer| write(&leave, writer)/|writer| { let leave = self.storage.start_write(may_sleep); write(\&leave, writer) }/
 	}'
 
-finder=simulation
+finder=engine
 
 mutant "who finds a stream full waits for the disk" process.rs '
 	/fn commit_behind(/,/^    }/s/let step = tried.unwrap_or_else(.*/let step = tried.unwrap_or(Step::Behind(Arc::clone(file)));/'

@@ -1,13 +1,13 @@
 #!/bin/sh
-# stress_host.sh: runs the host tests at length, and shows that the model can fail.
+# stress_host.sh: runs the host tests at length, and shows that they can fail.
 #
-# MODEL_ITERATIONS=N   schedules of each scenario and scheduler
+# SCHEDULES=N          schedules of each scenario and scheduler
 # PROPTEST_CASES=N     inputs of each property
 # FUZZ_RUNS=N          inputs of the decoder, ten for each of ktrcheck
 set -eu
 cd "$(dirname "$0")/.."
 
-MODEL_ITERATIONS=${MODEL_ITERATIONS:-5000} cargo test -q -p ktrace-model
-PROPTEST_CASES=${PROPTEST_CASES:-10000} cargo test -q -p ktrace-format -p ktrace-sim -p ktrcheck
+SCHEDULES=${SCHEDULES:-5000} cargo test -q -p ktrace-schedules
+PROPTEST_CASES=${PROPTEST_CASES:-10000} cargo test -q -p ktrace-format -p ktrace-engine-tests -p ktrcheck
 FUZZ_RUNS=${FUZZ_RUNS:-50000000} sh scripts/fuzz.sh
 sh scripts/mutants.sh

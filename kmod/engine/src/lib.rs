@@ -10,8 +10,8 @@
 //! interrupted by a signal ([`Engine::help_left`]).
 //!
 //! The engine does not depend on a kernel: it is generic over [`Platform`]. The module implements
-//! that trait with mutexes, vnodes and the clock of FreeBSD, the host simulation with threads and
-//! memory. The engine has no `unsafe` code and does not panic.
+//! that trait with mutexes, vnodes and the clock of FreeBSD, tests with doubles of them
+//! (`tests/doubles`). The engine has no `unsafe` code and does not panic.
 //!
 //! # Locks
 //!

@@ -24,6 +24,7 @@ pub mod flaw;
 mod heap;
 pub mod host;
 mod imports;
+mod kdump;
 mod kvar;
 pub mod ledger;
 pub mod link;

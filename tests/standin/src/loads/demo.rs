@@ -7,6 +7,7 @@ use kernel_sys as sys;
 
 use super::{World, expect_all, expect_quiet, me};
 use crate::console;
+use crate::kdump;
 use crate::sysctl;
 use crate::user::{ALL, User, spawn};
 use crate::vnode::Disk;
@@ -36,7 +37,7 @@ pub fn run(world: &World, out: &mut impl Write) -> Result<()> {
     expect_quiet();
     module.unload_at_last();
     expect_all(file, &[shell.thread, cat.thread, born]);
-    ktrace_sim::kdump::print(&file.content(), out)??;
+    kdump::print(&file.content(), out)?;
     writeln!(out)?;
     for (name, value) in stats {
         writeln!(out, "kern.ktrace_rs.stats.{name}: {value}")?;

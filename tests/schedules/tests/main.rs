@@ -1,0 +1,5 @@
+//! The engine in every schedule, or in many.
+
+mod exhaustive;
+mod flaws;
+mod random;
