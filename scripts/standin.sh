@@ -47,7 +47,10 @@ check)
 	;;
 check-module)
 	case $MACHINE in
-	amd64) cargo run -q -p ktrace-standin -- check ;;
+	amd64)
+		cargo run -q -p ktrace-standin -- check
+		cargo run -q -p ktrace-standin -- budget tests/standin/budget.txt
+		;;
 	# Each runs in an emulated process, which is slow, and as many at a time as there are CPUs.
 	arm64)
 		cargo build -q -p ktrace-standin

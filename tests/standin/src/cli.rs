@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::flaw::{self, Flaw, Other};
 use crate::host::Config;
 use crate::link::ModuleFile;
 use crate::loads::{ALL, Load, World, demo};
-use crate::{console, heap};
+use crate::{budget, console, heap};
 
 /// The finished module in a stand-in for FreeBSD's kernel: no kernel is needed, and none is
 /// touched.
@@ -66,6 +66,11 @@ enum Command {
         /// Run only these loads.
         loads: Vec<String>,
     },
+    /// Count the instructions that the module executes for a record, and compare them with a budget.
+    Budget {
+        /// The budget.
+        file: PathBuf,
+    },
     /// Run loads with random seeds for some seconds; print the command that replays a failure.
     Stress {
         /// The duration.
@@ -110,13 +115,15 @@ impl Fault {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    cli.deterministic |= matches!(cli.command, Command::Budget { .. });
     let out = &mut io::stdout().lock();
     let result = match &cli.command {
         Command::Demo => run_demo(&cli, out),
         Command::Run { load, scale, fault } => run_load(&cli, load, *scale, fault, out),
         Command::List => list(out),
         Command::Check { loads } => check(&cli, loads, out),
+        Command::Budget { file } => run_budget(&cli, file, out),
         Command::Stress { seconds, fault } => stress(&cli, Duration::from_secs(*seconds), fault, out),
     };
     match result {
@@ -154,6 +161,14 @@ fn run_demo(cli: &Cli, out: &mut impl Write) -> Result<()> {
         cli.module.display()
     )?;
     demo::run(&world, out)
+}
+
+fn run_budget(cli: &Cli, file: &Path, out: &mut impl Write) -> Result<()> {
+    let budget = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let (world, _directory) = boot(cli, 1)?;
+    let text = budget::check(&world, &budget).with_context(|| file.display().to_string())?;
+    writeln!(out, "budget: {text}")?;
+    Ok(())
 }
 
 fn find(name: &str) -> Result<&'static Load> {

@@ -5,19 +5,23 @@ use std::ffi::c_void;
 
 use crate::host::{handle, violation};
 use crate::machine::interrupted_at;
-use crate::{heap, link, pageable, text};
+use crate::{budget, heap, link, pageable, text};
 
-/// Installs the handler that reports faults.
+/// Installs the handler that reports faults, and counts single steps.
 pub(crate) fn init() {
     for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE] {
-        // SAFETY: the handler reports the fault, and does not return.
+        // SAFETY: the handler reports the fault, and does not return, or changes a counter.
         unsafe { handle(signal, on_fault, libc::SA_ONSTACK | libc::SA_NODEFER) };
     }
 }
 
 unsafe extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the pointers are the handler's own arguments.
-    let (address, from) = unsafe { ((*info).si_addr() as usize, interrupted_at(context)) };
+    let (address, from, code) =
+        unsafe { ((*info).si_addr() as usize, interrupted_at(context), (*info).si_code) };
+    if (signal, code) == (libc::SIGTRAP, libc::TRAP_TRACE) {
+        return budget::step(from);
+    }
     if link::was_unloaded(from) || link::was_unloaded(address) {
         violation!(Text, "a call into text that was unloaded, at {from:#x}");
     }

@@ -10,9 +10,11 @@
 //! - [`user`] simulates processes, and calls the backend where the kernel does.
 //! - [`ledger`] knows every record that was made, and searches the trace file for it. [`balance`]
 //!   compares the resources taken and returned.
-//! - [`loads`] drive all of that. [`flaw`] injects faults that the checks must find.
+//! - [`loads`] drive all of that. [`flaw`] injects faults that the checks must find. [`budget`]
+//!   counts the instructions for a record.
 
 mod balance;
+pub mod budget;
 pub mod cli;
 mod clock;
 pub mod console;

@@ -41,7 +41,12 @@ pub(crate) fn is_unloading() -> bool {
 
 /// Returns whether an address is in the text of the kernel or of the module.
 pub(crate) fn is_kernel_text(address: usize) -> bool {
-    text::contains(address) || (START.load(Ordering::Relaxed)..END.load(Ordering::Relaxed)).contains(&address)
+    text::contains(address) || is_module_text(address)
+}
+
+/// Returns whether an address is in the text of the module.
+pub(crate) fn is_module_text(address: usize) -> bool {
+    (START.load(Ordering::Relaxed)..END.load(Ordering::Relaxed)).contains(&address)
 }
 
 /// The regions of unloaded modules.

@@ -19,7 +19,7 @@ use crate::sched::{self, Sleep, give_way, point};
 use crate::text::{Stock, entry, has};
 use crate::thread::{self, Kt, copy_name};
 use crate::witness::{self, held};
-use crate::{clock, event, flaw, heap, kvar, ledger, lock, pageable, vnode};
+use crate::{budget, clock, event, flaw, heap, kvar, ledger, lock, pageable, vnode};
 
 const EFAULT: c_int = sys::EFAULT.cast_signed();
 
@@ -129,7 +129,7 @@ fn backend<F: Copy>(stock: Stock) -> F {
 pub(crate) fn checked<R>(what: &str, call: impl FnOnce() -> R) -> R {
     let kt = current();
     let (locks, inside) = (held(kt).len(), kt.is_in_ktrace());
-    let result = call();
+    let result = budget::stepped(call);
     if held(kt).len() != locks {
         violation!(Return, "{what} comes back with other locks than it went");
     }

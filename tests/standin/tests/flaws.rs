@@ -205,6 +205,25 @@ fn a_name_that_the_kernel_does_not_have_is_refused() {
 }
 
 #[test]
+fn a_record_that_costs_more_or_far_less_than_its_budget() {
+    let budget =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/budget.txt")).expect("a budget");
+    let run = |change: fn(u64) -> u64| {
+        let number = |word: &str| word.parse().ok().map(change);
+        let change = |word: &str| number(word).map_or(word.to_owned(), |number| number.to_string());
+        let lines = budget.lines().map(|line| line.split(' ').map(change).collect::<Vec<_>>().join(" "));
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), lines.collect::<Vec<_>>().join("\n")).expect("room for it");
+        let output = standin(&["budget", file.path().to_str().expect("a path")]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (half, double) = (run(|budget| budget / 2), run(|budget| budget * 2));
+    for ((code, text), words) in [(half, "over the budget"), (double, "far below the budget")] {
+        assert!(code == Some(1) && text.matches(words).count() == 6, "{text}");
+    }
+}
+
+#[test]
 fn a_seed_gives_the_same_run_again() {
     let run = || {
         String::from_utf8_lossy(&standin(&["run", "limit", "--deterministic", "--seed", "7"]).stdout)

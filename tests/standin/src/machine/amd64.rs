@@ -156,6 +156,18 @@ pub(crate) unsafe fn invert_vectors(context: *mut c_void) {
     }
 }
 
+/// Makes the processor trap after each instruction of this thread, or no longer.
+pub(crate) fn single_step(on: bool) {
+    // SAFETY: only the trap flag changes, and the handler of the trap returns.
+    unsafe {
+        if on {
+            std::arch::asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq");
+        } else {
+            std::arch::asm!("pushfq", "and qword ptr [rsp], -0x101", "popfq");
+        }
+    }
+}
+
 /// Makes the interrupted code continue with the current `struct pcpu`. Nothing to do here: a signal
 /// does not save `%gs`.
 pub(crate) unsafe fn go_on_with_pcpu(_: *mut c_void) {}

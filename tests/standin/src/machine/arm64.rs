@@ -163,6 +163,9 @@ pub(crate) unsafe fn invert_vectors(context: *mut c_void) {
     }
 }
 
+/// Does nothing: an emulated process cannot step through its code.
+pub(crate) fn single_step(_: bool) {}
+
 /// Makes the interrupted code continue with the current `struct pcpu`. The host has saved the
 /// earlier one.
 ///
