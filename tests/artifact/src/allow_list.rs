@@ -37,17 +37,3 @@ impl<'a> AllowList<'a> {
         self.names.iter().any(|allowed| allowed.name == name)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comments_and_blank_lines_are_not_names() {
-        let list = AllowList::parse("# kernel\n\nfree\n  malloc  # M_KTRACE\n");
-        let expected = [Allowed { line: 3, name: "free" }, Allowed { line: 4, name: "malloc" }];
-        assert_eq!(list.names, expected);
-        assert!(list.contains("malloc"));
-        assert!(!list.contains("M_KTRACE"));
-    }
-}

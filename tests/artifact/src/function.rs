@@ -1,88 +1,82 @@
 //! The functions of a module, decoded.
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
+use std::collections::BTreeMap;
+use std::fmt;
+
 use object::elf;
 
 use crate::module::{Module, Section, SymbolPlace};
 use crate::violation::Violation;
 
+/// An instruction of a machine, or bytes among instructions that are none.
+pub(crate) trait Instruction: fmt::Display + Sized {
+    /// Decodes the bytes at an offset of a section.
+    fn decode(bytes: &[u8], offset: u64) -> Vec<Self>;
+
+    /// Returns the offset in the section.
+    fn offset(&self) -> u64;
+
+    /// Returns whether the instruction is only padding.
+    fn is_padding(&self) -> bool;
+
+    /// Returns the reason why a kernel module must not have the instruction, if there is one.
+    fn forbidden(&self) -> Option<&'static str>;
+
+    /// Returns the number of bytes that the instruction takes from the stack. It is negative if the
+    /// instruction returns them. None if the stack or frame pointer is set to a value known only at
+    /// run time.
+    fn takes(&self) -> Option<i64>;
+
+    /// Returns the depth of the frame that the instruction accesses, as far as it is known.
+    fn reaches(&self) -> u64;
+
+    /// Returns whether the CPU may continue elsewhere than at the next instruction. A call returns to
+    /// it.
+    fn branches(&self) -> bool;
+}
+
 /// A function, decoded from the bytes that its symbol covers.
 #[derive(Debug)]
-pub(crate) struct Function<'a> {
+pub(crate) struct Function<'a, I> {
     /// The symbol's name.
     pub(crate) name: &'a str,
     /// The number of its section.
     pub(crate) section: usize,
     /// Its offset in the section.
     pub(crate) start: u64,
-    /// The instructions in the order of the file. Their addresses are offsets in the section.
-    pub(crate) instructions: Vec<Instruction>,
-    /// For each instruction that jumps within the function, the number of the target instruction.
-    pub(crate) targets: Vec<Option<usize>>,
+    /// The instructions in the order of the file.
+    pub(crate) code: Vec<I>,
 }
 
-/// The bytes that a function's symbol covers.
-#[derive(Debug)]
-pub(crate) struct Extent<'a> {
-    /// The symbol's name.
-    pub(crate) name: &'a str,
-    /// The number of its section.
-    pub(crate) section: usize,
-    /// Its offset in the section.
-    pub(crate) start: u64,
-    /// Its bytes.
-    pub(crate) bytes: &'a [u8],
-}
-
-/// Decodes every function of the sections with code.
-pub(crate) fn functions<'a>(module: &Module<'a>) -> (Vec<Function<'a>>, Vec<Violation>) {
-    let (covered, mut violations) =
-        covered(module, |_, start, bytes| decode(bytes, start).iter().all(is_padding));
-    let mut functions = Vec::new();
-    for Extent { name, section, start, bytes } in covered {
-        let instructions = decode(bytes, start);
-        if let Some(bad) = instructions.iter().find(|instruction| instruction.is_invalid()) {
-            violations.push(Violation::at(module, section, bad.ip(), "not an instruction"));
-        }
-        let targets = instructions.iter().map(|jump| target(module, section, jump, &instructions)).collect();
-        functions.push(Function { name, section, start, instructions, targets });
-    }
-    (functions, violations)
-}
-
-/// Returns the functions of the sections with code. Data among them is skipped if it has a symbol
-/// (`STT_OBJECT`). Bytes without a symbol that are not padding cannot be checked, so they are
-/// violations. Padding is zeros, and the bytes that `is_padding` accepts, given the number of a
-/// section, an offset and the bytes.
-pub(crate) fn covered<'a>(
-    module: &Module<'a>,
-    is_padding: impl Fn(usize, u64, &[u8]) -> bool,
-) -> (Vec<Extent<'a>>, Vec<Violation>) {
-    let gap = |index: usize, start, end| {
-        let bytes = slice(&module.sections[index], start, end)?;
-        if bytes.iter().all(|byte| *byte == 0) || is_padding(index, start, bytes) {
-            return None;
-        }
-        let message =
-            format!("{} bytes that no function's symbol covers: they cannot be checked", bytes.len());
-        Some(Violation::at(module, index, start, message))
-    };
+/// Decodes every function of the sections with code. Data among them is skipped if it has a symbol
+/// (`STT_OBJECT`), or a mapping symbol. Bytes without a symbol that are not padding cannot be
+/// checked, so they are violations. The linker's own `.plt` has no symbols, and is skipped.
+pub(crate) fn functions<'a, I: Instruction>(module: &Module<'a>) -> (Vec<Function<'a, I>>, Vec<Violation>) {
     let mut functions = Vec::new();
     let mut violations = Vec::new();
-    for (index, section) in module.sections.iter().enumerate().filter(|(_, section)| section.is_code()) {
+    let sections = module.sections.iter().enumerate();
+    for (index, section) in sections.filter(|(_, section)| section.is_code() && section.name != ".plt") {
+        let marks = marks(module, index);
         let mut end_of_last = 0;
-        for (start, end, name, is_code) in extents(module, index) {
-            let Some(bytes) = slice(section, start, end) else {
+        let end_of_section = section.data.len() as u64;
+        for (start, end, name, is_code) in
+            extents(module, index).into_iter().chain([(end_of_section, end_of_section, "", false)])
+        {
+            let Some(code) = decode(section, &marks, start, end) else {
                 violations.push(Violation::at(module, index, start, "symbol larger than its section"));
                 continue;
             };
-            violations.extend(gap(index, end_of_last, start));
+            let gap = start.saturating_sub(end_of_last);
+            let padding = decode::<I>(section, &marks, end_of_last, start).unwrap_or_default();
+            if !is_zero(section, end_of_last, start) && !padding.iter().all(I::is_padding) {
+                let message = format!("{gap} bytes that no function's symbol covers: they cannot be checked");
+                violations.push(Violation::at(module, index, end_of_last, message));
+            }
             end_of_last = end_of_last.max(end);
             if is_code {
-                functions.push(Extent { name, section: index, start, bytes });
+                functions.push(Function { name, section: index, start, code });
             }
         }
-        violations.extend(gap(index, end_of_last, section.data.len() as u64));
     }
     (functions, violations)
 }
@@ -105,126 +99,47 @@ fn extents<'a>(module: &Module<'a>, section: usize) -> Vec<(u64, u64, &'a str, b
     extents
 }
 
+/// Returns the offsets in a section where data (true) and code (false) begin, from the mapping
+/// symbols `$d` and `$x` of arm64.
+fn marks(module: &Module<'_>, section: usize) -> BTreeMap<u64, bool> {
+    let mut marks = BTreeMap::new();
+    for symbol in module.symbols.iter().filter(|symbol| symbol.place == SymbolPlace::Section(section)) {
+        let mark = symbol.name.split('.').next().unwrap_or_default();
+        if symbol.kind == elf::STT_NOTYPE && matches!(mark, "$d" | "$x") {
+            // If in doubt, treat it as code, which is checked.
+            *marks.entry(symbol.value).or_insert(true) &= mark == "$d";
+        }
+    }
+    marks
+}
+
+/// Decodes `start..end` of a section, without data among the code. Returns None if the section is
+/// shorter.
+fn decode<I: Instruction>(
+    section: &Section<'_>,
+    marks: &BTreeMap<u64, bool>,
+    start: u64,
+    end: u64,
+) -> Option<Vec<I>> {
+    let mut code = Vec::new();
+    let mut from = start;
+    let mut is_data = marks.range(..=start).next_back().is_some_and(|(_, is_data)| *is_data);
+    let within = marks.iter().filter(|(at, _)| (start + 1..end).contains(at));
+    for (to, next) in within.map(|(at, is_data)| (*at, *is_data)).chain([(end, false)]) {
+        let bytes = slice(section, from, to)?;
+        if !is_data {
+            code.extend(I::decode(bytes, from));
+        }
+        (from, is_data) = (to, next);
+    }
+    Some(code)
+}
+
+fn is_zero(section: &Section<'_>, start: u64, end: u64) -> bool {
+    slice(section, start, end).is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+}
+
 /// Returns the bytes `start..end` of a section.
 fn slice<'a>(section: &Section<'a>, start: u64, end: u64) -> Option<&'a [u8]> {
     section.data.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
-}
-
-/// Returns whether an instruction is only padding.
-pub(crate) fn is_padding(instruction: &Instruction) -> bool {
-    matches!(instruction.mnemonic(), Mnemonic::Nop | Mnemonic::Int3) || instruction.code() == Code::Fnop
-}
-
-/// Decodes bytes at an offset, up to the first invalid instruction, which ends the list.
-fn decode(bytes: &[u8], offset: u64) -> Vec<Instruction> {
-    let mut decoder = Decoder::with_ip(64, bytes, offset, DecoderOptions::NONE);
-    let mut instructions = Vec::new();
-    while decoder.can_decode() {
-        let instruction = decoder.decode();
-        instructions.push(instruction);
-        if instruction.is_invalid() {
-            break;
-        }
-    }
-    instructions
-}
-
-/// Returns the target of a jump within its own function. A relocation of the jump determines the
-/// target, not its bytes.
-fn target(module: &Module<'_>, section: usize, jump: &Instruction, all: &[Instruction]) -> Option<usize> {
-    if !matches!(jump.flow_control(), FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch) {
-        return None;
-    }
-    let offset = match module.sections[section].relocation_within(jump.ip(), jump.next_ip()) {
-        None => jump.near_branch_target(),
-        Some(relocation) => {
-            let symbol = module.symbols.get(relocation.symbol)?;
-            if symbol.place != SymbolPlace::Section(section) {
-                return None;
-            }
-            let displacement = symbol.value.wrapping_add_signed(relocation.addend?);
-            displacement.wrapping_sub(relocation.offset).wrapping_add(jump.next_ip())
-        }
-    };
-    all.binary_search_by_key(&offset, Instruction::ip).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::elf_builder::ElfBuilder;
-    use crate::violation;
-
-    fn messages(elf: &ElfBuilder) -> Vec<String> {
-        violation::messages(&elf.build(), |module| functions(module).1)
-    }
-
-    #[test]
-    fn functions_padding_and_named_data_pass() {
-        let mut elf = ElfBuilder::module();
-        elf.function("f", [0xc3]);
-        elf.unnamed_text(&[0x0f, 0x1f, 0x40, 0x00, 0x90]);
-        elf.function("g", [0xc3]);
-        elf.unnamed_text(&[0xcc; 3]);
-        elf.data_in_text("table", &[0x06, 0x07, 0xff]);
-        elf.unnamed_text(&[0; 5]);
-        assert!(messages(&elf).is_empty());
-
-        let file = elf.build();
-        let module = Module::parse(&file).unwrap();
-        let names: Vec<_> = functions(&module).0.iter().map(|function| function.name).collect();
-        assert_eq!(names, ["f", "g"]);
-    }
-
-    #[test]
-    fn code_without_a_symbol_is_found() {
-        let mut elf = ElfBuilder::module();
-        elf.unnamed_text(&[0x31, 0xc0, 0xc3]);
-        elf.function("f", [0xc3]);
-        elf.unnamed_text(&[0xc3]);
-        let expected =
-            |count| format!("{count} bytes that no function's symbol covers: they cannot be checked");
-        assert_eq!(messages(&elf), [expected(3), expected(1)]);
-    }
-
-    #[test]
-    fn what_does_not_decode_is_found() {
-        let mut elf = ElfBuilder::module();
-        // push %es, which is invalid in 64-bit mode.
-        elf.function("f", [0x90, 0x06, 0xc3]);
-        assert_eq!(messages(&elf), ["not an instruction"]);
-    }
-
-    #[test]
-    fn a_function_lies_within_its_section() {
-        let mut elf = ElfBuilder::module();
-        elf.oversized_function("f");
-        assert_eq!(messages(&elf), ["symbol larger than its section"]);
-    }
-
-    #[test]
-    fn a_relocated_jump_leads_where_the_relocation_says() {
-        let mut elf = ElfBuilder::module();
-        // f: jmp g; nop; ret. The bytes alone would lead to the nop.
-        elf.function("f", [0xe9, 0, 0, 0, 0, 0x90, 0xc3]);
-        elf.function("g", [0xc3]);
-        elf.relocate(".text", 1, elf::R_X86_64_PLT32, "g", -4);
-        // h: jmp 3f; nop; 3: ret. Without a relocation, the target is in h itself.
-        elf.function("h", [0xeb, 0x01, 0x90, 0xc3]);
-        let file = elf.build();
-        let module = Module::parse(&file).unwrap();
-        let (found, _) = functions(&module);
-        assert_eq!(found[0].targets, [None, None, None]);
-        assert_eq!(found[2].targets, [Some(2), None, None]);
-    }
-
-    #[test]
-    fn a_relocated_jump_within_its_function_is_followed() {
-        let mut elf = ElfBuilder::module();
-        elf.function("f", [0xe9, 0, 0, 0, 0, 0x90, 0xc3]);
-        elf.relocate(".text", 1, elf::R_X86_64_PC32, "f", 6 - 4);
-        let file = elf.build();
-        let module = Module::parse(&file).unwrap();
-        assert_eq!(functions(&module).0[0].targets[0], Some(2));
-    }
 }

@@ -5,32 +5,20 @@
 //! undefined. [`Report`] is the result.
 
 mod allow_list;
+mod amd64;
 mod arm64;
-mod arm64_registers;
-mod arm64_stack;
 mod check;
 mod function;
 mod layout;
 mod module;
 mod parse;
-mod registers;
 mod relocations;
 mod report;
 mod shared;
-mod shared_dynamic;
-mod shared_relocations;
-mod shared_segments;
 mod sizes;
 mod stack;
-mod stack_flow;
-mod stack_step;
 mod symbols;
 mod violation;
-
-#[cfg(test)]
-mod elf_builder;
-#[cfg(test)]
-mod shared_builder;
 
 pub use allow_list::{AllowList, Allowed};
 pub use check::check;

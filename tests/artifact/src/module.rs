@@ -170,10 +170,4 @@ impl Section<'_> {
     pub fn is_code(&self) -> bool {
         self.has(elf::SHF_ALLOC | elf::SHF_EXECINSTR)
     }
-
-    /// Returns the first relocation within `start..end`.
-    pub fn relocation_within(&self, start: u64, end: u64) -> Option<&Relocation> {
-        let first = self.relocations.partition_point(|relocation| relocation.offset < start);
-        self.relocations.get(first).filter(|relocation| relocation.offset < end)
-    }
 }

@@ -39,25 +39,3 @@ impl Report {
         out
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn summary_shows_the_sizes_and_five_frames() {
-        let frame =
-            |bytes| Frame { bytes, function: format!("f{bytes}"), section: ".text".to_owned(), offset: 16 };
-        let report = Report {
-            violations: Vec::new(),
-            frames: (1..=7).rev().map(frame).collect(),
-            sizes: Sizes { text: 1, rodata: 2, data: 3, bss: 4 },
-        };
-        let summary = report.summary(Path::new("a.ko"));
-        let lines: Vec<_> = summary.lines().collect();
-        assert_eq!(lines[0], "a.ko: text 1, rodata 2, data 3, bss 4 bytes");
-        assert_eq!(lines[1], "a.ko: frame 7 bytes: f7 (.text+0x10)");
-        assert_eq!(lines[5], "a.ko: frame 3 bytes: f3 (.text+0x10)");
-        assert_eq!(lines[6..], ["a.ko: clean, functions checked: 7"]);
-    }
-}

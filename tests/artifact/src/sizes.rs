@@ -35,25 +35,3 @@ pub(crate) fn sizes(module: &Module<'_>) -> Sizes {
     }
     sizes
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::elf_builder::ElfBuilder;
-
-    #[test]
-    fn each_kind_is_counted_once() {
-        let mut elf = ElfBuilder::module();
-        let before = sizes(&Module::parse(&elf.build()).unwrap());
-        elf.function("f", [0xc3]);
-        elf.section(".rodata", elf::SHT_PROGBITS, elf::SHF_ALLOC, &[0; 10]);
-        elf.section(".data", elf::SHT_PROGBITS, elf::SHF_ALLOC | elf::SHF_WRITE, &[0; 20]);
-        elf.bss(".bss", 400);
-        elf.section(".comment", elf::SHT_PROGBITS, 0, &[0; 3]);
-        let after = sizes(&Module::parse(&elf.build()).unwrap());
-        assert_eq!(after.text, before.text + 1);
-        assert_eq!(after.rodata, before.rodata + 10);
-        assert_eq!(after.data, before.data + 20);
-        assert_eq!(after.bss, before.bss + 400);
-    }
-}

@@ -73,26 +73,3 @@ impl Violation {
         }
     }
 }
-
-/// Returns the messages of the violations that `check` finds in the module in `file`.
-#[cfg(test)]
-pub(crate) fn messages(file: &[u8], check: impl Fn(&Module<'_>) -> Vec<Violation>) -> Vec<String> {
-    check(&Module::parse(file).unwrap()).into_iter().map(|violation| violation.message).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_line_says_file_place_symbol_and_message() {
-        let file = Path::new("a.ko");
-        let list = Path::new("symbols.txt");
-        let mut violation = Violation::in_part(".text", 0x1f, "wrong").about("f");
-        assert_eq!(violation.line(file, list), "a.ko: .text+0x1f (f): wrong");
-        violation.symbol = None;
-        assert_eq!(violation.line(file, list), "a.ko: .text+0x1f (-): wrong");
-        violation.place = Place::AllowList { line: 3 };
-        assert_eq!(violation.line(file, list), "symbols.txt: line 3 (-): wrong");
-    }
-}

@@ -1,0 +1,7 @@
+//! Code for arm64.
+
+mod instruction;
+mod registers;
+mod stack;
+
+pub(crate) use instruction::Arm64;
