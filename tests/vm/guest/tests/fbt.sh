@@ -3,6 +3,7 @@
 #
 # A probe that is there first prevents the load. On amd64, a later probe fires while the module is
 # loaded, and goes on when it is unloaded. On arm64, fbt itself must be loaded later.
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module

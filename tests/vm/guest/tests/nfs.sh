@@ -3,6 +3,7 @@
 #
 # A file that is removed on the server ends the trace with ESTALE. The program goes on.
 # timeout: 180
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 . "$KT/tests/disks.subr"

@@ -6,6 +6,7 @@
 # stock backend.
 # timeout: 240
 # full timeout: 600
+# kernel: plain
 . "$KT/lib.sh"
 . "$KT/tests/common.subr"
 need_module
