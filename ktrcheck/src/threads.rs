@@ -13,6 +13,11 @@ pub const MAX_THREADS: usize = 1 << 18;
 /// System calls that do not return (`sys/syscall.h`): exit(2), thr_exit(2), abort2(2).
 const NEVER_RETURN: [i16; 3] = [1, 431, 463];
 
+/// sigreturn(2). On arm64 it clears the thread's system call number (`sys_sigreturn()` in
+/// `sys/arm64/arm64/exec_machdep.c`), which its return then lacks.
+const SIGRETURN: i16 = 417;
+const NO_NUMBER: i16 = -1;
+
 /// Position of a thread with respect to system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -95,6 +100,7 @@ impl Thread {
             }
             Edge::Ret(code) => match std::mem::replace(&mut self.place, Place::User) {
                 Place::User => Some(What::RetWithoutCall(code)),
+                Place::Call(SIGRETURN) if code == NO_NUMBER => None,
                 Place::Call(open) if open != code => Some(What::RetOfOther { code, open }),
                 Place::Call(_) | Place::Unknown => None,
             },

@@ -32,6 +32,13 @@ fn a_ret_without_call_is_found_unless_it_is_the_first() {
 }
 
 #[test]
+fn sigreturn_of_arm64_returns_without_a_number() {
+    let mut trace = Trace::new();
+    trace.call(ONE, 417).ret(ONE, -1).call(ONE, 417).ret(ONE, 417).call(ONE, 3).ret(ONE, -1);
+    assert_eq!(trace.found(), [(5, What::RetOfOther { code: -1, open: 3 })]);
+}
+
+#[test]
 fn the_last_call_of_a_thread_needs_no_ret() {
     let mut trace = Trace::new();
     trace.call(ONE, 3).ret(ONE, 3).call(ONE, 3).call(OTHER, 4);
