@@ -69,8 +69,6 @@ tier() {
 
 begun=$(date +%s)
 for tier; do
-	# Setup may have unpacked programs that are found from now on.
-	. scripts/env.sh
 	tier "$tier" || case $tier in setup | build) break ;; esac
 done
 result=ok

@@ -19,7 +19,7 @@ GENERATED=target/headers
 COMPILERS="clang-16 clang-19"
 # Directory of the system emulators, if setup could not install them.
 QEMU_DIR=target/qemu
-[ ! -d "$QEMU_DIR/bin" ] || PATH=$PWD/$QEMU_DIR/bin:$PATH
+PATH=$PWD/$QEMU_DIR/bin:$PATH
 # Cargo's directory for the arm64 programs of the host, which run in an emulated process.
 ARM64_DIR=target/emulated
 # Command that runs them.

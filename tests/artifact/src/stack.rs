@@ -31,7 +31,7 @@ pub(crate) fn check<I: Instruction>(
     }
     for code in &function.code {
         if code.takes().is_none() {
-            let message = format!("stack or frame pointer set to what is known at run time only: {code}");
+            let message = format!("stack or frame pointer set to a value known only at run time: {code}");
             violations.push((code.offset(), message));
         }
         if code.reaches() > bytes {

@@ -64,7 +64,7 @@ const FLAT: [&str; 2] = ["getppid-tmpfs", "size-ufs"];
 /// Most and least that an untraced system call may cost with the module, times that without it.
 const UNTRACED_WITHIN: f64 = 0.02;
 
-/// What the dearest record may cost, times the cheapest.
+/// Greatest allowed cost of the dearest record, times the cheapest.
 const FLAT_WITHIN: f64 = 1.2;
 
 /// Formats all tables as one document.
@@ -77,7 +77,7 @@ pub fn document(run: &Run, counted: &Run, measured: &Measured) -> String {
          {}, QEMU with `{}`. Both backends in one run, in turns; medians of five.\n\
          All samples are in `results.csv`, and `plot.svg` shows them. What the host does besides is in all\n\
          times: samples of the same differ by {} of their median, and by {} where the clock goes by instructions.\n\
-         Only what is counted in instructions has goals, and `make bench` fails where the module misses one.\n\
+         Only counts of instructions have goals. `make bench` fails if the module misses one.\n\
          \n\
          {}",
         run.system,

@@ -33,7 +33,7 @@ pub struct Faults {
     pub interruptible: bool,
     /// The number of writes that succeed before threads are interrupted.
     pub uninterrupted: u64,
-    /// What no file of a kernel does.
+    /// A fault that no file of a kernel has.
     pub lie: Option<Lie>,
 }
 

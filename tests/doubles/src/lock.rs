@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 use crate::thread::{self, Entered};
 use crate::{MaySleep, Note, Point, Threads, Waiters};
 
-/// A value that one thread at a time has.
+/// A value, owned by one thread at a time.
 struct Owned<V, T: Threads> {
     value: Mutex<V>,
     waiters: T::Waiters,

@@ -48,18 +48,18 @@ pub enum Point {
     Disk,
 }
 
-/// What the engine does in the current thread.
+/// An action of the engine in the current thread.
 #[derive(Clone, Copy, Debug)]
 pub enum Note {
-    /// It has taken a mutex.
+    /// A mutex was taken.
     Locked,
-    /// It is about to release the mutex of this name.
+    /// The mutex of this name is about to be released.
     Unlocking(&'static CStr),
-    /// It has read the clock.
+    /// The clock was read.
     Read(Timespec),
-    /// It has changed a counter.
+    /// A counter was changed.
     Counted(i64),
-    /// It has dropped a record.
+    /// A record was dropped.
     Dropped(Kind),
 }
 

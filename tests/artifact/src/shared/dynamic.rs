@@ -10,7 +10,7 @@ const DT_RELR: u32 = 36;
 
 /// Entries of `PT_DYNAMIC` for features that the kernel linker does not have.
 const UNKNOWN: [(u32, &str); 9] = [
-    (elf::DT_NEEDED, "DT_NEEDED: a module says in its metadata what it depends on"),
+    (elf::DT_NEEDED, "DT_NEEDED: the metadata of a module has its dependencies"),
     (elf::DT_TEXTREL, "DT_TEXTREL: code cannot be relocated"),
     (elf::DT_REL, "DT_REL: arm64 uses DT_RELA"),
     (DT_RELR, "DT_RELR: the kernel linker knows DT_RELA only"),

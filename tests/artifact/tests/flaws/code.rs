@@ -45,7 +45,7 @@ const UNIT: &str = "floating-point or vector instruction: ";
 const THREADS: &str = "thread-local access through ";
 const ATOMIC: &str = "atomic instruction that ARMv8.0 does not have: ";
 const PCPU: &str = "x18 is for reading the struct pcpu that it points to: ";
-const DYNAMIC: &str = "stack or frame pointer set to what is known at run time only: ";
+const DYNAMIC: &str = "stack or frame pointer set to a value known only at run time: ";
 const BELOW: &str = "access below the stack pointer (red zone): ";
 
 #[test]

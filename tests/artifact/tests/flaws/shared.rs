@@ -107,7 +107,7 @@ fn loaded(file: &[u8]) -> u8 {
 #[test]
 fn the_dynamic_table_has_only_what_the_kernel_does() {
     let expected = [
-        (elf::DT_NEEDED, "DT_NEEDED: a module says in its metadata what it depends on"),
+        (elf::DT_NEEDED, "DT_NEEDED: the metadata of a module has its dependencies"),
         (elf::DT_TEXTREL, "DT_TEXTREL: code cannot be relocated"),
         (elf::DT_REL, "DT_REL: arm64 uses DT_RELA"),
         (36, "DT_RELR: the kernel linker knows DT_RELA only"),

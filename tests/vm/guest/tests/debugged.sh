@@ -12,9 +12,6 @@ SYS_getppid=39 calls=50
 seen() {
 	echo "$(records "$1" "^SYSCALL .* code=$SYS_getppid ") $(records "$1" "^SYSRET .* code=$SYS_getppid error=0")"
 }
-ended() {
-	! kill -0 "$1" 2>/dev/null
-}
 
 if ! is_stock; then
 	note "the family of a process that its child debugs"
@@ -97,8 +94,8 @@ raw -q stopped.out
 note "killed by the debugger"
 "$KT_BIN/debug" kill "$stopped" || fail "debug kill: status $?"
 "$KT_BIN/debug" kill "$tick" || fail "debug kill: status $?"
-wait_for 10 ended "$tick"
-wait_for 10 ended "$stopped"
+wait_for 10 has_ended "$tick"
+wait_for 10 has_ended "$stopped"
 for file in again.out stopped.out; do
 	check_ge "$(records $file)" 3 "records"
 	check_eq "$(tail -1 raw.out | cut -d ' ' -f 1)" PROCDTOR "last record of $file"

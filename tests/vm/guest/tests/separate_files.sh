@@ -41,14 +41,11 @@ waited() {
 	kill -USR2 $pids
 	for i in $(jot "$cpus"); do
 		wait "$(echo $pids | cut -d ' ' -f "$i")" || fail "pace: status $?"
-		is_stock_now || "$KT_BIN/ktr_audit" -m "made.$i" "files/$i" >audit.out || fail "$(cat audit.out)"
+		! module_is_loaded || "$KT_BIN/ktr_audit" -m "made.$i" "files/$i" >audit.out || fail "$(cat audit.out)"
 	done
 	rm -f files/*
 	waited=$(awk -v time=$((cpus * seconds)) '{ ns += $2 } END { printf "%d", ns / time / 1000000 }' locks)
 	note "$1: waits for locks take $waited thousandths of the time of $cpus processes"
-}
-is_stock_now() {
-	! module_is_loaded
 }
 
 waited "stock"

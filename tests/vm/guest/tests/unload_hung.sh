@@ -30,9 +30,6 @@ sleep 1
 check_eq "$("$KT_BIN/ktr_call" ktrace "$PWD/elsewhere.out" set 0x6 $$)" EBUSY "ktrace(2) during the unload"
 kldstat >/dev/null &
 look=$!
-has_ended() {
-	! kill -0 "$1" 2>/dev/null
-}
 wait_for 60 has_ended "$unload"
 wait_for 10 has_ended "$look"
 ! wait "$unload" || fail "the module is unloaded"

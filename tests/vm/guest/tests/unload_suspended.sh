@@ -58,10 +58,6 @@ wait $clear || fail "ktrace -C: status $?"
 went_on
 wait_for 10 idle
 
-has_ended() {
-	! kill -0 "$1" 2>/dev/null
-}
-
 note "kldunload -f, and the file system is back too late"
 quiet
 waiting
